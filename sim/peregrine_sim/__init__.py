@@ -1,0 +1,1 @@
+"""Scenarios and fault plans for the simulated venue."""

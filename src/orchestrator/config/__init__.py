@@ -1,0 +1,1 @@
+"""Configuration: strict models, shipped profiles, errors that name path, found, expected and fix."""
