@@ -25,4 +25,10 @@ build: $(STAMP) ## create the venv and build the engine: leaves .venv/bin/peregr
 	@$(MAKE) --no-print-directory ext
 	@test -x $(VENV)/bin/peregrine || $(PY) -m pip install -q --disable-pip-version-check --no-build-isolation --no-deps -e .
 
-.PHONY: help ext build
+tsan: ## run the C++ stress programs under ThreadSanitizer
+	@$(PY) tools/native.py --flavour tsan
+
+asan: ## the same under AddressSanitizer and UndefinedBehaviorSanitizer
+	@$(PY) tools/native.py --flavour asan
+
+.PHONY: help ext build tsan asan
