@@ -190,9 +190,17 @@ class SpscRing {
     consume();
     return true;
   }
-  // For a producer that is not trusted (another process): what the counters say is possible. The asserts above
-  // would stop the engine; ask this first and drop the ring when it is false.
-  bool sane() const { return load_acquire(layout_->write_seq) - load_relaxed(layout_->read_seq) <= capacity(); }
+  // peek() for a producer that is not trusted (another process): the counter is read once and checked, never
+  // asserted. `broken` is set when it says what cannot be; the ring is then out of use.
+  const u8* peek_untrusted(bool& broken) {
+    const u64 r = load_relaxed(layout_->read_seq);
+    const u64 w = load_acquire(layout_->write_seq);
+    broken = w - r > capacity();
+    if (broken || w == r) return nullptr;
+    consumer_.cached_write = w;
+    consumer_.peeked = 1;
+    return slot(r);
+  }
 
  private:
   static unsigned long long ull(u64 v) { return v; }
