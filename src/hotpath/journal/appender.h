@@ -15,7 +15,7 @@ class Appender {
   // The last `reserve_bytes` of the ring are kept for append_reserved(): cancels and what must be consumed meanwhile.
   explicit Appender(std::shared_ptr<Ring> ring, u64 reserve_bytes = 0);
   // Creates the ring and an appender on it. options.next_seq and .generation come from recover().
-  static std::unique_ptr<Appender> create(const RingOptions& options, u64 reserve_bytes, Error& error);
+  static std::unique_ptr<Appender> create(const RingOptions& options, u64 reserve_bytes, JournalError& error);
 
   // Writes one record whose payload is a, b and c one after the other. Returns its sequence number, or 0: nothing
   // written, because the ring is full (into its reserve), the writer failed or is closed, or the record is larger

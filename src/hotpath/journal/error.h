@@ -32,7 +32,7 @@ enum class Fault : u8 {
 constexpr bool is_corruption(Fault f) { return static_cast<u8>(f) >= 16; }
 const char* fault_name(Fault f);
 
-struct Error {
+struct JournalError {
   Fault fault = Fault::kNone;
   int code = 0;          // errno, when fault is kSystem
   std::string file;      // where
@@ -46,6 +46,6 @@ struct Error {
   std::string text() const;
 };
 
-Error system_error(int code, const std::string& file, const std::string& doing, const std::string& hint = {});
+JournalError system_error(int code, const std::string& file, const std::string& doing, const std::string& hint = {});
 
 }  // namespace peregrine::journal

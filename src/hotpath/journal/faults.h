@@ -1,8 +1,6 @@
 // A disk that fails as told: for tests, the simulator, and `--fault` options.
 #pragma once
 
-#include <mutex>
-#include <string>
 #include <vector>
 
 #include "core/rng.h"
@@ -18,14 +16,15 @@ struct DiskFaults {
   bool fallocate_unsupported = false;
 };
 
-// Passes everything to the system's files, failing as `faults` says, and remembers what was not synced.
+// Passes everything to the system's files, failing as `faults` says, and remembers what was not synced (only when
+// asked: it keeps the old bytes). One thread at a time.
 class FaultyDisk {
  public:
-  explicit FaultyDisk(const DiskFaults& faults = {}) : faults_(faults) {}
+  explicit FaultyDisk(const DiskFaults& faults = {}, bool remember_unsynced = false);
   ~FaultyDisk();
-  const FileOps& ops();
-  void set(const DiskFaults& faults);
-  DiskFaults faults() const;
+  const FileOps& ops() const { return ops_; }
+  void set(const DiskFaults& faults);  // not while a writer thread runs on it
+  const DiskFaults& faults() const { return faults_; }
   // What a power cut does: each 512-byte sector written since its file's last sync keeps its old bytes with
   // probability 1/2 (all of them when keep_none). Deterministic in `seed`. Returns the sectors lost.
   u64 lose_unsynced(u64 seed, bool keep_none);
@@ -35,12 +34,11 @@ class FaultyDisk {
   friend struct FaultyCalls;
   struct Undo {
     int fd;  // own duplicate: valid after the journal closed its descriptor
-    u64 dev, ino, offset;
-    u64 size_before;
+    u64 device, inode, offset, size_before;
     std::vector<u8> old_bytes;
   };
-  mutable std::mutex mutex_;  // writer thread and test thread
   DiskFaults faults_;
+  bool remember_;
   std::vector<Undo> undo_;
   FileOps ops_{};
 };

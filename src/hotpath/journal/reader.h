@@ -14,6 +14,7 @@ namespace peregrine::journal {
 struct ReaderOptions {
   bool ring = true;          // go on into the ring that <dir>/ring.path names
   std::string ring_path;     // another ring; empty = as ring.path says
+  bool assume_dead = false;  // the caller holds the journal's lock: nobody is writing
   bool verify_chain = true;  // SHA-256 of closed segments (CRC and numbering are always checked)
 };
 
@@ -36,6 +37,7 @@ struct JournalEnd {
   bool last_segment_closed = false;
   u64 disk_last_seq = 0;       // last record whole on disk
   u64 disk_end_offset = 0;     // in the last segment: one past its last whole record
+  bool blank_segment = false;  // the last segment file holds no header yet (cut off at its creation)
   u64 torn_bytes = 0;          // bytes after it that are no record (zeros not counted)
   u64 ring_records = 0;        // records only the ring holds
 };
@@ -43,12 +45,11 @@ struct JournalEnd {
 // Works on a journal at rest and on one being written (then kEnd means "nothing more yet": call next() again later).
 class Reader {
  public:
-  static std::unique_ptr<Reader> open(const std::string& dir, const ReaderOptions& options, Error& error);
+  static std::unique_ptr<Reader> open(const std::string& dir, const ReaderOptions& options, JournalError& error);
   ~Reader();
   // Numbered records only (padding and trailers are checked and passed over).
   ReadResult next(RecordView& out);
-  // Skips to the first record with a sequence number > after_seq, still checking all before it.
-  const Error& error() const;  // after kCorrupt: what, where, expected, found
+  const JournalError& error() const;  // after kCorrupt: what, where, expected, found
   const JournalEnd& end() const;
 
  private:
@@ -64,6 +65,6 @@ struct JournalSummary {
   u64 count_by_type[256];  // index = RecordType
 };
 // Counts in one pass without leaving C++. False with the corruption in `error`; the counts up to there stand.
-bool summarize(const std::string& dir, const ReaderOptions& options, JournalSummary& out, Error& error);
+bool summarize(const std::string& dir, const ReaderOptions& options, JournalSummary& out, JournalError& error);
 
 }  // namespace peregrine::journal

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "journal/file_ops.h"
+#include "journal/appender.h"
 #include "journal/reader.h"
 #include "journal/writer.h"
 
@@ -43,7 +44,7 @@ struct RecoverResult {
 // Finds the end, cuts a torn tail (only by the rule), moves the ring's leftovers into segments, appends RECOVERED,
 // removes the old ring. Can be interrupted at any point and called again. Existing journals are never a reason to
 // refuse; corruption is (error says where), and so is a live owner.
-bool recover(const RecoverOptions& options, RecoverResult& result, Error& error);
+bool recover(const RecoverOptions& options, RecoverResult& result, JournalError& error);
 
 // What the intents and session packets before say: feed every record in order, then take the result.
 class RecoveredBuilder {
@@ -60,8 +61,12 @@ class RecoveredBuilder {
 // After recover(): the ring and writer of this run, wired together.
 struct OpenJournal {
   RecoverResult recovered;
-  std::unique_ptr<class Appender> appender;
+  std::unique_ptr<Appender> appender;
   std::unique_ptr<Writer> writer;
 };
+// recover(), then a new ring and a writer on it (its thread not started). ring.journal_dir, .generation, .next_seq and
+// .journal_id, and writer.dir, are filled in.
+bool open_journal(const RecoverOptions& options, RingOptions ring, u64 reserve_bytes, WriterOptions writer,
+                  OpenJournal& out, JournalError& error);
 
 }  // namespace peregrine::journal

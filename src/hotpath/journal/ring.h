@@ -8,7 +8,7 @@
 //   128    tail (bytes released to the hot thread, only grows) | written | synced_ns   line 2: the writer writes
 //   192    status | status_code | status_count                                    line 3: the writer writes, rarely
 //   256    journal directory, zero-terminated (768 bytes)
-//   4096   ring_bytes bytes of records; the file's data is mapped twice in a row, so that every record is contiguous
+//   65536  ring_bytes bytes of records; the file's data is mapped twice in a row, so that every record is contiguous
 //
 // A record is there when head says so: bytes beyond head are nobody's, so a process killed in the middle of an append
 // leaves no half record. Record at stream position p lies at data + p % ring_bytes.
@@ -26,8 +26,8 @@ namespace peregrine::journal {
 
 inline constexpr u64 kRingMagic = 0x31474E4952524750ull;  // "PGRRING1"
 inline constexpr u32 kRingVersion = 1;
-inline constexpr u64 kRingHeaderBytes = 4096;
-inline constexpr u64 kMinRingBytes = 4096;
+inline constexpr u64 kRingHeaderBytes = 65536;  // a multiple of every page size in use
+inline constexpr u64 kMinRingBytes = 65536;
 
 // Anything above kRunning makes append() refuse.
 enum class WriterStatus : u32 { kNone = 0, kRunning = 1, kNoSpace = 2, kIoError = 3, kCorrupt = 4, kClosed = 5 };
@@ -68,14 +68,14 @@ struct RingOptions {
   u64 journal_id = 0;
 };
 
-// A mapping of one ring file. The creator holds an flock on it until destruction; the file stays (see remove()).
+// A mapping of one ring file. The creator holds a file lock on it until destruction; the file stays (see remove()).
 class Ring {
  public:
   // Fails cleanly with the errno: ENOSPC when the memory is not there, kInUse when a live process owns the ring,
   // kNeedsRecovery when it holds records of a dead one that no segment has.
-  static std::shared_ptr<Ring> create(const RingOptions& options, Error& error);
+  static std::shared_ptr<Ring> create(const RingOptions& options, JournalError& error);
   // Opens an existing ring; `writable` false maps it read-only (observers of a live engine).
-  static std::shared_ptr<Ring> open(const std::string& path, bool writable, Error& error);
+  static std::shared_ptr<Ring> open(const std::string& path, bool writable, JournalError& error);
   ~Ring();
   Ring(const Ring&) = delete;
   Ring& operator=(const Ring&) = delete;
@@ -88,18 +88,21 @@ class Ring {
   const std::string& path() const { return path_; }
   // Things a person should know: fallback to the journal directory, memory not locked.
   const std::vector<std::string>& notes() const { return notes_; }
-  // True when the process that created the ring still lives (flock held by another description).
-  bool try_lock();
-  void remove();  // unlinks the file, once all records are in segments
+  bool try_lock();       // takes the owner's lock; false = somebody holds it
+  bool owned() const;    // somebody else holds the owner's lock: the engine lives
+  bool replaced() const; // the path now names another file (a later run's ring) or none
+  void remove();         // unlinks the file and ring.path, once all records are in segments
 
  private:
   Ring() = default;
-  bool map(bool writable, bool populate, Error& error);
+  bool map(u64 ring_bytes, bool writable, JournalError& error);
   RingHeader* header_ = nullptr;
   u8* data_ = nullptr;
   u64 mask_ = 0;
   int fd_ = -1;
+  u64 inode_ = 0;
   std::string path_;
+  std::string directory_;
   std::vector<std::string> notes_;
 };
 

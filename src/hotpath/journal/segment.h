@@ -3,7 +3,7 @@
 //   <dir>/journal-000001.pgj … closed segments, then at most one open one (the highest number)
 //   <dir>/journal-000004.pgj.next   the next segment, allocated ahead; holds no records, may be deleted
 //   <dir>/ring.path                 absolute path of the ring the last run appended to
-//   <dir>/journal.lock              flock'ed by the process that writes
+//   <dir>/journal.lock              locked by the process that writes
 //   <dir>/snapshot-<seq>.pgs        snapshot.h
 //
 //   segment = SegmentHeader, records (record.h), and when closed one kTrailer record that ends the file.
@@ -62,11 +62,11 @@ inline constexpr u32 kTrailerRecordBytes = sizeof(RecordHeader) + sizeof(Segment
 std::string segment_name(u32 number);
 std::string segment_path(const std::string& dir, u32 number);
 // Numbers of the segment files in `dir`, ascending; false when the directory cannot be read (absent = empty list, true).
-bool list_segments(const std::string& dir, std::vector<u32>& numbers, Error& error);
+bool list_segments(const std::string& dir, std::vector<u32>& numbers, JournalError& error);
 
 SegmentHeader make_segment_header(u32 number, u32 generation, u64 first_seq, const u8 previous_sha256[32], u64 journal_id);
 // Magic, version, CRC and that `number` agrees with the file's name.
-bool check_segment_header(const SegmentHeader& h, u32 number, const std::string& file, Error& error);
+bool check_segment_header(const SegmentHeader& h, u32 number, const std::string& file, JournalError& error);
 
 // Bytes of a record with `payload` bytes: header + payload rounded up to 8.
 constexpr u64 record_bytes(u64 payload) { return sizeof(RecordHeader) + ((payload + 7) & ~u64{7}); }

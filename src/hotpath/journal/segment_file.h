@@ -10,21 +10,20 @@
 
 namespace peregrine::journal {
 
-// Scan of one segment on disk, as needed to go on writing it.
+// What is needed to go on writing a segment.
 struct SegmentTail {
   SegmentHeader header{};
   bool closed = false;
   u64 records = 0;
-  u64 last_seq = 0;      // header.first_seq - 1 when empty
-  u64 end_offset = 0;    // one past the last whole record (trailer excluded)
-  u64 file_bytes = 0;
-  bool clean = false;    // nothing but zeros after end_offset
+  u64 last_seq = 0;    // header.first_seq - 1 when empty
+  u64 end_offset = 0;  // one past the last whole record (trailer excluded)
+  bool clean = false;  // nothing but zeros after end_offset (or after the trailer)
   i64 last_ts_ns = 0;
-  u32 last_generation = 0;
-  u8 sha256[32] = {};    // closed: the trailer's
-  Sha256 hash;           // open: state after end_offset
+  u8 sha256[32] = {};  // closed: the trailer's
+  Sha256 hash;         // open: state after end_offset
 };
-bool scan_segment(const std::string& dir, u32 number, SegmentTail& out, Error& error);
+// Stops at the first thing that is not a valid record: whether that may be cut is the reader's question.
+bool scan_segment(const std::string& dir, u32 number, SegmentTail& out, JournalError& error);
 
 class SegmentFile {
  public:
@@ -39,10 +38,12 @@ class SegmentFile {
   int resume(const std::string& dir, const SegmentTail& tail);
   // Allocates the file of the segment after this one; not an error worth stopping for.
   int allocate_next(u64 bytes);
+  int allocate(u64 bytes);  // this segment's file, up to `bytes`
   // Whole records at `p`, `records` of them, the last numbered last_seq. On failure nothing counts as written and
   // the same call may be made again.
   int write(const u8* p, u64 bytes, u64 records, u64 last_seq, i64 last_ts_ns);
-  int rewrite(const u8* p, u64 bytes, u64 offset);  // bytes already hashed, after a failed sync
+  int rewrite(const u8* p, u64 bytes);  // the last `bytes` bytes once more, after a failed sync
+  int cut();  // drops what follows the last whole record from the file
   int sync();
   int close_with_trailer(u32 generation, bool sync_it, u8 sha256_out[32]);
   void abandon();  // closes the descriptor only
@@ -62,6 +63,7 @@ class SegmentFile {
   int fd_ = -1;
   std::string dir_, path_;
   SegmentHeader header_{};
+  u32 next_ready_ = 0;  // number of the segment allocated ahead
   u64 offset_ = 0, records_ = 0, last_seq_ = 0;
   i64 last_ts_ns_ = 0;
   Sha256 hash_;

@@ -42,8 +42,8 @@ struct SkippedSnapshot {
   std::string file, reason;
 };
 
-bool write_snapshot(const std::string& dir, const Snapshot& snapshot, const FileOps* ops, Error& error);
-bool read_snapshot(const std::string& file, Snapshot& out, Error& error);
+bool write_snapshot(const std::string& dir, const Snapshot& snapshot, const FileOps* ops, JournalError& error);
+bool read_snapshot(const std::string& file, Snapshot& out, JournalError& error);
 // The newest valid one of this journal with after_seq <= max_seq (the journal's end: a snapshot beyond it describes
 // records that are lost). Bad ones are passed over with the reason. False = none.
 bool newest_snapshot(const std::string& dir, u64 journal_id, u64 max_seq, Snapshot& out, std::vector<SkippedSnapshot>& skipped);
@@ -61,10 +61,10 @@ class FollowerSink {
 // Reads a journal as it grows and writes snapshots of what its sink made of it.
 class Follower {
  public:
-  static std::unique_ptr<Follower> open(const std::string& dir, u64 every_records, FollowerSink& sink, Error& error);
+  static std::unique_ptr<Follower> open(const std::string& dir, u64 every_records, FollowerSink& sink, JournalError& error);
   // Passes on up to max_records new records; returns how many, -1 = corruption (error()).
   i64 poll(u64 max_records);
-  const Error& error() const { return error_; }
+  const JournalError& error() const { return error_; }
   u64 last_seq() const { return last_seq_; }
   u64 snapshots_written() const { return snapshots_; }
   u64 snapshots_failed() const { return failed_; }
@@ -75,7 +75,7 @@ class Follower {
   std::string dir_;
   u64 every_, since_ = 0, last_seq_ = 0, snapshots_ = 0, failed_ = 0;
   FollowerSink& sink_;
-  Error error_;
+  JournalError error_;
 };
 
 }  // namespace peregrine::journal

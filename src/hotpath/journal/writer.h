@@ -26,6 +26,7 @@ struct WriterOptions {
   i64 sync_interval_ns = 50'000'000;
   i64 idle_ns = 200'000;           // the thread sleeps so long when the ring is empty
   bool allocate_ahead = true;
+  bool remove_ring_on_close = true;
   const FileOps* ops = nullptr;    // nullptr = the system's
 };
 
@@ -37,7 +38,7 @@ class Writer {
  public:
   // Continues the directory's open segment or starts the next one. The directory must be clean (recover() done):
   // kNeedsRecovery otherwise. Creates the directory when absent.
-  static std::unique_ptr<Writer> open(std::shared_ptr<Ring> ring, const WriterOptions& options, Error& error);
+  static std::unique_ptr<Writer> open(std::shared_ptr<Ring> ring, const WriterOptions& options, JournalError& error);
   ~Writer();  // stops the thread; does not drain: that is close()
 
   // Moves up to one batch from the ring to the open segment and syncs when due at `now_ns` (any clock that never goes
@@ -47,10 +48,10 @@ class Writer {
   void stop();   // joins it; what is still in the ring stays there
   // Stops the thread, drains all, syncs (unless kNever), closes the segment with its trailer. append() refuses from
   // then on. False with the reason when the disk refuses; the records are still in the ring.
-  bool close(Error& error);
+  bool close(JournalError& error);
 
   WriterStatus status() const;
-  Error last_error() const;
+  JournalError last_error() const;
   // After a failure nothing is tried again until this is called. Returns false when there was no failure.
   bool retry();
   WriterCounters counters() const;
