@@ -4,13 +4,16 @@
 // server and the virtual-time harness both drive this class.
 #pragma once
 
-#include <array>
 #include <map>
 #include <string>
 #include <string_view>
+#include <unordered_map>
 #include <vector>
 
+#include "core/rng.h"
 #include "core/types.h"
+#include "execution/ouch.h"
+#include "market/itch.h"
 #include "venue/matching.h"
 #include "venue/record.h"
 #include "venue/store.h"
@@ -43,7 +46,7 @@ struct ExchangeConfig {
   i64 taker_fee_ticks = 30;            // per share, in price ticks (1/10,000 dollars)
   i64 maker_fee_ticks = -20;
   bool open_cross = false;             // collect orders before the open and uncross them with a Q
-  bool ouch_newer_forms = false;       // append the appendage length where the 2024 text does
+  bool long_forms = false;             // append the appendage length where the 2024 text of OUCH does
   u32 reject_per_million = 0;          // fault: refuse this share of orders (seeded)
   u64 seed = 1;                        // of the reject fault only
 };
@@ -91,6 +94,7 @@ class Exchange : private MatchSink {
 
   // --- administration ---
   void start(TimeNs now_ns);                              // start of messages, directory, states
+  // Only forwards; a state not after the present one is ignored.
   void set_session_state(SessionState state, TimeNs now_ns);
   void halt(u32 symbol, u8 state, std::string_view reason, TimeNs now_ns);  // 'H', 'P', 'Q'; 'T' resumes
   bool bust(u64 match, u8 reason, TimeNs now_ns);         // breaks a trade; false = unknown or already broken
@@ -117,87 +121,119 @@ class Exchange : private MatchSink {
   struct Order {
     OrderHandle handle = kNoOrder;
     PortIx port = 0;
-    u32 urn = 0;
+    u32 urn = 0;       // the newest of the chain
     u32 symbol = 0;
-    u32 total = 0;      // liable: executed over the whole chain and open
-    u32 executed = 0;   // over the whole chain
+    u32 executed = 0;  // over the whole chain
     u32 open = 0;
     u64 ref = 0;
     PriceTicks price_ticks = 0;
     TimeNs expires_ns = 0;
-    u8 side = 'B', tif = '0', display = 'Y', capacity = 'A', iso = 'N', cross = 'N';
-    std::array<char, 14> cl_ord_id{};
+    u8 side = 'B', tif = '0', display = 'Y', capacity = 'P', message = 'O';
+    bool post_only = false;
+    u32 min_qty = 0;
+    ouch::ClOrdId cl_ord_id{};
   };
   struct Port {
     PortConfig config;
     MessageStore store;
-    std::vector<u32> order_of_urn;  // URN - 1 -> index in orders_ + 1; grows with the URN, sparse URNs in `far`
-    std::map<u32, u32> far;
-    std::vector<u32> open;          // indices of open orders, in order of URN
+    std::unordered_map<u32, u32> order_of_urn;  // only looked up, never walked
+    std::map<u32, u32> open;                    // URN -> order, walked in order of URN
     u32 last_urn = 0;
     bool disabled = false;
     PortSummary summary;
   };
   struct Trade {
-    u64 match;
     u32 symbol;
     PriceTicks price_ticks;
     u32 qty;
     bool broken;
-    u32 sides[2];  // order index + 1, 0 = background
+    u32 orders[2];      // index in orders_ + 1, 0 = background
+    u32 urns[2];        // as told in the execution
+    i64 fees_ticks[2];
+    u8 sides[2];
   };
-  struct Request;  // a decoded and checked Enter or Replace
+  struct MatchEvent {
+    bool prevented;
+    Fill fill;
+    Prevented prevention;
+  };
 
-  void on_fill(const Fill& fill) override;
-  void on_prevented(const Prevented& prevented) override;
+  void on_fill(const Fill& fill) override { events_.push_back({false, fill, {}}); }
+  void on_prevented(const Prevented& p) override { events_.push_back({true, {}, p}); }
 
-  // exchange_ouch.cpp
+  // exchange_ouch.cpp: order entry
   void on_enter(PortIx port, Bytes m, TimeNs now_ns);
   void on_replace(PortIx port, Bytes m, TimeNs now_ns);
   void on_cancel(PortIx port, Bytes m, TimeNs now_ns);
   void on_modify(PortIx port, Bytes m, TimeNs now_ns);
   void on_mass_cancel(PortIx port, Bytes m, TimeNs now_ns);
-  void on_enable(PortIx port, Bytes m, TimeNs now_ns, bool enable);
-  void on_query(PortIx port, TimeNs now_ns);
-  u16 check(PortIx port, const Request& r) const;
-  void execute(u32 order, const Request& r, TimeNs now_ns, u32 replaces);
-  void cancel_order(u32 order, u8 reason, TimeNs now_ns);
+  void on_disable(PortIx port, Bytes m, TimeNs now_ns);
+  void on_enable(PortIx port, Bytes m, TimeNs now_ns);
+  void on_query(PortIx port, Bytes m, TimeNs now_ns);
+  // Reads the appendage and checks the values both Enter and Replace have; 0 = good, else the reject code.
+  u16 check_terms(Order& o, u32 open_qty, Bytes appendage, u8 iso, TimeNs now_ns) const;
+  u16 check_state(const Order& o) const;
+  OrderSpec spec_of(const Order& o, u32 index) const;
+  void settle(u32 index, const EnterResult& result, TimeNs now_ns);
   bool consume_urn(PortIx port, u32 urn);
-  u32 find(PortIx port, u32 urn) const;
-  void index_order(PortIx port, u32 urn, u32 order);
-  void close_order(u32 order);
+  u32 find_live(PortIx port, u32 urn) const;  // kNone when not live under this URN
+  bool own_firm(PortIx port, const ouch::Firm& firm) const;
+  bool fault_rejects();
+  void ignored(PortIx port, u8 message, u32 urn, TimeNs now_ns);
+  void malformed(PortIx port, u8 message, TimeNs now_ns);
 
-  // exchange_out.cpp
-  void send_accepted(const Order& o, bool dead, TimeNs now_ns);
-  void send_replaced(const Order& o, u32 orig_urn, bool dead, TimeNs now_ns);
-  void send_canceled(const Order& o, u32 qty, u8 reason, TimeNs now_ns);
-  void send_rejected(PortIx port, u32 urn, u16 reason, const std::array<char, 14>& cl_ord_id, TimeNs now_ns);
-  void send_executed(u32 order, u32 qty, PriceTicks price_ticks, u8 liquidity, u64 match, u32 contra, TimeNs now_ns);
-  void send_prevented(u32 order, u32 decrement, u32 prevented, PriceTicks price_ticks, u8 liquidity, TimeNs now_ns);
+  // exchange_out.cpp: what goes out
+  RecordEntry& note(RecordKind kind, const Order& o, TimeNs now_ns);
+  void send_accepted(Order& o, bool dead, TimeNs now_ns);
+  void send_replaced(Order& o, u32 orig_urn, bool dead, TimeNs now_ns);
+  void send_canceled(Order& o, u32 qty, u8 reason, TimeNs now_ns);
+  void send_rejected(PortIx port, u8 message, u32 urn, u16 reason, const ouch::ClOrdId& id, TimeNs now_ns);
+  void send_modified(Order& o, TimeNs now_ns);
   void send_system(u8 code, TimeNs now_ns);
-  void publish(u32 symbol, Bytes message);
+  template <class T>
+  void respond(PortIx port, T message, TimeNs now_ns);
+  template <class T>
+  void publish(u32 symbol, T message, TimeNs now_ns);
+  void publish_system(char code, TimeNs now_ns);
   void publish_add(const OrderView& o, TimeNs now_ns);
-  void publish_fill(const Fill& f, TimeNs now_ns);
-  void publish_system(u8 code, TimeNs now_ns);
-  void flush_events(u32 taker_order, TimeNs now_ns);
-  void ouch(PortIx port, Bytes message);
+  template <class T>
+  void append_to(MessageStore& out, u32 symbol, T message, TimeNs now_ns) const;
+  template <class F>
+  void each_directory_message(F&& f) const;
+  // Tells everyone of the fills and preventions of the operation under way.
+  void flush_events(TimeNs now_ns, u8 cross_liquidity = 0);
+  void tell_side(const Fill& f, bool maker, u8 liquidity, i64 fee_ticks, Trade& trade, TimeNs now_ns);
+  void tell_prevented(u64 tag, u32 owner, u32 decrement, bool resting, const Prevented& p, TimeNs now_ns);
+
+  // exchange.cpp
+  void cancel_order(u32 index, u8 reason, TimeNs now_ns);
+  void close_if_done(u32 index);
+  void apply_mode(u32 symbol, TimeNs now_ns);
+  void cancel_all_at_close(TimeNs now_ns);
+  bool attributed(const OrderView& o) const;
   u64 stamp(TimeNs now_ns) const;
-  u16 locate(u32 symbol) const { return static_cast<u16>(symbol + 1); }
+  u32 symbol_of(const ouch::Symbol& symbol) const;
+  const itch::Stock& stock(u32 symbol) const { return stocks_[symbol]; }
+
+  static constexpr u32 kNone = 0xFFFFFFFFu;
+  static constexpr u32 kBackground = 0x80000000u;  // owner bit: not a port
 
   ExchangeConfig config_;
   ExchangeSink* sink_;
   Matching matching_;
   SessionState state_ = SessionState::kStart;
+  std::vector<itch::Stock> stocks_;
   std::vector<u8> trading_;
   std::vector<u8> short_sale_;
   std::vector<Port> ports_;
   std::vector<Order> orders_;
-  std::vector<Trade> trades_;
+  std::vector<Trade> trades_;  // by match number - 1
   std::vector<RecordEntry> record_;
   std::multimap<TimeNs, u32> expiries_;
   MessageStore itch_store_;
-  std::vector<Fill> fills_;            // of the operation under way
-  std::vector<Prevented> prevented_;
+  std::vector<MatchEvent> events_;  // of the operation under way
+  std::string system_codes_;        // published so far
+  Rng reject_rng_;
   u64 background_fills_ = 0;
 };
 

@@ -1,7 +1,7 @@
 // Faults by option: what the venue does wrong on purpose, by seed.
 //
 // `loss=1%,b.loss=5%,reorder=0.5%,dup=1%,delay=2ms@10%,corrupt=0.1%,disconnect=30s,halt=PRGN@10s+5s,
-//  reject=2%,lag=5ms,late=200ms` ; a prefix `a.` or `b.` names one feed line, none means both.
+//  reject=2%,lag=5ms,late=200ms` ; a prefix `a.` or `b.` names one feed line, `r.` the retransmission service, none means both lines.
 #pragma once
 
 #include <string>
@@ -28,7 +28,7 @@ struct HaltFault {
 };
 
 struct FaultPlan {
-  LineFaults line[2];
+  LineFaults line[3];           // A, B, the retransmission service (loss, dup, corrupt)
   u32 reject_ppm = 0;
   i64 disconnect_every_ns = 0;  // drop every order-entry connection this often, without a word
   i64 lag_ns = 0;               // every inbound order packet waits this long

@@ -14,24 +14,28 @@
 
 namespace peregrine::venue {
 
+// Shares per 10,000 unless the name says otherwise; calibrated on the AAPL recordings (docs/concepts/venue.md).
 struct FlowParams {
   u64 seed = 7;
   u32 rate_per_s = 2000;          // events per second and symbol; 0 = no flow
   u32 participants = 8;
-  // Event mix per 10,000, the rest are adds (calibrated on the AAPL recordings, see docs/concepts/venue.md).
-  u32 take_per_10k = 500;
-  u32 cancel_per_10k = 4600;
-  u32 partial_per_10k = 55;
-  u32 replace_per_10k = 100;
-  u32 hidden_per_10k = 600;       // of adds
-  u32 target_orders = 240;        // live background orders a symbol the cancel rate pulls towards
-  u32 touch_levels = 24;          // how far from the touch adds reach, in increments
-  u32 value_step_256 = 40;        // random walk step of the value per event, 1/256 increment
-  u32 revert_shift = 12;          // pull of the anchor: (anchor - value) >> shift per event
-  u32 burst_per_10k = 4;          // a momentum burst starts
+  // The event mix; the rest are adds.
+  u32 take = 700;
+  u32 cancel = 4420;              // at target_orders; more when the book is fuller, fewer when it is thinner
+  u32 partial = 56;
+  u32 replace = 100;
+  u32 hidden = 300;               // of adds
+  u32 improve = 2500;             // of adds, at the usual spread: inside it
+  u32 join = 2000;                // of adds: at the touch
+  u32 recent_cancel = 6500;       // of cancels: one of the youngest orders
+  u32 target_orders = 290;        // live background orders a symbol
+  u32 usual_spread = 20;          // increments
+  u32 value_step_256 = 384;       // random walk of the value per event, up to this many 1/256 increments each way
+  u32 revert_shift = 14;          // pull of the anchor: (anchor - value) >> shift per event
+  u32 burst = 4;                  // per 10,000 events: momentum starts
   u32 burst_events = 300;         // mean length of a burst
-  u32 burst_step_256 = 10;        // drift during a burst
-  u32 lean_per_increment = 1400;  // per 10,000: how much an increment of mispricing moves the takers' side
+  u32 burst_step_256 = 26;        // drift during a burst
+  u32 lean = 350;                 // what one increment of mispricing moves the takers' side
 };
 
 class Flow {
@@ -58,12 +62,18 @@ class Flow {
   };
 
   void event(u32 symbol, TimeNs now_ns);
-  void add(u32 symbol, Side side, TimeNs now_ns);
+  void add(u32 symbol, TimeNs now_ns);
   void take(u32 symbol, TimeNs now_ns);
-  void remove(u32 symbol, TimeNs now_ns, u32 kind);
-  OrderHandle pick(SymbolState& s);
+  void remove(u32 symbol, TimeNs now_ns, bool partial);
+  void replace(u32 symbol, TimeNs now_ns);
+  bool place(u32 symbol, Side side, PriceTicks price_ticks, u32 qty, bool hidden, TimeNs now_ns);
+  bool pick(SymbolState& s, std::size_t& at, OrderView& view);
   void move_value(SymbolState& s);
+  i64 mispricing(u32 symbol) const;  // value less displayed mid, in increments
+  Side leaning_side(u32 symbol, u32 weight);
+  i64 draw_distance();               // from the touch, increments
   u32 draw_qty();
+  bool roll(u32 per_10k) { return rng_.below(10'000) < per_10k; }
   i64 exponential_ns(i64 mean_ns);
 
   FlowParams params_;

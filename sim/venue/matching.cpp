@@ -124,8 +124,8 @@ void Matching::match(const OrderSpec& spec, u64 ref, EnterResult& result, bool& 
       continue;
     }
 
-    Fill f{next_match_++, spec.symbol, spec.side,   maker.hidden, maker.price_ticks, qty, maker.qty - qty, handle_of(slot),
-           maker.ref,     maker.tag,   maker.owner, spec.owner,   ref,               spec.tag};
+    Fill f{next_match_++,   spec.symbol, spec.side, maker.hidden, spec.hidden, maker.price_ticks, qty, maker.qty - qty,
+           handle_of(slot), maker.ref,   maker.tag, maker.owner,  spec.owner,  ref,               spec.tag};
     result.filled += qty;
     result.left -= qty;
     book.traded_qty += qty;
@@ -300,8 +300,8 @@ Matching::CrossResult Matching::cross(u32 symbol, PriceTicks reference_ticks) {
     Order& b = orders_[buy];
     Order& s = orders_[sell];
     const u32 qty = static_cast<u32>(std::min<u64>(left, std::min(b.qty, s.qty)));
-    Fill f{next_match_++, symbol, Side::kSell, b.hidden, best.price_ticks, qty, b.qty - qty, handle_of(buy),
-           b.ref,         b.tag,  b.owner,     s.owner,  s.ref,            s.tag};
+    Fill f{next_match_++,  symbol, Side::kSell, b.hidden, s.hidden, best.price_ticks, qty, b.qty - qty,
+           handle_of(buy), b.ref,  b.tag,       b.owner,  s.owner,  s.ref,            s.tag};
     sink_->on_fill(f);
     reduce(handle_of(buy), qty);
     reduce(handle_of(sell), qty);

@@ -76,6 +76,7 @@ struct Fill {
   u32 symbol;
   Side taker_side;
   bool maker_hidden;
+  bool taker_hidden;
   PriceTicks price_ticks;
   u32 qty;
   u32 maker_left;
