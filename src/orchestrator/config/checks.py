@@ -65,11 +65,11 @@ def _policies(policies: m.Policies) -> Iterator[Finding]:
 
 
 def _order_size(risk: m.Risk, execution: m.Execution) -> Iterator[Finding]:
-    if execution.order_qty_lots > risk.max_order_qty_lots:
+    if execution.order_qty_lots > risk.max_order_lots:
         yield (
             ("execution", "order_qty_lots"),
             f"{execution.order_qty_lots}",
-            f"at most risk.max_order_qty_lots, {risk.max_order_qty_lots}",
+            f"at most risk.max_order_lots, {risk.max_order_lots}",
             "the gate would refuse every order",
         )
     if execution.order_qty_lots > _MAX_LOTS:
@@ -85,8 +85,10 @@ def _order_size(risk: m.Risk, execution: m.Execution) -> Iterator[Finding]:
 
 def _limits(risk: m.Risk) -> Iterator[Finding]:
     pairs = (
-        ("max_order_qty_lots", "max_position_lots"),
+        ("max_order_lots", "max_long_lots"),
         ("max_order_notional_units", "max_working_notional_units"),
+        ("max_working_orders", "max_account_orders"),
+        ("max_working_notional_units", "max_account_notional_units"),
         ("max_drawdown_units", "max_credit_units"),
         ("max_loss_units", "max_credit_units"),
     )
@@ -112,16 +114,23 @@ def _restricted(instruments: list[m.Instrument], risk: m.Risk) -> Iterator[Findi
         yield ("risk", "restricted_symbols"), "every instrument", "at least one that may be traded", "remove a symbol"
 
 
+def _by_symbol(instruments: list[m.Instrument], risk: m.Risk) -> Iterator[Finding]:
+    known = [i.symbol for i in instruments]
+    for symbol in risk.by_symbol:
+        if symbol not in known:
+            yield ("risk", "by_symbol", symbol), "a symbol that is no instrument", f"one of {', '.join(known)}", ""
+
+
 def _start_positions(instruments: list[m.Instrument], account: m.Account, risk: m.Risk) -> Iterator[Finding]:
     known = {i.symbol for i in instruments}
     for symbol, lots in account.start_position_lots.items():
         if symbol not in known:
             yield ("account", "start_position_lots", symbol), "a symbol that is no instrument", "a configured symbol", ""
-        elif abs(lots) > risk.max_position_lots:
+        elif not -risk.max_short_lots <= lots <= risk.max_long_lots:
             yield (
                 ("account", "start_position_lots", symbol),
                 f"{lots}",
-                f"at most risk.max_position_lots, {risk.max_position_lots}",
+                f"from -risk.max_short_lots to risk.max_long_lots, -{risk.max_short_lots} to {risk.max_long_lots}",
                 "only reducing orders would pass",
             )
 
@@ -174,6 +183,7 @@ CHECKS: list[tuple[tuple[str, ...], Callable[..., Iterator[Finding]]]] = [
     (("risk", "execution"), _order_size),
     (("risk",), _limits),
     (("instruments", "risk"), _restricted),
+    (("instruments", "risk"), _by_symbol),
     (("instruments", "account", "risk"), _start_positions),
     (("engine",), _engine),
     (("journal", "engine"), _journal),

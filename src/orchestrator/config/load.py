@@ -123,7 +123,7 @@ def _override_items(overrides: Mapping[str, Any] | Sequence[str], problems: list
     for text in overrides:
         path, equals, value = text.partition("=")
         if not equals or not path:
-            problems.append(Problem("--set", shown(text), "path=value", "for example --set risk.max_position_lots=500"))
+            problems.append(Problem("--set", shown(text), "path=value", "for example --set risk.max_long_lots=500"))
             continue
         if value.startswith(("[", "{", '"', "'")):
             inner = parse(value)

@@ -34,19 +34,6 @@ class Account(Section):
     start_position_lots: dict[str, int] = Field({}, description="position carried in, by symbol")
 
 
-class Faults(Section):
-    """What the embedded venue does wrong on purpose; everything off by default."""
-
-    loss_ppm: Ppm = Field(0, description="packets lost on each feed line, parts per million")
-    reorder_ppm: Ppm = Field(0, description="packets sent late, parts per million")
-    duplicate_ppm: Ppm = Field(0, description="packets sent twice, parts per million")
-    corrupt_ppm: Ppm = Field(0, description="packets with a flipped byte, parts per million")
-    delay_ns: NotNegative = Field(0, description="longest extra delay of a packet")
-    reject_ppm: Ppm = Field(0, description="orders refused for no reason, parts per million")
-    disconnect_every_ms: NotNegative = Field(0, description="order session cut at this interval; 0 = never")
-    halt_every_ms: NotNegative = Field(0, description="trading halt at this interval; 0 = never")
-
-
 class EmbeddedVenue(Section):
     """The simulated exchange shipped with Peregrine, started beside the engine as its own process."""
 
@@ -57,7 +44,7 @@ class EmbeddedVenue(Section):
     username: str = Field("PRGUS1", min_length=1, max_length=6, description="demo account to trade with")
     cancel_on_disconnect: bool = Field(True, description="venue cancels our orders when the session drops")
     flow_file: str | None = Field(None, description="recorded ITCH file to play instead of generated flow")
-    faults: Faults = Field(Faults(), description="faults to inject")
+    faults: str = Field("", description="faults to inject, as `peregrine venue --fault` takes them: loss=1%,reorder=0.5%")
 
 
 class Credentials(Section):
@@ -122,32 +109,42 @@ class Policies(Section):
     )
 
 
-class Risk(Section):
+class InstrumentLimits(Section):
+    """Limits of one symbol: the largest value that passes; 0 passes nothing."""
+
+    collar_ticks: NotNegative = Field(description="how far past the opposite touch a price may lie; the nearer of this")
+    collar_bps: int = Field(ge=0, le=10_000, description="and this share of the reference, 1/10,000")
+    max_order_lots: NotNegative = Field(description="largest single order")
+    max_order_notional_units: NotNegative = Field(description="largest value of a single order")
+    max_working_orders: NotNegative = Field(description="orders of the symbol at the venue, unknown ones counted")
+    max_working_notional_units: NotNegative = Field(description="value of those orders")
+    max_long_lots: NotNegative = Field(description="longest position, worst case over working and unknown orders")
+    max_short_lots: NotNegative = Field(description="shortest position, as a positive number, worst case")
+    max_executions: NotNegative = Field(description="fills of one side within execution_window_ns before it pauses")
+    execution_window_ns: Positive = Field(description="length of that window")
+    duplicate_window_ns: NotNegative = Field(description="same side, price and quantity within this is a duplicate")
+    max_quote_age_ns: Positive = Field(description="oldest market data an order may rest on")
+
+
+class Risk(InstrumentLimits):
     """Every limit of the gate. None has a default: an engine without stated limits does not trade."""
 
-    max_order_qty_lots: Positive = Field(description="largest single order")
-    max_order_notional_units: Positive = Field(description="largest value of a single order")
-    max_working_orders: Positive = Field(description="orders at the venue at once, unknown ones counted")
-    max_working_notional_units: Positive = Field(description="value of all orders at the venue")
-    max_position_lots: Positive = Field(description="position of a symbol, worst case over working and unknown orders")
-    max_exposure_units: Positive = Field(description="value of all positions, worst case")
-    max_credit_units: Positive = Field(description="money tied up in positions and orders")
-    max_loss_units: Positive = Field(description="loss of the day that stops trading")
-    max_drawdown_units: Positive = Field(description="fall from the day's best that stops trading")
-    price_collar_ppm: Ppm = Field(description="furthest a price may lie from the reference, parts per million")
-    max_messages: Positive = Field(description="order messages in one window")
+    max_account_orders: NotNegative = Field(description="orders at the venue, all symbols together")
+    max_account_notional_units: NotNegative = Field(description="value of those orders")
+    max_gross_units: NotNegative = Field(description="value of all positions, worst case, signs ignored")
+    max_credit_units: NotNegative = Field(description="money tied up in positions and orders")
+    max_loss_units: NotNegative = Field(description="loss of the day that stops trading")
+    max_drawdown_units: NotNegative = Field(description="fall from the day's best that stops trading")
+    max_messages: int = Field(ge=0, le=4095, description="orders, replaces and cancels within message_window_ns")
     message_window_ns: Positive = Field(description="length of that window")
-    cancel_reserve_messages: Positive = Field(description="part of the window kept for cancels")
-    max_repeated_executions: Positive = Field(description="fills of one side in one window before it pauses")
-    repeated_execution_window_ns: Positive = Field(description="length of that window")
-    duplicate_window_ns: NotNegative = Field(description="an equal order within this time is a duplicate")
-    max_data_age_ns: Positive = Field(description="oldest market data an order may rest on")
-    soft_throttle_percent: int = Field(ge=1, le=100, description="share of a limit from which we only reduce")
+    cancel_reserve_messages: NotNegative = Field(description="part of the window that only cancels may use")
+    soft_permille: int = Field(ge=1, le=1000, description="share of a limit, of 1,000, from which it is in its soft state")
     short_sales: Literal["refuse", "mark"] = Field(description="refuse sales beyond the position, or mark them short")
     restricted_symbols: list[Symbol] = Field(description="symbols that may not be traded; [] when none")
     authorised_strategies: list[Annotated[int, Field(ge=0, le=65535)]] = Field(
-        min_length=1, description="strategy numbers that may send orders"
+        min_length=1, max_length=64, description="strategy numbers that may send orders"
     )
+    by_symbol: dict[str, InstrumentLimits] = Field({}, description="limits of single symbols, in place of those above")
 
 
 class Session(Section):
