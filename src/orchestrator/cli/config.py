@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Annotated
 
 import typer
 
@@ -16,8 +17,8 @@ def register(app: typer.Typer) -> None:
 
     @group.command(help="Tell every error of a file at once; exit code 78 when there is one.")
     def check(
-        file: Path = typer.Argument(..., help="The file to check."),
-        as_json: bool = typer.Option(False, "--json", help="Print one JSON object."),
+        file: Annotated[Path, typer.Argument(help="The file to check.")],
+        as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
     ) -> None:
         from orchestrator.cli._errors import EXIT_CONFIG
         from orchestrator.config import ConfigError, check_file, config_hash, load_file
@@ -29,7 +30,11 @@ def register(app: typer.Typer) -> None:
                 raise
             problems = err.problems
         if as_json:
-            report: dict[str, object] = {"file": str(file), "ok": not problems, "errors": [p.to_json() for p in problems]}
+            report: dict[str, object] = {
+                "file": str(file),
+                "ok": not problems,
+                "errors": [p.to_json() for p in problems],
+            }
             if not problems:
                 report["config_sha256"] = config_hash(load_file(file))
             typer.echo(json.dumps(report))
@@ -40,8 +45,10 @@ def register(app: typer.Typer) -> None:
 
     @group.command(help="Print a shipped profile: laptop, pinned or replay.")
     def show(
-        name: str = typer.Argument(..., help="laptop, pinned or replay."),
-        as_json: bool = typer.Option(False, "--json", help="Print it with every default filled in, as JSON."),
+        name: Annotated[str, typer.Argument(help="laptop, pinned or replay.")],
+        as_json: Annotated[
+            bool, typer.Option("--json", help="Print it with every default filled in, as JSON.")
+        ] = False,
     ) -> None:
         from orchestrator.config import effective, load_profile, profile_text
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Annotated
 
 import typer
 
@@ -15,9 +16,9 @@ def register(app: typer.Typer) -> None:
 
     @app.command(help="Check this machine; each finding comes with its fix. Exit code 69 when trading would fail.")
     def doctor(
-        profile: str = typer.Option("laptop", help="Profile to judge the machine for."),
-        config: Path | None = typer.Option(None, "--config", help="Configuration file to judge it for."),
-        as_json: bool = typer.Option(False, "--json", help="Print one JSON object."),
+        profile: Annotated[str, typer.Option(help="Profile to judge the machine for.")] = "laptop",
+        config: Annotated[Path | None, typer.Option("--config", help="Configuration file to judge it for.")] = None,
+        as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
     ) -> None:
         from orchestrator.cli._errors import EXIT_UNAVAILABLE
         from orchestrator.config import load_file, load_profile

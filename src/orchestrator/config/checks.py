@@ -17,7 +17,12 @@ def _symbols(instruments: list[m.Instrument]) -> Iterator[Finding]:
     for i, instrument in enumerate(instruments):
         first = seen.setdefault(instrument.symbol, i)
         if first != i:
-            yield ("instruments", i, "symbol"), f"{instrument.symbol} again", "each symbol once", f"it is instruments[{first}] already"
+            yield (
+                ("instruments", i, "symbol"),
+                f"{instrument.symbol} again",
+                "each symbol once",
+                f"it is instruments[{first}] already",
+            )
 
 
 def _venue_symbols(instruments: list[m.Instrument], venue: Any) -> Iterator[Finding]:
@@ -55,7 +60,12 @@ def _policies(policies: m.Policies) -> Iterator[Finding]:
     for i, member in enumerate(policies.members):
         path: Path = ("policies", "members", i)
         if seen.setdefault(member.slot, i) != i:
-            yield (*path, "slot"), f"slot {member.slot} again", "a slot of its own", f"members[{seen[member.slot]}] has it"
+            yield (
+                (*path, "slot"),
+                f"slot {member.slot} again",
+                "a slot of its own",
+                f"members[{seen[member.slot]}] has it",
+            )
         if member.role == "risk" and not member.veto_actions:
             yield (*path, "veto_actions"), "a risk policy without a veto", "at least one action", "or make it a trader"
         if member.role == "trader" and member.veto_actions:
@@ -73,7 +83,12 @@ def _order_size(risk: m.Risk, execution: m.Execution) -> Iterator[Finding]:
             "the gate would refuse every order",
         )
     if execution.order_qty_lots > _MAX_LOTS:
-        yield ("execution", "order_qty_lots"), f"{execution.order_qty_lots}", f"at most {_MAX_LOTS}", "OUCH takes no more"
+        yield (
+            ("execution", "order_qty_lots"),
+            f"{execution.order_qty_lots}",
+            f"at most {_MAX_LOTS}",
+            "OUCH takes no more",
+        )
     if execution.strategy not in risk.authorised_strategies:
         yield (
             ("execution", "strategy"),
@@ -125,7 +140,12 @@ def _start_positions(instruments: list[m.Instrument], account: m.Account, risk: 
     known = {i.symbol for i in instruments}
     for symbol, lots in account.start_position_lots.items():
         if symbol not in known:
-            yield ("account", "start_position_lots", symbol), "a symbol that is no instrument", "a configured symbol", ""
+            yield (
+                ("account", "start_position_lots", symbol),
+                "a symbol that is no instrument",
+                "a configured symbol",
+                "",
+            )
         elif not -risk.max_short_lots <= lots <= risk.max_long_lots:
             yield (
                 ("account", "start_position_lots", symbol),
@@ -152,12 +172,22 @@ def _engine(engine: m.Engine) -> Iterator[Finding]:
                     "or refuse_shared_cores: false on a machine with too few",
                 )
     if engine.topology == "inline" and cores.feed is not None:
-        yield ("engine", "cores", "feed"), "a core for a feed thread", "topology: pipelined", "inline has no feed thread"
+        yield (
+            ("engine", "cores", "feed"),
+            "a core for a feed thread",
+            "topology: pipelined",
+            "inline has no feed thread",
+        )
 
 
 def _journal(journal: m.Journal, engine: m.Engine) -> Iterator[Finding]:
     if journal.ring_mb & (journal.ring_mb - 1):
-        yield ("journal", "ring_mb"), f"{journal.ring_mb}", "a power of two", f"{1 << journal.ring_mb.bit_length()} would do"
+        yield (
+            ("journal", "ring_mb"),
+            f"{journal.ring_mb}",
+            "a power of two",
+            f"{1 << journal.ring_mb.bit_length()} would do",
+        )
     if journal.ring_mb > engine.memory_budget_mb:
         yield (
             ("journal", "ring_mb"),

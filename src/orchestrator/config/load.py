@@ -41,7 +41,9 @@ def check_file(path: FilePath | str) -> list[Problem]:
 def profile_text(name: str) -> str:
     """The YAML of a shipped profile."""
     if name not in PROFILES:
-        raise ConfigError([Problem("extends", shown(name), f"one of {', '.join(PROFILES)}", "these ship with Peregrine")])
+        raise ConfigError(
+            [Problem("extends", shown(name), f"one of {', '.join(PROFILES)}", "these ship with Peregrine")]
+        )
     return (resources.files("orchestrator.config") / "profiles" / f"{name}.yaml").read_text(encoding="utf-8")
 
 
@@ -92,9 +94,13 @@ def _file_tree(path: FilePath) -> Tree:
     try:
         text = path.read_bytes().decode("utf-8")
     except UnicodeDecodeError as err:
-        raise ConfigError([Problem("", f"byte {err.start} is no UTF-8", "YAML text in UTF-8", "save it as UTF-8")], str(path)) from err
+        raise ConfigError(
+            [Problem("", f"byte {err.start} is no UTF-8", "YAML text in UTF-8", "save it as UTF-8")], str(path)
+        ) from err
     except OSError as err:
-        raise ConfigError([Problem("", err.strerror or str(err), "a readable file", "check the path")], str(path)) from err
+        raise ConfigError(
+            [Problem("", err.strerror or str(err), "a readable file", "check the path")], str(path)
+        ) from err
     tree = parse(text)
     if isinstance(tree.value, dict) and "extends" in tree.value:
         name = tree.value.pop("extends")
@@ -151,7 +157,9 @@ def _apply(tree: Tree, dotted_path: str, value: Any, problems: list[Problem]) ->
                 here = here.setdefault(part, {})
         else:
             have = f"a list of {len(here)}" if isinstance(here, list) else "no such place"
-            problems.append(Problem(f"--set {dotted_path}", f"{have} at `{dotted(path[:i])}`", "a path that exists", ""))
+            problems.append(
+                Problem(f"--set {dotted_path}", f"{have} at `{dotted(path[:i])}`", "a path that exists", "")
+            )
             return
     for known in [known for known in tree.lines if known[: len(path)] == path]:
         del tree.lines[known]  # what the command line set has no line in the file

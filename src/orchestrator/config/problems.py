@@ -37,6 +37,8 @@ class ConfigError(CliError):
     def __init__(self, problems: list[Problem], source: str = "") -> None:
         many = f"{len(problems)} problem{'s' if len(problems) != 1 else ''} in the configuration"
         body = "\n".join(problem.text(source) for problem in problems)
-        super().__init__(f"{many}\n{body}", hint="`peregrine config show laptop` prints a complete one", code=EXIT_CONFIG)
+        super().__init__(
+            f"{many}\n{body}", hint="`peregrine config show laptop` prints a complete one", code=EXIT_CONFIG
+        )
         self.problems = problems
         self.source = source

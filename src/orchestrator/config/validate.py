@@ -44,7 +44,9 @@ def validate(value: Any, tree: Tree | None = None) -> tuple[Config | None, list[
             else:
                 sections[name] = info.default
             continue
-        annotation: Any = typing.Annotated[info.annotation, info] if info.metadata or info.discriminator else info.annotation
+        annotation: Any = (
+            typing.Annotated[info.annotation, info] if info.metadata or info.discriminator else info.annotation
+        )
         try:
             sections[name] = TypeAdapter(annotation).validate_python(value[name])
         except ValidationError as err:
@@ -54,7 +56,7 @@ def validate(value: Any, tree: Tree | None = None) -> tuple[Config | None, list[
             for path, found, expected, hint in check(*(sections[n] for n in needs)):
                 problems.append(Problem(dotted(path), found, expected, hint, lines.line_of(path)))
     if problems:
-        return None, sorted(problems, key=lambda p: (p.line or 0))
+        return None, sorted(problems, key=lambda p: p.line or 0)
     return Config(**sections), []
 
 
@@ -89,7 +91,10 @@ def _problem(loc: Path, error: Any, lines: Tree) -> Problem:
         path, found = (*path, "kind"), shown(error["ctx"]["tag"])
         hint = _nearest(error["ctx"]["tag"], error["ctx"]["expected_tags"].replace("'", "").split(", ")) or hint
     elif kind in ("literal_error", "enum") and isinstance(error["input"], str):
-        hint = _nearest(error["input"], [w.strip("' ") for w in error["ctx"]["expected"].replace(" or ", ", ").split(",")]) or hint
+        hint = (
+            _nearest(error["input"], [w.strip("' ") for w in error["ctx"]["expected"].replace(" or ", ", ").split(",")])
+            or hint
+        )
     return Problem(dotted(path), found, expected, hint or description, lines.line_of(path))
 
 

@@ -53,7 +53,9 @@ def _engine(needs: Needs, probe: Probe) -> Iterator[Finding]:
     try:
         from hotpath import _core
     except ImportError as err:
-        yield Finding("engine", "fail", f"the compiled engine is not there: {err}", "make build, or reinstall the wheel")
+        yield Finding(
+            "engine", "fail", f"the compiled engine is not there: {err}", "make build, or reinstall the wheel"
+        )
         return
     yield Finding("engine", "ok", f"compiled engine {_core.__version__}")
 
@@ -108,7 +110,9 @@ def _smt(needs: Needs, probe: Probe) -> Iterator[Finding]:
 def _memory(needs: Needs, probe: Probe) -> Iterator[Finding]:
     available = probe.memory_mb("MemAvailable")
     if available is not None and available < needs.memory_mb:
-        yield Finding("memory", "fail", f"{available} MiB free, {needs.memory_mb} wanted", "lower engine.memory_budget_mb")
+        yield Finding(
+            "memory", "fail", f"{available} MiB free, {needs.memory_mb} wanted", "lower engine.memory_budget_mb"
+        )
     else:
         yield Finding("memory", "ok", f"{available} MiB free")
     swaps = (probe.text("/proc/swaps") or "").splitlines()[1:]
@@ -120,7 +124,9 @@ def _memory(needs: Needs, probe: Probe) -> Iterator[Finding]:
     chosen = thp.partition("[")[2].partition("]")[0] or "not shown"
     if chosen == "always":
         fix = "echo madvise | sudo tee /sys/kernel/mm/transparent_hugepage/enabled"
-        yield Finding("transparent_hugepages", "warn" if needs.pinned else "ok", "always: compaction can stall a thread", fix)
+        yield Finding(
+            "transparent_hugepages", "warn" if needs.pinned else "ok", "always: compaction can stall a thread", fix
+        )
     else:
         yield Finding("transparent_hugepages", "ok", chosen)
     huge = probe.number("/proc/sys/vm/nr_hugepages") or 0
@@ -181,7 +187,9 @@ def _clock(needs: Needs, probe: Probe) -> Iterator[Finding]:
     if {"constant_tsc", "nonstop_tsc"} <= flags:
         yield Finding("tsc", "ok", "invariant")
     elif flags:
-        yield Finding("tsc", "warn", "not stated to be invariant", "the engine falls back to the kernel's clock: slower stamps")
+        yield Finding(
+            "tsc", "warn", "not stated to be invariant", "the engine falls back to the kernel's clock: slower stamps"
+        )
     else:
         yield Finding("tsc", "warn", "no x86 time stamp counter", "the engine uses the kernel's clock")
     source = probe.text("/sys/devices/system/clocksource/clocksource0/current_clocksource")

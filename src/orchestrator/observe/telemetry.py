@@ -125,7 +125,10 @@ COUNTERS: dict[str, tuple[str, str]] = {
     "fees_units": ("level", "fees paid (negative: rebates earned), money units"),
     "feed_state": ("level", "0 down, 1 recovering, 2 live, 3 gapped, 4 stale, 5 ended"),
     "session_ready": ("level", "1 when the order session is reconciled and may trade"),
-    "trading_state": ("level", "0 starting, 1 trading, 2 throttled, 3 paused, 4 draining, 5 killed, 6 journal stopped it"),
+    "trading_state": (
+        "level",
+        "0 starting, 1 trading, 2 throttled, 3 paused, 4 draining, 5 killed, 6 journal stopped it",
+    ),
     "gaps": ("total", "holes in the feed after A/B arbitration"),
     "recovered": ("total", "messages re-requested and received"),
     "snapshots": ("total", "book rebuilds from the snapshot service"),
@@ -295,7 +298,20 @@ def build(
         out[histograms_at + i * entry.nbytes : histograms_at + (i + 1) * entry.nbytes] = entry.tobytes()
         body = np.zeros(1, HISTOGRAM_HEAD_DTYPE)
         low, high = min(values, default=2**63 - 1), max(values, default=0)
-        body[0] = (HISTOGRAM_MAGIC, HISTOGRAM_VERSION, sub_bits, max_bits, n_buckets, 0, len(values), sum(values), low, high, 0, 0)
+        body[0] = (
+            HISTOGRAM_MAGIC,
+            HISTOGRAM_VERSION,
+            sub_bits,
+            max_bits,
+            n_buckets,
+            0,
+            len(values),
+            sum(values),
+            low,
+            high,
+            0,
+            0,
+        )
         counts = np.zeros(n_buckets, "<u8")
         for value in values:
             counts[bucket_of(value, sub_bits, n_buckets)] += 1
@@ -306,7 +322,9 @@ def build(
 def _histogram(name: str, data: bytes, at: int) -> HistogramView:
     head = _table(data, HISTOGRAM_HEAD_DTYPE, at, 1)[0]
     if int(head["magic"]) != HISTOGRAM_MAGIC or int(head["version"]) != HISTOGRAM_VERSION:
-        raise TelemetryError(f"histogram {name}: layout {int(head['version'])}, this peregrine reads {HISTOGRAM_VERSION}")
+        raise TelemetryError(
+            f"histogram {name}: layout {int(head['version'])}, this peregrine reads {HISTOGRAM_VERSION}"
+        )
     counts = _table(data, np.dtype("<u8"), at + HISTOGRAM_HEAD_DTYPE.itemsize, head["n_buckets"])
     return HistogramView(name, counts, int(head["sub_bits"]), int(head["max"]))
 
