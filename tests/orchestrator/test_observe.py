@@ -66,8 +66,7 @@ def test_without_a_terminal_the_panel_is_a_line_now_and_then():
 
 def test_the_json_object_has_every_promised_key_and_survives_json():
     out = json.loads(json.dumps(result().to_json()))
-    promised = ("events orders fills rejects risk_rejects position pnl gaps stale_ns tick_to_order_ns stages_ns "
-                "journal machine").split()  # fmt: skip
+    promised = ["events", "orders", "fills", "rejects", "risk_rejects", "position", "pnl", "gaps", "stale_ns", "tick_to_order_ns", "stages_ns", "journal", "machine"]  # fmt: skip
     assert list(out)[: len(promised)] == promised
     assert (out["position"], out["pnl"], out["pnl_units"]) == (-300, -1.2345, -12_345)
     assert list(out["tick_to_order_ns"]) == list(LATENCY_KEYS)

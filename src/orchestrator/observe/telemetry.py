@@ -325,6 +325,8 @@ def _histogram(name: str, data: bytes, at: int) -> HistogramView:
         raise TelemetryError(
             f"histogram {name}: layout {int(head['version'])}, this peregrine reads {HISTOGRAM_VERSION}"
         )
+    if not 1 <= int(head["sub_bits"]) <= 16:
+        raise TelemetryError(f"histogram {name}: {int(head['sub_bits'])} sub-bucket bits, 1 to 16 expected")
     counts = _table(data, np.dtype("<u8"), at + HISTOGRAM_HEAD_DTYPE.itemsize, head["n_buckets"])
     return HistogramView(name, counts, int(head["sub_bits"]), int(head["max"]))
 
