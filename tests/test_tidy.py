@@ -150,7 +150,7 @@ FORBIDDEN = {
     "malloc": r"\b(malloc|calloc|realloc|free)\s*\(",
     "throw": r"\bthrow\b",
     # placement new (`new (where) T`) takes no memory
-    "new": r"(?<![\w#])new\s+(?:\(std::nothrow\)\s*)?[A-Za-z_]|\bstd::make_(?:unique|shared)<",
+    "new": r"(?<![\w#])new\s+(?:\(std::nothrow\)\s*)?[A-Za-z_]",
     "iostream": r"\bstd::(cout|cerr|endl)\b|\bprintf\s*\(",
 }
 

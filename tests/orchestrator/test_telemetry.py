@@ -17,7 +17,7 @@ from orchestrator.observe.segment import Segment, SegmentError
 
 ROOT = Path(__file__).resolve().parents[2]
 ROW = ("PRGN", 1_000_000, 1_000_100, 1_000_000, -300, 12_345, 200, 1)
-SUB_BITS, N_BUCKETS = 9, 8960
+SUB_BITS, N_BUCKETS = 8, 8960
 
 
 def region(**changes) -> bytes:
@@ -67,6 +67,22 @@ def test_the_bucket_arithmetic_is_the_engines():
     view = telemetry.read(region(histograms={"h": ours})).histograms["h"]
     for percent in (1, 50, 90, 99, 99.9, 100):
         assert view.percentile(percent) == theirs.percentile(percent)
+
+
+def test_the_engine_publishes_the_counters_and_histograms_the_reader_explains():
+    header = ROOT / "src/hotpath/engine/telemetry.h"
+    if not header.exists():
+        pytest.skip("the engine is not in this tree")
+    lists = dict(re.findall(r"#define (PEREGRINE_\w+)\(X\)((?:.*\\\n)*.*)", header.read_text()))
+    assert re.findall(r"X\((\w+)\)", lists["PEREGRINE_COUNTERS"]) == list(telemetry.COUNTERS)
+    assert re.findall(r"X\((\w+)\)", lists["PEREGRINE_HISTOGRAMS"]) == list(telemetry.HISTOGRAMS)
+
+
+def test_a_max_that_lags_behind_the_counts_does_not_cap_them():
+    data = bytearray(region(histograms={"h": [10_000] * 5}))
+    view = telemetry.read(bytes(data)).histograms["h"]
+    old = telemetry.HistogramView("h", view.counts, view.sub_bits, 50)
+    assert old.percentile(50) >= 10_000 and old.summary()["max"] >= 10_000
 
 
 def test_counter_names_fit_their_field_and_are_explained():
