@@ -354,7 +354,7 @@ def test_whatever_is_lost_the_sequence_has_no_hole_and_no_double_unless_a_snapsh
         t += rng.randrange(0, 4 * MS)
         seq += n
         published[t] = seq
-    for i in range(200):  # the end is repeated, and heard in the end
+    for i in range(1500):  # the end is repeated, and heard in the end
         if i % 10 == 0 or rng.random() >= loss:
             wire.append((t + (i + 1) * 20 * MS, rng.choice((0, 1)), end(total + 1)))
     wire.sort(key=lambda w: w[0])
