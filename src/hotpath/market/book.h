@@ -10,9 +10,6 @@
 // Nothing is allocated after construction; a full pool is an outcome, and the book is then unchanged.
 #pragma once
 
-#include <memory>
-#include <vector>
-
 #include "core/assert.h"
 #include "core/types.h"
 #include "market/huge_array.h"
@@ -143,9 +140,9 @@ class BookStore {
   bool room_for_entry(SideBook& s);
   u32 level_for(u32 book_side, u32 price_ticks);  // kNil = full
   void drop_level(u32 level);
-  void link_new(u32 slot_free_order, u64 ref, u32 level, u32 shares, u32 mpid);
-  void unlink(u32 order);
-  void take_from_level(u32 level, u32 age, u32 shares);
+  void append(u64 ref, u32 level, u32 shares, u32 mpid);
+  void unlink_and_free(u32 slot, u32 order);
+  void own_passed(u32 level, u32 age, u64 shares);  // lots ahead of own orders behind `age` left the queue
   void own_added(u32 order);
   void own_gone(u64 ref, u32 level);
   u32 find_own(u64 ref) const;
@@ -176,3 +173,5 @@ class BookStore {
 };
 
 }  // namespace peregrine
+
+#include "market/book_hot.h"

@@ -53,7 +53,7 @@ struct FeedReceiverConfig {
   bool snapshot_service = true;             // false: an unrecoverable hole is reported and skipped, the feed stays stale
   bool request_service = true;
   u32 window_messages = 1u << 16;           // kept past a hole; rounded up to a power of two
-  u32 slot_bytes = 64;                      // 2 of them for the length; longer messages are asked for again
+  u32 slot_bytes = 64;                      // 3 of them for length and line; longer messages are asked for again
   u16 max_request_messages = 1024;
   u32 request_retries = 5;                  // without progress
   u32 snapshot_retries = 0;                 // 0 = for ever
@@ -95,7 +95,8 @@ class FeedReceiver {
   void on_timer(TimeNs now);
   void resync(TimeNs now);  // throws the books away and joins by snapshot: asked for from outside
 
-  journal::FeedState state() const { return state_; }
+  // kDown while every line is silent.
+  journal::FeedState state() const { return silent_ ? journal::FeedState::kDown : state_; }
   const mold::Session& session() const { return session_; }
   u64 next_seq() const { return expected_; }     // next live message to deliver, 0 before the first packet
   u64 highest_seq() const { return highest_; }   // one past the highest sequence heard of
@@ -106,47 +107,60 @@ class FeedReceiver {
   u64 state_hash() const;
 
  private:
+  using State = journal::FeedState;
   enum class Snapshot : u8 { kClosed, kWaiting, kOpen };  // kWaiting: closed, another attempt is due
   static constexpr TimeNs kNever = INT64_MAX;
+  static constexpr u32 kSlotHead = 3;  // u16 length, u8 line
 
-  bool accept(u8 line, Bytes packet, mold::Header& h);
   bool plausible(const mold::Header& h);
   void join(const mold::Header& h, TimeNs now);
-  void deliver_blocks(u8 line, Bytes packet, const mold::Header& h);
-  void keep(u64 seq, Bytes msg);
+  void take_blocks(u8 line, Bytes packet, const mold::Header& h);
+  void keep(u64 seq, u8 line, Bytes msg);
   void drain();
-  void settle(TimeNs now);  // after anything moved: is there a hole, is it closed, has the session ended
+  bool settle_once(TimeNs now);  // true when the hole was skipped and there may be another
+  void settle(TimeNs now) {
+    while (settle_once(now)) {
+    }
+  }
   void declare_gap(TimeNs now);
   void send_request(TimeNs now);
-  void give_up(TimeNs now);
-  void begin_snapshot(TimeNs now);
+  bool give_up(TimeNs now);
+  void begin_snapshot(State s, u8 reason, u64 from, u64 to, TimeNs now);
   void fail_snapshot(TimeNs now);
   void finish_snapshot(u64 next, TimeNs now);
-  void set_state(journal::FeedState s, u8 reason, u64 from, u64 to);
-  u64 hole_end() const;
-  bool both_lines_past(TimeNs now) const;
+  void set_state(State s, u8 reason, u64 from, u64 to);
+  void emit(State s, u8 reason, u64 from, u64 to);
+  bool hole() const { return !snapshot_needed_ && expected_ != 0 && highest_ > expected_; }
+  u64 hole_end(u64 limit) const;
+  bool both_lines_past() const;
+  bool kept(u64 seq) const { return window_seq_[seq & window_mask_] == seq; }
   u8* slot(u64 seq) { return &window_[(seq & window_mask_) * config_.slot_bytes]; }
 
   FeedReceiverConfig config_;
   FeedSink& sink_;
   mold::Session session_{};
   bool session_known_ = false;
-  journal::FeedState state_ = journal::FeedState::kDown;
+  State state_ = State::kDown;  // apart from silence
   Snapshot snapshot_ = Snapshot::kClosed;
+  bool silent_ = false;           // shown as kDown, whatever state_ says
   bool snapshot_needed_ = false;  // live messages are kept, not delivered
-  bool books_lost_ = false;       // a hole was skipped: never live again without a snapshot
-  bool silent_ = false;
+  bool books_lost_ = false;       // a hole was skipped: not live again without a snapshot
+  bool declared_ = false;         // the hole at expected_ has been declared
+  bool joining_ = false;          // the hole at expected_ is the day before we came
+  bool answered_ = false;         // a retransmission moved expected_ since the last request
   u64 expected_ = 0;
   u64 highest_ = 0;
   u64 end_seq_ = 0;  // sequence of the end-of-session packet, 0 = not seen
+  u64 hole_at_ = 0;  // where the hole was when last looked at
+  u64 asked_to_ = 0;
   u64 line_next_[2] = {};
   TimeNs line_heard_ns_[2] = {};
   u64 suspect_next_ = 0;
   u32 suspect_count_ = 0;
-  u64 snapshot_n_ = 0;
+  u32 tries_ = 0;  // requests since the last progress
   u32 snapshot_attempts_ = 0;
-  u32 tries_ = 0;
-  u64 asked_from_ = 0;
+  u64 snapshot_n_ = 0;
+  u64 snapshot_base_ = 0;
   TimeNs heard_ns_ = 0;
   TimeNs hole_since_ns_ = kNever;
   TimeNs request_due_ns_ = kNever;

@@ -4,6 +4,7 @@
 
 #include <string_view>
 
+#include "core/bytes.h"
 #include "core/types.h"
 #include "market/book.h"
 #include "market/event.h"
@@ -62,8 +63,13 @@ class Market {
   Outcome on_message(Bytes msg, u64 feed_seq, TimeNs rx_ns, Event& out);
   // The same for snapshot (GLIMPSE) message n, counted from 1: the first clears the books, 'G' ends the snapshot.
   Outcome on_snapshot_message(Bytes msg, u64 n, TimeNs rx_ns, Event& out);
-  // Starts the cache misses of a message that will come soon.
-  void prefetch(Bytes msg) const;
+  // Starts the cache misses of a message that will come soon: first `prefetch`, a few messages later `prefetch_order`.
+  void prefetch(Bytes msg) const {
+    if (msg.size() >= 19 && itch_has_ref(msg[0])) books_.prefetch_slot(load_be64(msg.data() + 11));
+  }
+  void prefetch_order(Bytes msg) const {
+    if (msg.size() >= 19 && itch_has_ref(msg[0])) books_.prefetch_order(load_be64(msg.data() + 11));
+  }
 
   Top top(InstrumentIx ix) const { return books_.top(ix); }
   int levels(InstrumentIx ix, Side side, Level* out, int n) const { return books_.levels(ix, side, out, n); }
@@ -128,17 +134,36 @@ class Market {
   Outcome apply(Bytes msg, Event& out);
   template <class T>
   Outcome apply_add(const T& m, u32 mpid, Event& out);
-  Outcome apply_execution(u16 locate, u64 ref, u32 shares, Event& out);
+  Outcome apply_reduction(u16 locate, u64 ref, u32 shares, EventKind kind, Event& out);
   Outcome apply_delete(Bytes msg, Event& out);
   Outcome apply_replace(Bytes msg, Event& out);
-  Outcome apply_directory(Bytes msg, Event& out);
+  Outcome apply_executed_price(Bytes msg, Event& out);
   Outcome apply_rare(Bytes msg, Event& out);
+  Outcome apply_system(Bytes msg, Event& out);
+  Outcome apply_directory(Bytes msg, Event& out);
+  Outcome apply_trading_action(Bytes msg, Event& out);
+  Outcome apply_operational_halt(Bytes msg, Event& out);
+  Outcome apply_reg_sho(Bytes msg, Event& out);
+  Outcome apply_collar(Bytes msg, Event& out);
+  Outcome apply_trade(Bytes msg, Event& out);
+  Outcome apply_cross(Bytes msg, Event& out);
   Outcome apply_broken(Bytes msg, Event& out);
+  Outcome apply_noii(Bytes msg, Event& out);
+  template <class T>
+  Outcome ignore(Bytes msg) const;
+  Outcome malformed_order(Bytes msg);
   Outcome from_book(BookStore::Result r, InstrumentIx ix);
+  InstrumentIx by_locate(u16 locate) const;
   InstrumentIx resolve(u16 locate, const itch::Stock& stock);
+  InstrumentIx resolve_new(u16 locate, const itch::Stock& stock);
+  InstrumentIx add_stock(const itch::Stock& stock);
+  InstrumentIx find_stock(const itch::Stock& stock) const;
   void bind_locate(u16 locate, InstrumentIx ix);
   void mark_unsound(InstrumentIx ix);
   void print(InstrumentIx ix, u64 match, u64 shares, u32 price_ticks);
+  static bool itch_has_ref(u8 type) {
+    return type == 'D' || type == 'A' || type == 'U' || type == 'E' || type == 'X' || type == 'F' || type == 'C';
+  }
 
   MarketConfig config_;
   BookStore books_;
