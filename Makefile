@@ -50,6 +50,12 @@ lint: $(DEV) ## ruff, mypy and the project's own rules
 bench: build $(DEV) ## the latency table: bench/results/latest.json, .hgrm files and a plot (at most 5 minutes)
 	@$(VENV)/bin/peregrine bench $(ARGS)
 
+tsan: build ## the stress programs of tests/native under ThreadSanitizer
+	@$(PY) tools/native.py --flavour tsan
+
+asan: build ## the same under AddressSanitizer and UBSan
+	@$(PY) tools/native.py --flavour asan
+
 clean: ## remove what the build made (the venv stays)
 	@rm -rf build dist *.egg-info src/*.egg-info
 	@find src sim -name '*.so' -delete

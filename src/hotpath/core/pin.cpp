@@ -107,8 +107,8 @@ Error pin_this_thread_to(const CpuSet& cpus) {
   for (int c = 0; c < kMaxCpus && c < CPU_SETSIZE; ++c)
     if (cpus.test(static_cast<std::size_t>(c))) CPU_SET(c, &set);
   if (::sched_setaffinity(0, sizeof(set), &set) != 0)
-    return Error::make("cannot pin the thread to CPU %s: %s; hint: this process may use %s", cpu_list_text(cpus).c_str(),
-                       std::strerror(errno), cpu_list_text(allowed_cpus()).c_str());
+    return Error::make("cannot pin the thread to CPU %s: %s; hint: this process may use %s",
+                       cpu_list_text(cpus).c_str(), std::strerror(errno), cpu_list_text(allowed_cpus()).c_str());
   // The kernel silently drops CPUs that are offline or outside the cpuset.
   const CpuSet got = allowed_cpus();
   if (got != cpus)

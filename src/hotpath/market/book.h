@@ -1,0 +1,177 @@
+// L3 books of every instrument of one feed: orders in time priority inside price levels, one pool for all.
+//
+// Order (32 bytes, pool):        ref | shares | level | prev | next | age | mpid
+// Level (32 bytes, pool):        shares | price | orders | head | tail | own | book
+// Entry (8 bytes, per side):     key | level            sorted, best last; key orders both sides the same way
+// Slot  (8 bytes, hash table):   tag | order            open addressing, linear probing, load <= 1/2
+//
+// An order reaches its level by index, so that executing or cancelling touches slot, order and level only; the
+// sorted entries are touched when a level appears or goes. Entries live in blocks of 8, 16, 32 … from one arena.
+// Nothing is allocated after construction; a full pool is an outcome, and the book is then unchanged.
+#pragma once
+
+#include "core/assert.h"
+#include "core/types.h"
+#include "market/huge_array.h"
+
+namespace peregrine {
+
+struct Level {
+  PriceTicks price_ticks = 0;
+  QtyLots qty_lots = 0;
+  u32 orders = 0;
+};
+
+// Best prices of both sides; lots 0 = that side is empty (its price is then 0).
+struct Top {
+  PriceTicks bid_ticks = 0;
+  QtyLots bid_lots = 0;
+  PriceTicks ask_ticks = 0;
+  QtyLots ask_lots = 0;
+  u32 bid_orders = 0;
+  u32 ask_orders = 0;
+};
+
+// One order in the queue of its level, first in priority first.
+struct QueuedOrder {
+  u64 ref = 0;
+  QtyLots qty_lots = 0;
+  u32 mpid = 0;  // four ASCII bytes, little-endian load; 0 = not attributed
+};
+
+struct BookConfig {
+  u32 max_books = 0;
+  u32 max_orders = 0;  // live at once, all instruments
+  u32 max_levels = 0;  // live at once, all instruments and both sides
+  u32 max_own = 0;     // own orders followed at once
+};
+
+class BookStore {
+ public:
+  enum class Result : u8 { kOk, kUnknownRef, kDuplicateRef, kOverExecuted, kFull };
+  static constexpr u32 kNil = 0xFFFFFFFFu;
+
+  // What a message touched, for completing its event.
+  struct Touched {
+    Side side = Side::kBuy;
+    u32 price_ticks = 0;
+    u32 shares = 0;  // removed from (or added to) the level
+  };
+
+  explicit BookStore(const BookConfig& config);
+  ~BookStore();
+  BookStore(const BookStore&) = delete;
+  BookStore& operator=(const BookStore&) = delete;
+
+  Result add(u32 book, u64 ref, Side side, u32 shares, u32 price_ticks, u32 mpid);
+  Result reduce(u32 book, u64 ref, u32 shares, Touched& out);
+  Result remove(u32 book, u64 ref, Touched& out);
+  Result replace(u32 book, u64 ref, u64 new_ref, u32 shares, u32 price_ticks, Touched& out);
+  // Pulls the cache lines a message about `ref` will need; `prefetch_order` wants the slot to be there already.
+  void prefetch_slot(u64 ref) const { __builtin_prefetch(&slots_[home(tag_of(ref))]); }
+  void prefetch_order(u64 ref) const;
+
+  Top top(u32 book) const;
+  int levels(u32 book, Side side, Level* out, int n) const;
+  int queue(u32 book, Side side, u32 price_ticks, QueuedOrder* out, int n) const;
+  // Quantity at a price, 0 when there is no such level.
+  QtyLots lots_at(u32 book, Side side, u32 price_ticks) const;
+  void clear();
+
+  bool track_own(u64 ref);  // false when the table is full
+  void untrack_own(u64 ref);
+  QtyLots queue_ahead_lots(u64 ref) const;  // -1: not followed, or not in the book
+
+  u32 live_orders() const { return live_orders_; }
+  u32 live_levels() const { return live_levels_; }
+  u64 hash_book(u64 h, u32 book) const;
+  void check() const;  // asserts every invariant; slow, for tests
+
+ private:
+  struct Order {
+    u64 ref;
+    u32 shares;
+    u32 level;
+    u32 prev;
+    u32 next;
+    u32 age;  // rises with each add: who is ahead of whom
+    u32 mpid;
+  };
+  static_assert(sizeof(Order) == 32);
+  struct LevelNode {
+    u64 shares;
+    u32 price_ticks;
+    u32 orders;
+    u32 head;
+    u32 tail;
+    u32 own;   // first own order of this level in own_, or kNil
+    u32 book;  // book index << 1 | side
+  };
+  static_assert(sizeof(LevelNode) == 32);
+  struct Entry {
+    u32 key;
+    u32 level;
+  };
+  struct Slot {
+    u32 tag;
+    u32 order;
+  };
+  struct SideBook {
+    u32 offset;  // of its block in entries_
+    u32 count;
+    u32 block_class;  // capacity = 8 << block_class; kNil = no block yet
+  };
+  struct Own {
+    u64 ref;
+    u64 ahead;
+    u32 level;  // kNil = not in the book (yet, or any more)
+    u32 age;
+    u32 next_in_level;
+    u32 next_in_bucket;  // also the free list
+  };
+
+  static u32 tag_of(u64 ref) { return static_cast<u32>((ref * 0x9E3779B97F4A7C15ull) >> 32); }
+  u32 home(u32 tag) const { return tag >> slot_shift_; }
+  static u32 key_of(u32 side, u32 price_ticks) { return side == 0 ? price_ticks : ~price_ticks; }
+  u32 find_slot(u64 ref) const;
+  void insert_slot(u64 ref, u32 order);
+  void erase_slot(u32 slot);
+  u32 find_entry(const SideBook& s, u32 key) const;
+  bool room_for_entry(SideBook& s);
+  u32 level_for(u32 book_side, u32 price_ticks);  // kNil = full
+  void drop_level(u32 level);
+  void append(u64 ref, u32 level, u32 shares, u32 mpid);
+  void unlink_and_free(u32 slot, u32 order);
+  void own_passed(u32 level, u32 age, u64 shares);  // lots ahead of own orders behind `age` left the queue
+  void own_added(u32 order);
+  void own_gone(u64 ref, u32 level);
+  u32 find_own(u64 ref) const;
+  void detach_own(u32 own);
+
+  BookConfig config_;
+  u32 slot_shift_;
+  u32 slot_mask_;
+  u32 live_orders_ = 0;
+  u32 live_levels_ = 0;
+  u32 next_age_ = 0;
+  u32 free_order_ = kNil;
+  u32 free_level_ = kNil;
+  u32 arena_used_ = 0;
+  u32 arena_size_;
+  u32 own_live_ = 0;     // own orders followed
+  u32 own_pending_ = 0;  // … of which not in the book
+  u32 free_own_ = kNil;
+  u32 own_mask_;
+  u32 free_block_[32];
+  HugeArray<Slot> slots_;
+  HugeArray<Order> orders_;
+  HugeArray<LevelNode> levels_;
+  HugeArray<Entry> entries_;
+  HugeArray<SideBook> sides_;  // [book * 2 + side]
+  HugeArray<Own> own_;
+  HugeArray<u32> own_buckets_;
+};
+
+}  // namespace peregrine
+
+#include "market/book_hot.h"
