@@ -89,7 +89,7 @@ def test_every_room_includes_only_rooms_before_it():
         for path in cpp_files(room):
             for include in re.findall(r'^\s*#include\s+"([^"]+)"', path.read_text(), flags=re.M):
                 other = room_of(include)
-                if include.startswith("venue/") or include.startswith("peregrine_sim"):
+                if include.startswith(("venue/", "peregrine_sim")):
                     broken.append(f"{name_of(path)} includes the simulated venue: {include}")
                 elif other and ROOMS.index(other) > ROOMS.index(room) and include not in FORMAT_HEADERS:
                     broken.append(f"{name_of(path)} includes {include}: {room} comes before {other}")
