@@ -99,11 +99,11 @@ class VirtualEngine {
     bindings::load_policies(shard_, policies, quorum);
     if (tap) shard_.set_tap(&tap_);
     if (!journal.is_none()) open_journal(journal.cast<py::dict>());
-    runner_ = std::make_unique<engine::StepRunner>(shard_, appender_.get());
+    runner_ = std::make_unique<engine::StepRunner>(shard_, journal_.appender.get());
     if (signal_address != 0) runner_->set_signal(UserSignal::from_address(signal_address));
     const venue::VirtualConfig config = virtual_config_from(virtual_spec);
     run_ = std::make_unique<venue::VirtualRun>(
-        config, *runner_, Bytes(reinterpret_cast<const u8*>(recording_.data()), recording_.size()), writer_.get());
+        config, *runner_, Bytes(reinterpret_cast<const u8*>(recording_.data()), recording_.size()), journal_.writer.get());
   }
 
   bool run(i64 budget_ns) {
@@ -115,9 +115,9 @@ class VirtualEngine {
       const py::gil_scoped_release release;
       run_->finish();
     }
-    if (writer_) {
-      journal::Error error;
-      if (!writer_->close(error)) throw py::value_error("journal could not be closed: " + error.message());
+    if (journal_.writer) {
+      journal::JournalError error;
+      if (!journal_.writer->close(error)) throw py::value_error("journal could not be closed: " + error.text());
     }
     return summary();
   }
@@ -150,36 +150,30 @@ class VirtualEngine {
  private:
   void open_journal(const py::dict& d) {
     header_ = get<py::bytes>(d, "header");
-    journal::RecoverOptions options;
-    options.dir = get<std::string>(d, "dir");
-    options.ring_name = get<std::string>(d, "ring_name");
-    options.now_ns = get<i64>(d, "now_ns");
-    options.header = Bytes(reinterpret_cast<const u8*>(header_.data()), header_.size());
-    journal::RecoverResult result;
-    journal::Error error;
-    if (!journal::recover(options, result, error)) throw py::value_error(error.message());
-    if (!result.fresh) throw py::value_error("a virtual run starts a journal of its own: " + options.dir + " holds one");
+    journal::RecoverOptions recover;
+    recover.dir = get<std::string>(d, "dir");
+    recover.ring_name = get<std::string>(d, "ring_name");
+    recover.now_ns = get<i64>(d, "now_ns");
+    recover.header = Bytes(reinterpret_cast<const u8*>(header_.data()), header_.size());
     journal::RingOptions ring;
-    ring.name = options.ring_name;
-    ring.bytes = get<u64>(d, "ring_bytes");
-    ring.next_seq = result.next_seq;
-    ring.generation = result.generation;
-    ring.journal_id = result.journal_id;
-    appender_ = journal::Appender::create(ring, ring.bytes / 16, error);
-    if (!appender_) throw py::value_error(error.message());
+    ring.ring_bytes = get<u64>(d, "ring_bytes");
     journal::WriterOptions writer;
-    writer.dir = options.dir;
+    writer.segment_bytes = get<u64>(d, "segment_bytes");
     writer.sync = journal::SyncPolicy::kNever;
-    writer_ = journal::Writer::open(appender_->ring(), writer, error);
-    if (!writer_) throw py::value_error(error.message());
+    journal::JournalError error;
+    if (!journal::open_journal(recover, ring, ring.ring_bytes / 16, writer, journal_, error)) {
+      throw py::value_error(error.text());
+    }
+    if (!journal_.recovered.fresh) {
+      throw py::value_error("a virtual run starts a journal of its own: " + recover.dir + " holds one");
+    }
   }
 
   std::string recording_;
   std::string header_;
   engine::Shard shard_;
   Tap tap_;
-  std::unique_ptr<journal::Appender> appender_;
-  std::unique_ptr<journal::Writer> writer_;
+  journal::OpenJournal journal_;
   std::unique_ptr<engine::StepRunner> runner_;
   std::unique_ptr<venue::VirtualRun> run_;
 };

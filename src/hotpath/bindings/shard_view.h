@@ -113,7 +113,7 @@ inline engine::ShardConfig shard_config_from(const py::dict& d) {
 inline Sha256Digest digest_from(const std::string& hex, const char* key) {
   Sha256Digest out{};
   if (hex.size() != 64) throw py::value_error(std::string(key) + ": expected 64 hex digits");
-  for (std::size_t i = 0; i < 32; ++i) out[i] = static_cast<u8>(std::stoul(hex.substr(2 * i, 2), nullptr, 16));
+  for (std::size_t i = 0; i < 32; ++i) out.bytes[i] = static_cast<u8>(std::stoul(hex.substr(2 * i, 2), nullptr, 16));
   return out;
 }
 

@@ -121,7 +121,7 @@ void LiveEngine::on_state(const journal::FeedStateChange& change) { consume(Reco
 void LiveEngine::request(u64 seq, u16 count) {
   if (config_.retransmit.port == 0) return;
   u8 packet[mold::kRequestBytes];
-  mold::encode_request(feed_.session(), seq, count, packet);
+  mold::encode(mold::Request{feed_.session(), seq, count}, packet);
   requests_.send_to(config_.retransmit.host, config_.retransmit.port, Bytes(packet, sizeof packet));
 }
 
@@ -327,8 +327,13 @@ void LiveEngine::begin_drain() {
 }
 
 StopReason LiveEngine::run() {
-  if (config_.engine_cpu >= 0) pin_this_thread(config_.engine_cpu);
   name_this_thread("engine");
+  if (config_.engine_cpu >= 0) {
+    Error error = pin_this_thread(config_.engine_cpu);
+    if (error.ok()) error = verify_pinned(config_.engine_cpu);
+    placement_error_ = error.text;
+    if (!placement_error_.empty() && config_.refuse_bad_placement) return StopReason::kPlacement;
+  }
   if (config_.noise_ns > 0) spin_noise(clock_, config_.noise_ns, telemetry_.hist(Hist::noise));
   tick();
   started_ns_ = now_;

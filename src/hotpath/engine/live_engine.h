@@ -20,7 +20,7 @@
 
 namespace peregrine::engine {
 
-enum class StopReason : u8 { kNotStopped = 0, kTimeUp = 1, kAsked = 2, kSignal = 3, kJournal = 4 };
+enum class StopReason : u8 { kNotStopped = 0, kTimeUp = 1, kAsked = 2, kSignal = 3, kJournal = 4, kPlacement = 5 };
 
 // A command on its way to the hot thread. A policy to be staged travels with it.
 struct CommandMessage {
@@ -57,6 +57,8 @@ class LiveEngine final : private FeedSink, private StageProbe {
   const FeedReceiver& feed() const { return feed_; }
   u64 kernel_drops() const;
   TimeNs now_ns() const { return now_; }
+  // Why the engine's thread is not where it was asked to be; empty = it is.
+  const std::string& placement_error() const { return placement_error_; }
 
  private:
   // The order session's transport.
@@ -142,6 +144,7 @@ class LiveEngine final : private FeedSink, private StageProbe {
   u64 supervisor_seen_ = 0;
   TimeNs supervisor_ns_ = 0;
   bool supervisor_lost_ = false;
+  std::string placement_error_;
   static constexpr u32 kSentRing = 4096;
   std::unique_ptr<i64[]> sent_ns_;  // by order number, for order-to-ack
   std::atomic<u8> stop_{0};

@@ -1,4 +1,5 @@
 // What we send: new orders, replaces, cancels. The session throttle lives here; a cancel it holds back goes later.
+#include "core/assert.h"
 #include "execution/order_session.h"
 
 namespace peregrine {
@@ -21,7 +22,7 @@ const char* send_error_name(SendError e) {
 
 // epoch (4 hex digits) · order number (8) · strategy (2): tells a run's orders apart in every report.
 ouch::ClOrdId OrderSession::cl_ord_id(u32 number, u32 strategy) const {
-  constexpr char digits[] = "0123456789ABCDEF";
+  static constexpr char digits[] = "0123456789ABCDEF";
   ouch::ClOrdId id;
   const auto put = [&id](int at, int width, u32 v) {
     for (int i = width - 1; i >= 0; --i, v >>= 4) id[static_cast<std::size_t>(at + i)] = digits[v & 15];
@@ -42,6 +43,15 @@ void OrderSession::emit(const M& m, journal::IntentHead head, const Cause& cause
   head.policy_version = cause.policy_version;
   messages_.record(now);
   out.intent(head, Bytes(buffer, n));
+}
+
+void OrderSession::query(TimeNs now, SessionOut& out) {
+  set_phase(SessionPhase::kQuerying, out);
+  deadline_ns_ = now + config_.answer_timeout_ns;
+  journal::IntentHead head{};
+  head.kind = static_cast<u8>(journal::IntentKind::kAccountQuery);
+  head.instrument = kNoInstrument;
+  emit(ouch::AccountQuery{}, head, Cause{}, now, out);
 }
 
 bool OrderSession::room(TimeNs now, bool is_cancel) const {

@@ -162,15 +162,6 @@ void OrderSession::on_host_message(Bytes msg, TimeNs now, SessionOut& out) {
 
 // ---- agreement with the venue, in bounded rounds
 
-void OrderSession::query(TimeNs now, SessionOut& out) {
-  set_phase(SessionPhase::kQuerying, out);
-  deadline_ns_ = now + config_.answer_timeout_ns;
-  journal::IntentHead head{};
-  head.kind = static_cast<u8>(journal::IntentKind::kAccountQuery);
-  head.instrument = kNoInstrument;
-  emit(ouch::AccountQuery{}, head, Cause{}, now, out);
-}
-
 void OrderSession::fence(TimeNs now, SessionOut& out) {
   if (config_.venue_mass_cancel) {
     if (!send_mass_cancel(Cause{}, now, out)) return halt(out);
