@@ -41,7 +41,7 @@ class EmbeddedVenue(Section):
     seed: NotNegative = Field(default=7, description="seed of the order flow: the same seed gives the same market")
     rate_per_s: Positive = Field(default=2_000, description="mean number of flow messages a second")
     symbols: list[Symbol] = Field(default=[], description="symbols the venue lists; empty: the configured instruments")
-    username: str = Field(default="PRGUS1", min_length=1, max_length=6, description="demo account to trade with")
+    username: str = Field(default="DEMO01", min_length=1, max_length=6, description="demo account to trade with")
     cancel_on_disconnect: bool = Field(default=True, description="venue cancels our orders when the session drops")
     flow_file: str | None = Field(default=None, description="recorded ITCH file to play instead of generated flow")
     faults: str = Field(
