@@ -3,26 +3,61 @@ SHELL := /bin/bash
 PYTHON ?= python3
 VENV ?= .venv
 PY := $(VENV)/bin/python
-STAMP := $(VENV)/.installed
-export PYTHONDONTWRITEBYTECODE ?=
+PIP := $(PY) -m pip install -q --disable-pip-version-check
+BASE := $(VENV)/.base-installed
+DEV := $(VENV)/.dev-installed
+ARGS ?=
 .DEFAULT_GOAL := help
 
 help: ## list the commands
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
 
-$(STAMP): pyproject.toml
+$(BASE): pyproject.toml
 	@test -x $(PY) || { echo "[1/3] creating $(VENV)"; $(PYTHON) -m venv $(VENV); }
-	@echo "[2/3] installing Python packages"
-	@$(PY) -m pip install -q --disable-pip-version-check -U pip "setuptools>=77" wheel "pybind11>=3.0" "cython>=3.1"
-	@$(PY) -m pip install -q --disable-pip-version-check $$($(PY) tools/requirements.py $(EXTRAS))
+	@echo "[2/3] installing the Python packages of the base install"
+	@$(PIP) -U pip "setuptools>=77" wheel "pybind11>=3.0" "cython>=3.1"
+	@$(PIP) $$($(PY) tools/requirements.py)
 	@touch $@
 
-ext: ## compile what changed, in place
-	@PYTHONPATH=tools $(PY) setup.py -q build_ext --inplace
+$(DEV): $(BASE)
+	@echo "installing the developers' packages (tests, lint, bench)"
+	@$(PIP) $$($(PY) tools/requirements.py dev)
+	@touch $@
 
-build: $(STAMP) ## create the venv and build the engine: leaves .venv/bin/peregrine
-	@echo "[3/3] compiling the engine"
+ext: # compile what changed, in place
+	@$(PY) setup.py -q build_ext --inplace
+
+build: $(BASE) ## create the venv and build the engine: leaves .venv/bin/peregrine
+	@echo "[3/3] compiling the engine (a line a file; only what changed)"
 	@$(MAKE) --no-print-directory ext
-	@test -x $(VENV)/bin/peregrine || $(PY) -m pip install -q --disable-pip-version-check --no-build-isolation --no-deps -e .
+	@test -x $(VENV)/bin/peregrine || $(PIP) --no-build-isolation --no-deps -e .
 
-.PHONY: help ext build
+run: build ## trade on the embedded venue for 20 s, then show the report (ARGS="--for 60s" for longer)
+	@$(VENV)/bin/peregrine run --profile laptop --for 20s $(ARGS)
+
+check: build $(DEV) ## the inner loop: lint and the fast tests (at most 3 minutes)
+	@$(MAKE) --no-print-directory lint
+	@$(PY) -m pytest -n 2 --dist loadfile -m "not slow"
+
+test: build $(DEV) ## everything a developer needs to trust a change
+	@$(MAKE) --no-print-directory tsan asan
+	@$(PY) -m pytest -n 2 --dist loadfile
+
+lint: $(DEV) ## ruff, mypy and the project's own rules
+	@$(PY) -m ruff check .
+	@$(PY) -m mypy
+
+bench: build $(DEV) ## the latency table: bench/results/latest.json, .hgrm files and a plot (at most 5 minutes)
+	@$(VENV)/bin/peregrine bench $(ARGS)
+
+tsan: build ## the stress programs of tests/native under ThreadSanitizer
+	@$(PY) tools/native.py --flavour tsan
+
+asan: build ## the same under AddressSanitizer and UBSan
+	@$(PY) tools/native.py --flavour asan
+
+clean: ## remove what the build made (the venv stays)
+	@rm -rf build dist *.egg-info src/*.egg-info
+	@find src sim -name '*.so' -delete
+
+.PHONY: help ext build run check test lint bench tsan asan clean

@@ -5,7 +5,7 @@
 #include <memory>
 
 #include "market/feed_receiver.h"
-#include "market/feed_socket.h"
+#include "market/live_feed.h"
 
 namespace py = pybind11;
 using namespace peregrine;
@@ -154,7 +154,7 @@ void bind_market_feed(py::module_& m) {
                        const std::vector<py::object>& request_server, const std::vector<py::object>& snapshot_server,
                        const std::string& username, const std::string& password, const py::kwargs& kw) {
              const auto endpoint = [](const std::vector<py::object>& t) {
-               Endpoint e;
+               FeedEndpoint e;
                if (t.size() >= 2) e = {t[0].cast<std::string>(), t[1].cast<u16>()};
                if (t.size() >= 3) e.interface_ip = t[2].cast<std::string>();
                return e;

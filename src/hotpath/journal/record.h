@@ -23,6 +23,7 @@ namespace peregrine::journal {
 enum class RecordType : u16 {
   kPadding = 0,        // fills the end of the ring or a segment; no meaning, not numbered (seq 0)
   kHeader = 1,         // u32 json bytes, json (config, instruments, session date, artifact list), artifact bytes
+  kTrailer = 2,        // SegmentTrailer (segment.h): closes a segment file, not numbered (seq 0)
   // Inputs: replaying these in order is replaying the run.
   kFeed = 16,          // FeedHead + one message block after A/B arbitration
   kSnapshot = 17,      // FeedHead + one snapshot message (GLIMPSE); FeedHead.feed_seq counts from 1

@@ -1,0 +1,1 @@
+"""Python beside the engine's core room: the numpy views of its byte layouts."""

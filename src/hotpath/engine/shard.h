@@ -1,0 +1,166 @@
+// One shard: the deterministic state machine from market message to risk-checked order intent.
+//
+//   kFeed ─▶ Market ─▶ FeatureEngine ─▶ PolicySet ─▶ plan ─▶ Gate ─▶ OrderSession ─▶ ShardOutput::intent
+//
+// step() reads no clock and no global: now is the input's receive time. Allocates nothing after construction.
+// Live, replay, backtest and virtual time all run this class; there is no second engine.
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "engine/input.h"
+#include "engine/shard_config.h"
+#include "engine/stages.h"
+#include "policy/policy_set.h"
+
+namespace peregrine::engine {
+
+struct ShardCounters {
+  u64 inputs = 0, events = 0, malformed = 0, decisions = 0, held = 0;
+  u64 orders = 0, replaces = 0, cancels = 0, acks = 0, fills = 0, filled_lots = 0, rejects = 0, risk_rejects = 0;
+  u64 soft = 0, session_refused = 0, alarms = 0, gaps = 0, snapshots = 0, stale_ns = 0, connections = 0;
+  u64 commands = 0, duplicate_commands = 0, signal_raised = 0, kills = 0;
+  u64 actions[kMaxActions] = {};
+};
+
+// What a session alarm was, kept for whoever looks from outside.
+struct AlarmSeen {
+  u8 code = 0;
+  u64 a = 0, b = 0;
+  TimeNs at_ns = 0;
+};
+
+// Sees every decision, for collecting training data; never influences one.
+class DecisionTap {
+ public:
+  virtual void on_decision(InstrumentIx ix, TimeNs now, const i32* features, const PolicySet::Decision& decision,
+                           const Top& top, QtyLots position_lots) = 0;
+
+ protected:
+  ~DecisionTap() = default;
+};
+
+class Shard final : private SessionOut {
+ public:
+  explicit Shard(const ShardConfig& config);
+  Shard(const Shard&) = delete;
+  Shard& operator=(const Shard&) = delete;
+
+  // Before the first input: policies, weights, quorum. Later only through journaled commands.
+  PolicySet& policies() { return policies_; }
+  const PolicySet& policies() const { return policies_; }
+  void set_probe(StageProbe* probe) { probe_ = probe; }
+  void set_tap(DecisionTap* tap) { tap_ = tap; }
+
+  // Consumes one input; everything it decides goes to `out` before it returns. `seq` is the input's journal number.
+  void step(const Input& in, u64 seq, ShardOutput& out);
+
+  // A decision waits for the user's signal: call it with signal_features() and feed the value as the next input.
+  bool signal_wanted() const { return pending_.waiting; }
+  u64 signal_decision() const { return pending_.decision; }
+  const i32* signal_features() const { return features_now_; }
+
+  // What the transport logs in with.
+  const OrderSession& session() const { return session_; }
+  const Market& market() const { return market_; }
+  const Exposure& exposure() const { return exposure_; }
+  const Gate& gate() const { return gate_; }
+  const OrderManager& orders() const { return orders_; }
+  const ShardConfig& config() const { return config_; }
+  const ShardCounters& counters() const { return counters_; }
+  journal::FeedState feed_state() const { return feed_state_; }
+  bool draining() const { return draining_; }
+  u32 working_orders() const { return orders_.open_orders(); }
+  u64 last_feed_seq() const { return feed_seq_; }
+  u64 order_hash() const { return order_hash_; }
+  u64 state_hash() const;
+  const AlarmSeen& last_alarm() const { return last_alarm_; }
+  // Receive time of the input that last caused an order, and its number: for order-to-ack times seen from outside.
+  const i32* features_now() const { return features_now_; }
+  const PolicySet::Decision& decision_now() const { return decision_now_; }
+
+ private:
+  struct PerInstrument {
+    u32 quote_number[2] = {0, 0};  // our resting order of each side, 0 = none
+    TimeNs decided_ns = 0;
+    TimeNs taken_ns = 0;
+    Top top;
+  };
+  struct Pending {
+    bool waiting = false;
+    InstrumentIx instrument = 0;
+    u64 decision = 0;
+  };
+
+  // inputs (shard.cpp)
+  void on_feed(const Input& in);
+  void on_snapshot(const Input& in);
+  void on_feed_state(const Input& in);
+  void on_session(const Input& in);
+  void on_command(const Input& in);
+  void on_timer(const Input& in, u64 seq);
+  void on_control(const Input& in);
+  void on_signal(const Input& in);
+  void apply_command(journal::CommandKind kind, Bytes body);
+  bool seen_command(u64 key);
+  void after_event(const Event& e);
+  void kill();
+  void cancel_all();
+  void flatten_step();
+  void accrue_stale(TimeNs now);
+  void check_breakers();
+
+  // decisions (shard_decide.cpp)
+  bool may_decide(InstrumentIx ix) const;
+  void decide(InstrumentIx ix);
+  void conclude(InstrumentIx ix);
+  void submit(InstrumentIx ix, const Op& op, u8 action);
+  void record_decision(InstrumentIx ix, u8 action, const RiskVerdict& verdict);
+  Quote quote_of(InstrumentIx ix, Side side);
+  OwnState own_state(InstrumentIx ix);
+  MarketView market_view(InstrumentIx ix) const;
+  void mark(Stage s) {
+    if (probe_ != nullptr) probe_->mark(s);
+  }
+
+  // SessionOut
+  void intent(const journal::IntentHead& head, Bytes ouch_message) override;
+  void on_order(const OrderEvent& e) override;
+  void on_phase(SessionPhase p) override;
+  void alarm(SessionAlarm code, u64 a, u64 b) override;
+
+  ShardConfig config_;
+  SymbolTable symbols_;
+  Market market_;
+  FeatureEngine features_;
+  PolicySet policies_;
+  Exposure exposure_;
+  Gate gate_;
+  OrderManager orders_;
+  OrderSession session_;
+  std::vector<PerInstrument> items_;
+  ShardCounters counters_;
+  Pending pending_;
+  AlarmSeen last_alarm_;
+  journal::FeedState feed_state_ = journal::FeedState::kDown;
+  TimeNs now_ns_ = 0;
+  TimeNs feed_ns_ = 0;   // last feed message
+  TimeNs stale_since_ns_ = 0;
+  u64 feed_seq_ = 0;
+  u64 decision_ = 0;
+  u64 order_hash_ = 0;
+  bool draining_ = false;
+  bool flattening_ = false;
+  bool decision_recorded_ = false;
+  i32 features_now_[FeatureEngine::kFeatures] = {};
+  PolicySet::Decision decision_now_;
+  static constexpr u32 kCommandKeys = 256;  // commands remembered for deduplication
+  u64 command_keys_[kCommandKeys] = {};
+  u32 command_key_next_ = 0;
+  ShardOutput* out_ = nullptr;
+  StageProbe* probe_ = nullptr;
+  DecisionTap* tap_ = nullptr;
+};
+
+}  // namespace peregrine::engine

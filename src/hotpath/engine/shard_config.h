@@ -1,0 +1,41 @@
+// Everything a shard is made from; with the journal's inputs it determines every order, bit for bit.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "engine/tactic.h"
+#include "execution/order_manager.h"
+#include "execution/order_session.h"
+#include "market/market.h"
+#include "risk/gate.h"
+#include "risk/limits.h"
+#include "signal/features.h"
+
+namespace peregrine::engine {
+
+struct InstrumentSpec {
+  std::string symbol;
+  Contract contract;
+  QtyLots start_position_lots = 0;
+  Money start_cost_basis = 0;
+  bool restricted = false;
+  TacticConfig tactic;
+};
+
+struct ShardConfig {
+  std::vector<InstrumentSpec> instruments;
+  MarketConfig market;
+  FeatureParams features;
+  GateConfig gate;
+  std::vector<RiskLimits> limits;  // the first is the account's (instrument = kNoInstrument)
+  OrderManagerConfig orders;
+  SessionConfig session;
+  u32 strategy = 1;
+  TimeNs decision_interval_ns = 1'000'000;  // per instrument; 0 = at every book event
+  bool user_signal = false;         // each decision waits for a journaled signal value
+  bool kill_on_supervisor_loss = true;
+  bool hash_books = true;           // books are part of the state hash (cost grows with the number of orders)
+};
+
+}  // namespace peregrine::engine

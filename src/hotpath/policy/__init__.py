@@ -1,0 +1,1 @@
+"""Integer policies: artifact, oracle, quantisation and action map."""

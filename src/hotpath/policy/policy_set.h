@@ -1,0 +1,90 @@
+// Up to eight policies of one symbol that decide together, each slot with an active and a staged bank.
+//
+//   score[a] = sum over valid p of w_p * [argmax_p = a]          w int16, sum int32; ties to the lowest action
+//   quorum     score[best] * 256 >= quorum * (sum of w over valid answers), else hold (action 0)
+//   risk role  a risk policy whose argmax is in its veto set forces its stated action (lowest slot first)
+//   version    first 8 bytes (big-endian) of SHA-256 over the active artifacts' hashes in slot order; 0 = empty set
+//
+// stage() may allocate and is called by whoever loads; swap(), set_*() and decide() do not allocate and are called
+// between two inputs. A staged policy decides nothing until its journaled swap.
+#pragma once
+
+#include "core/sha256.h"
+#include "core/types.h"
+#include "policy/policy.h"
+
+namespace peregrine {
+
+inline constexpr u32 kMaxPolicies = 8;
+
+class PolicySet {
+ public:
+  enum class Role : u8 { kVoter = 0, kRisk = 1 };
+
+  struct SlotConfig {
+    i16 weight = 1;
+    Role role = Role::kVoter;
+    u16 veto_actions = 0;  // bit a = action a is vetoed; risk role only
+    u8 forced_action = 0;  // what a veto makes of it
+  };
+
+  struct Decision {
+    u8 action = 0;
+    bool held = true;       // no quorum (or no valid answer): action is hold
+    bool vetoed = false;    // a risk policy forced the action
+    u8 veto_slot = 0xFF;
+    u8 n_policies = 0;      // valid answers
+    u8 n_actions = 0;
+    u8 argmax[kMaxPolicies];  // by slot; 0xFF = no valid answer
+    i32 logits[kMaxPolicies * kMaxActions];  // n_actions each, one valid policy after the other in slot order
+    i32 score[kMaxActions];
+    u64 version = 0;
+  };
+
+  PolicySet() = default;
+
+  // Puts `policy` into the slot's staged bank, replacing one that waited there. Refused when its action map differs
+  // from that of the set's other policies.
+  PolicyError stage(u32 slot, Policy&& policy);
+  bool staged(u32 slot) const { return slot < kMaxPolicies && slot_[slot].staged; }
+  bool active(u32 slot) const { return slot < kMaxPolicies && slot_[slot].active; }
+  // The staged bank becomes active; the old active one becomes the staged one (so a swap can be undone by a swap).
+  // False and nothing changed when nothing is staged.
+  bool swap(u32 slot);
+  // The slot decides nothing from now on; what was staged stays staged. False when nothing was active.
+  bool remove(u32 slot);
+
+  PolicyError set_slot(u32 slot, const SlotConfig& config);
+  bool set_weight(u32 slot, i16 weight);
+  bool set_weights(const i16* weights, u32 n);
+  bool set_quorum(u16 quorum_256);  // 0..256
+  u16 quorum() const { return quorum_256_; }
+  const SlotConfig& slot_config(u32 slot) const { return slot_[slot].config; }
+  const Policy& policy(u32 slot) const { return slot_[slot].bank[slot_[slot].which]; }
+
+  u32 n_actions() const { return n_actions_; }
+  u64 version() const { return version_; }
+  u64 state_hash() const;
+
+  // Runs every active policy on the features, then consensus.
+  void decide(const i32* features, Decision& out) const;
+  // Consensus alone, over out.argmax as filled in by the caller (0xFF = no answer): for answers from a device.
+  void consensus(Decision& out) const;
+
+ private:
+  struct Slot {
+    Policy bank[2];
+    u8 which = 0;
+    bool active = false;
+    bool staged = false;
+    SlotConfig config;
+  };
+  void refresh();
+
+  Slot slot_[kMaxPolicies];
+  u16 quorum_256_ = 0;
+  u32 n_actions_ = 0;
+  u64 version_ = 0;
+};
+
+}  // namespace peregrine

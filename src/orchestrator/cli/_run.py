@@ -1,0 +1,63 @@
+"""What the commands that run the engine have in common."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from orchestrator.cli._errors import EXIT_UNAVAILABLE, CliError
+
+
+def runner() -> Any:
+    """The module that drives the compiled engine; exit code 69 where it is not part of the build."""
+    try:
+        return importlib.import_module("orchestrator.runner")
+    except ModuleNotFoundError as err:
+        if err.name not in ("orchestrator.runner", "hotpath._core", "hotpath._venue"):
+            raise
+        raise CliError(
+            f"the engine is not built: {err.name} is missing",
+            hint="make build, or reinstall the wheel",
+            code=EXIT_UNAVAILABLE,
+        ) from err
+
+
+def load_config(profile: str | None, file: Path | None, overrides: list[str], default: str = "laptop") -> Any:
+    """The configuration the options name: a file, else a profile, with the overrides applied."""
+    from orchestrator.config import load_file, load_profile
+
+    if profile and file:
+        raise CliError("--profile and --config together", hint="put `extends: PROFILE` into the file")
+    return load_file(file, overrides) if file else load_profile(profile or default, overrides)
+
+
+@contextmanager
+def terminable() -> Iterator[None]:
+    """SIGTERM counts as Ctrl-C while Python holds the thread; the engine itself listens by signalfd."""
+
+    def stop(number: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def show_result(result: Any, as_json: bool) -> None:
+    """The result on stdout: the object, or the report."""
+    if as_json:
+        typer.echo(json.dumps(result.to_json()))
+        return
+    from orchestrator.observe.console import stdout
+    from orchestrator.observe.report import print_report
+
+    print_report(result, stdout())

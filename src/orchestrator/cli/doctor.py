@@ -1,0 +1,63 @@
+"""`peregrine doctor`: is this machine fit to trade on?"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+ORDER = 60
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+
+    @app.command(help="Check this machine; each finding comes with its fix. Exit code 69 when trading would fail.")
+    def doctor(
+        profile: Annotated[str, typer.Option(help="Profile to judge the machine for.")] = "laptop",
+        config: Annotated[Path | None, typer.Option("--config", help="Configuration file to judge it for.")] = None,
+        as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    ) -> None:
+        from orchestrator.cli._errors import EXIT_UNAVAILABLE
+        from orchestrator.config import load_file, load_profile
+        from orchestrator.observe.doctor import Needs, examine
+        from orchestrator.observe.machine import describe, one_line
+
+        cfg = load_file(config) if config else load_profile(profile)
+        findings = examine(
+            Needs(
+                ring_mb=cfg.journal.ring_mb,
+                memory_mb=cfg.engine.memory_budget_mb,
+                journal_dir=cfg.journal.dir,
+                hot_threads=2 if cfg.engine.topology == "pipelined" else 1,
+                pinned=cfg.engine.refuse_shared_cores,
+            )
+        )
+        failed = any(f.status == "fail" for f in findings)
+        machine = describe()
+        if as_json:
+            typer.echo(json.dumps({"ok": not failed, "machine": machine, "findings": [f.to_json() for f in findings]}))
+        else:
+            _show(findings, one_line(machine))
+        raise typer.Exit(EXIT_UNAVAILABLE if failed else 0)
+
+
+def _show(findings: list, machine: str) -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    from orchestrator.observe.console import stdout
+
+    console = stdout()
+    console.print(machine, style="dim", highlight=False, markup=False)
+    table = Table(box=None, show_header=False, padding=(0, 1))
+    style = {"ok": "green", "warn": "yellow", "fail": "bold red"}
+    for finding in findings:
+        table.add_row(Text(finding.status, style[finding.status]), Text(finding.name), Text(finding.found))
+        if finding.fix and finding.status != "ok":
+            table.add_row("", "", Text(f"fix: {finding.fix}", style="cyan"))
+    console.print(table)
+    counts = {status: sum(f.status == status for f in findings) for status in style}
+    console.print(f"{counts['ok']} ok, {counts['warn']} to improve, {counts['fail']} in the way", highlight=False)

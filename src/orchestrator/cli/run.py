@@ -1,0 +1,67 @@
+"""`peregrine run`: trade, live or in virtual time, and report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+ORDER = 10
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+
+    @app.command(help="Trade, by default against the shipped exchange, and end with a report. Ctrl-C stops cleanly.")
+    def run(
+        profile: Annotated[str | None, typer.Option(help="laptop (default), pinned or replay.")] = None,
+        config: Annotated[Path | None, typer.Option("--config", help="Configuration file.")] = None,
+        duration: Annotated[
+            str | None, typer.Option("--for", help="How long: 500ms, 15s, 2m. Without it: until stopped.")
+        ] = None,
+        as_json: Annotated[
+            bool, typer.Option("--json", help="Print one JSON object instead of panel and report.")
+        ] = False,
+        virtual: Annotated[
+            bool, typer.Option("--virtual", help="Venue and engine in virtual time, in this process.")
+        ] = False,
+        seed: Annotated[int | None, typer.Option(min=0, help="Seed of the shipped exchange's order flow.")] = None,
+        journal: Annotated[Path | None, typer.Option(help="Folder under which the run's journal goes.")] = None,
+        overrides: Annotated[
+            list[str] | None, typer.Option("--set", metavar="PATH=VALUE", help="Change a setting; may be repeated.")
+        ] = None,
+        panel: Annotated[bool, typer.Option("--panel/--no-panel", help="Live panel while it runs.")] = True,
+    ) -> None:
+        from orchestrator.cli._durations import duration_ns
+        from orchestrator.cli._errors import CliError
+        from orchestrator.cli._run import load_config, runner, show_result, terminable
+        from orchestrator.observe.console import stderr
+        from orchestrator.observe.panel import LivePanel
+
+        for_ns = duration_ns(duration) if duration else None
+        if virtual and for_ns is None:
+            raise CliError("--virtual without --for", hint="say how much virtual time: --for 60s")
+        changes = list(overrides or [])
+        if seed is not None:
+            changes.append(f"venue.seed={seed}")
+        if journal is not None:
+            changes.append(f"journal.dir={str(journal)!r}")
+        with terminable():
+            try:
+                cfg = load_config(profile, config, changes, default="replay" if virtual else "laptop")
+                engine = runner()
+                if as_json or not panel or not cfg.report.panel:
+                    call = engine.run_virtual if virtual else engine.run_live
+                    result = call(cfg, for_ns=for_ns, on_tick=None)
+                elif virtual:
+                    result = engine.run_virtual(cfg, for_ns=for_ns, on_tick=None)
+                else:
+                    title = f"peregrine {cfg.name}" + (f", for {duration}" if duration else ", Ctrl-C to stop")
+                    with LivePanel(stderr(), title=title, currency=cfg.account.currency) as live:
+                        result = engine.run_live(cfg, for_ns=for_ns, on_tick=live.update)
+            except KeyboardInterrupt:
+                typer.echo("stopped before trading began", err=True)
+                raise typer.Exit(0) from None
+        show_result(result, as_json)
+        raise typer.Exit(0)

@@ -1,0 +1,69 @@
+"""`peregrine top`: watch a running engine through its shared memory."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import Annotated, Any
+
+import typer
+
+ORDER = 40
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+
+    @app.command(help="Watch a running engine without disturbing it. Ctrl-C leaves; the engine goes on.")
+    def top(
+        name: Annotated[str | None, typer.Argument(help="Name of the engine; not needed when one is running.")] = None,
+        once: Annotated[bool, typer.Option("--once", help="One reading, then leave.")] = False,
+        as_json: Annotated[bool, typer.Option("--json", help="One reading as a JSON object, then leave.")] = False,
+        refresh_ms: Annotated[
+            int, typer.Option("--refresh-ms", min=50, max=60_000, help="Time between two readings.")
+        ] = 500,
+    ) -> None:
+        from orchestrator.cli._engines import pick_engine
+        from orchestrator.cli._errors import EXIT_TRY_AGAIN, EXIT_UNAVAILABLE, CliError
+        from orchestrator.observe.panel import LivePanel, render
+        from orchestrator.observe.segment import Segment, SegmentError
+        from orchestrator.observe.telemetry import REGION, TelemetryError, read
+
+        chosen = pick_engine(name)
+        try:
+            with Segment(chosen) as segment:
+                if as_json:
+                    typer.echo(json.dumps(to_json(segment.status(), read(segment.region(REGION)))))
+                    return
+                from orchestrator.observe.console import stdout
+
+                console = stdout()
+                if once or not console.is_terminal:
+                    console.print(render(read(segment.region(REGION)), title=chosen))
+                    return
+                with LivePanel(console, title=f"{chosen}, pid {segment.status().pid}") as live:
+                    while segment.status().alive and not segment.superseded():
+                        live.update(read(segment.region(REGION)))
+                        time.sleep(refresh_ms / 1000)
+                console.print(f"{chosen} has ended")
+        except TelemetryError as err:
+            raise CliError(f"{chosen}: {err}", hint="try again in a moment", code=EXIT_TRY_AGAIN) from err
+        except SegmentError as err:
+            raise CliError(
+                str(err), hint="peregrine top without a name lists what runs", code=EXIT_UNAVAILABLE
+            ) from err
+        except KeyboardInterrupt:
+            return
+
+
+def to_json(status: Any, snapshot: Any) -> dict[str, Any]:
+    """One reading as a JSON-able dict."""
+    return {
+        "engine": vars(status),
+        "counters": snapshot.counters,
+        "latency_ns": {name: h.summary() for name, h in snapshot.histograms.items()},
+        "instruments": [
+            {n: row[n].decode("ascii", "replace").strip() if n == "symbol" else int(row[n]) for n in row.dtype.names}
+            for row in snapshot.instruments
+        ],
+    }

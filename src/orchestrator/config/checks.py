@@ -1,0 +1,235 @@
+"""What no single field can know: checks between settings. Each yields (path, found, expected, hint)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from orchestrator.config import models as m
+from orchestrator.config.yaml_tree import Path
+
+Finding = tuple[Path, str, str, str]
+_MAX_LOTS = 999_999
+
+
+def _symbols(instruments: list[m.Instrument]) -> Iterator[Finding]:
+    seen: dict[str, int] = {}
+    for i, instrument in enumerate(instruments):
+        first = seen.setdefault(instrument.symbol, i)
+        if first != i:
+            yield (
+                ("instruments", i, "symbol"),
+                f"{instrument.symbol} again",
+                "each symbol once",
+                f"it is instruments[{first}] already",
+            )
+
+
+def _venue_symbols(instruments: list[m.Instrument], venue: Any) -> Iterator[Finding]:
+    if venue.kind == "embedded" and venue.symbols:
+        for i, instrument in enumerate(instruments):
+            if instrument.symbol not in venue.symbols:
+                yield (
+                    ("instruments", i, "symbol"),
+                    f"{instrument.symbol}, which the embedded venue does not list",
+                    f"one of {', '.join(venue.symbols)}",
+                    "add it to venue.symbols, or leave venue.symbols out to list every instrument",
+                )
+
+
+def _credentials(venue: Any) -> Iterator[Finding]:
+    if venue.kind != "external":
+        return
+    account = venue.account
+    if (account.password_env is None) == (account.password_file is None):
+        found = "neither" if account.password_env is None else "both"
+        yield (
+            ("venue", "account"),
+            f"{found} of password_env and password_file",
+            "exactly one of them",
+            "password_env: PEREGRINE_PASSWORD, or password_file: a file only you can read",
+        )
+    for name in ("ouch", "itch_a", "itch_b", "retransmit", "glimpse"):
+        address = getattr(venue, name)
+        if address is not None and not 1 <= int(address.rpartition(":")[2]) <= 65535:
+            yield ("venue", name), f"port {address.rpartition(':')[2]}", "a port from 1 to 65535", ""
+
+
+def _policies(policies: m.Policies) -> Iterator[Finding]:
+    seen: dict[int, int] = {}
+    for i, member in enumerate(policies.members):
+        path: Path = ("policies", "members", i)
+        if seen.setdefault(member.slot, i) != i:
+            yield (
+                (*path, "slot"),
+                f"slot {member.slot} again",
+                "a slot of its own",
+                f"members[{seen[member.slot]}] has it",
+            )
+        if member.role == "risk" and not member.veto_actions:
+            yield (*path, "veto_actions"), "a risk policy without a veto", "at least one action", "or make it a trader"
+        if member.role == "trader" and member.veto_actions:
+            yield (*path, "veto_actions"), "a veto of a trader", "role: risk", "only a risk policy may veto"
+    if all(member.weight <= 0 for member in policies.members):
+        yield ("policies", "members"), "no policy with a weight above 0", "at least one", "nobody could ever decide"
+
+
+def _order_size(risk: m.Risk, execution: m.Execution) -> Iterator[Finding]:
+    if execution.order_qty_lots > risk.max_order_lots:
+        yield (
+            ("execution", "order_qty_lots"),
+            f"{execution.order_qty_lots}",
+            f"at most risk.max_order_lots, {risk.max_order_lots}",
+            "the gate would refuse every order",
+        )
+    if execution.max_inventory_lots > min(risk.max_long_lots, risk.max_short_lots):
+        yield (
+            ("execution", "max_inventory_lots"),
+            f"{execution.max_inventory_lots}",
+            f"at most risk.max_long_lots and max_short_lots, {min(risk.max_long_lots, risk.max_short_lots)}",
+            "the tactic would ask for what the gate refuses",
+        )
+    if execution.min_resting_ns > execution.max_resting_ns:
+        yield (
+            ("execution", "min_resting_ns"),
+            f"{execution.min_resting_ns}",
+            f"at most max_resting_ns, {execution.max_resting_ns}",
+            "swap the two",
+        )
+    if execution.order_qty_lots > _MAX_LOTS:
+        yield (
+            ("execution", "order_qty_lots"),
+            f"{execution.order_qty_lots}",
+            f"at most {_MAX_LOTS}",
+            "OUCH takes no more",
+        )
+    if execution.strategy not in risk.authorised_strategies:
+        yield (
+            ("execution", "strategy"),
+            f"{execution.strategy}",
+            f"one of risk.authorised_strategies, {risk.authorised_strategies}",
+            "the gate would refuse every order",
+        )
+
+
+def _limits(risk: m.Risk) -> Iterator[Finding]:
+    pairs = (
+        ("max_order_lots", "max_long_lots"),
+        ("max_order_notional_units", "max_working_notional_units"),
+        ("max_working_orders", "max_account_orders"),
+        ("max_working_notional_units", "max_account_notional_units"),
+        ("max_drawdown_units", "max_credit_units"),
+        ("max_loss_units", "max_credit_units"),
+    )
+    for small, large in pairs:
+        if getattr(risk, small) > getattr(risk, large):
+            yield (
+                ("risk", small),
+                f"{getattr(risk, small)}",
+                f"at most {large}, {getattr(risk, large)}",
+                "the wider limit could never be reached",
+            )
+    if risk.cancel_reserve_messages >= risk.max_messages:
+        yield (
+            ("risk", "cancel_reserve_messages"),
+            f"{risk.cancel_reserve_messages}",
+            f"less than max_messages, {risk.max_messages}",
+            "no message would be left for orders",
+        )
+
+
+def _restricted(instruments: list[m.Instrument], risk: m.Risk) -> Iterator[Finding]:
+    if all(i.symbol in risk.restricted_symbols for i in instruments):
+        yield ("risk", "restricted_symbols"), "every instrument", "at least one that may be traded", "remove a symbol"
+
+
+def _by_symbol(instruments: list[m.Instrument], risk: m.Risk) -> Iterator[Finding]:
+    known = [i.symbol for i in instruments]
+    for symbol in risk.by_symbol:
+        if symbol not in known:
+            yield ("risk", "by_symbol", symbol), "a symbol that is no instrument", f"one of {', '.join(known)}", ""
+
+
+def _start_positions(instruments: list[m.Instrument], account: m.Account, risk: m.Risk) -> Iterator[Finding]:
+    known = {i.symbol for i in instruments}
+    for symbol, lots in account.start_position_lots.items():
+        if symbol not in known:
+            yield (
+                ("account", "start_position_lots", symbol),
+                "a symbol that is no instrument",
+                "a configured symbol",
+                "",
+            )
+        elif not -risk.max_short_lots <= lots <= risk.max_long_lots:
+            yield (
+                ("account", "start_position_lots", symbol),
+                f"{lots}",
+                f"from -risk.max_short_lots to risk.max_long_lots, -{risk.max_short_lots} to {risk.max_long_lots}",
+                "only reducing orders would pass",
+            )
+
+
+def _engine(engine: m.Engine) -> Iterator[Finding]:
+    cores = engine.cores
+    hot = [("engine", cores.engine)] + ([("feed", cores.feed)] if engine.topology == "pipelined" else [])
+    fixed = [(name, core) for name, core in hot if isinstance(core, int)]
+    if len({core for _, core in fixed}) < len(fixed):
+        yield ("engine", "cores", "feed"), f"core {cores.feed} twice", "a core of its own", "both are hot threads"
+    if engine.refuse_shared_cores:
+        for name in ("journal", "helper"):
+            core = getattr(cores, name)
+            if core is not None and core != "auto" and core in [c for _, c in fixed]:
+                yield (
+                    ("engine", "cores", name),
+                    f"core {core}, a hot thread's",
+                    "another core",
+                    "or refuse_shared_cores: false on a machine with too few",
+                )
+    if engine.topology == "inline" and cores.feed is not None:
+        yield (
+            ("engine", "cores", "feed"),
+            "a core for a feed thread",
+            "topology: pipelined",
+            "inline has no feed thread",
+        )
+
+
+def _journal(journal: m.Journal, engine: m.Engine) -> Iterator[Finding]:
+    if journal.ring_mb & (journal.ring_mb - 1):
+        yield (
+            ("journal", "ring_mb"),
+            f"{journal.ring_mb}",
+            "a power of two",
+            f"{1 << journal.ring_mb.bit_length()} would do",
+        )
+    if journal.ring_mb > engine.memory_budget_mb:
+        yield (
+            ("journal", "ring_mb"),
+            f"{journal.ring_mb}",
+            f"within engine.memory_budget_mb, {engine.memory_budget_mb}",
+            "raise the budget or shrink the ring",
+        )
+
+
+def _virtual(virtual: m.Virtual) -> Iterator[Finding]:
+    for name in ("feed_latency", "order_latency", "answer_latency"):
+        model = getattr(virtual, name)
+        if model.kind == "uniform" and model.low_ns > model.high_ns:
+            yield ("virtual", name, "low_ns"), f"{model.low_ns}", f"at most high_ns, {model.high_ns}", "swap the two"
+
+
+#: (sections a check needs, the check)
+CHECKS: list[tuple[tuple[str, ...], Callable[..., Iterator[Finding]]]] = [
+    (("instruments",), _symbols),
+    (("instruments", "venue"), _venue_symbols),
+    (("venue",), _credentials),
+    (("policies",), _policies),
+    (("risk", "execution"), _order_size),
+    (("risk",), _limits),
+    (("instruments", "risk"), _restricted),
+    (("instruments", "risk"), _by_symbol),
+    (("instruments", "account", "risk"), _start_positions),
+    (("engine",), _engine),
+    (("journal", "engine"), _journal),
+    (("virtual",), _virtual),
+]

@@ -1,0 +1,120 @@
+"""YAML to plain values with the line of every key, by the few rules a configuration needs.
+
+Only `true`/`false` are booleans, so that a symbol may be called ON or NO; no tags, no anchors' surprises:
+a key given twice is a problem, not the later value.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import Any
+
+import yaml
+
+from orchestrator.config.problems import Problem
+
+Path = tuple[str | int, ...]
+
+_INT = re.compile(r"^[-+]?[0-9][0-9_]*$")
+_HEX = re.compile(r"^0x[0-9a-fA-F_]+$")
+_FLOAT = re.compile(r"^[-+]?([0-9][0-9_]*\.[0-9_]*|\.[0-9]+|[0-9][0-9_]*)([eE][-+]?[0-9]+)?$")
+_TAGS = {"str", "int", "float", "bool", "null", "timestamp", "value", "merge", "map", "seq"}
+_MAX_DEPTH = 32
+
+
+@dataclass
+class Tree:
+    """Parsed values, the line (from 1) of every path, and what was wrong on the way."""
+
+    value: Any = None
+    lines: dict[Path, int] = field(default_factory=dict)
+    problems: list[Problem] = field(default_factory=list)
+
+    def line_of(self, path: Path) -> int | None:
+        """Line of the path, or of the nearest parent that has one."""
+        for end in range(len(path), -1, -1):
+            if path[:end] in self.lines:
+                return self.lines[path[:end]]
+        return None
+
+
+def parse(text: str) -> Tree:
+    """Read one YAML document; syntax errors, duplicate keys and tags become problems with their line."""
+    tree = Tree()
+    try:
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+    except yaml.MarkedYAMLError as err:
+        mark = err.problem_mark or err.context_mark
+        line = mark.line + 1 if mark else None
+        tree.problems.append(
+            Problem("", str(err.problem), "YAML", "check the indentation and quotes around this line", line)
+        )
+        return tree
+    except yaml.YAMLError as err:  # bytes that are no text
+        tree.problems.append(Problem("", str(err).splitlines()[0], "YAML text in UTF-8", "save the file as UTF-8"))
+        return tree
+    tree.value = {} if node is None else _build(node, (), tree, frozenset())
+    return tree
+
+
+def scalar(text: str) -> Any:
+    """The value a bare word stands for: null, boolean, integer, float, or the word itself."""
+    if text in ("", "~", "null"):
+        return None
+    if text in ("true", "false"):
+        return text == "true"
+    if _INT.match(text):
+        return int(text.replace("_", ""))
+    if _HEX.match(text):
+        return int(text.replace("_", ""), 16)
+    if _FLOAT.match(text):
+        return float(text.replace("_", ""))
+    return text
+
+
+def _build(node: yaml.Node, path: Path, tree: Tree, above: frozenset[int]) -> Any:
+    line = node.start_mark.line + 1
+    tree.lines.setdefault(path, line)
+    if id(node) in above or len(path) > _MAX_DEPTH:
+        tree.problems.append(Problem(dotted(path), "nesting without end", "a plain value", "remove the alias", line))
+        return None
+    if node.tag.removeprefix("tag:yaml.org,2002:") not in _TAGS:
+        tree.problems.append(Problem(dotted(path), f"the tag {node.tag}", "a plain value", "remove the tag", line))
+        return None
+    above = above | {id(node)}
+    if isinstance(node, yaml.ScalarNode):
+        return scalar(node.value) if node.style is None else node.value
+    if isinstance(node, yaml.SequenceNode):
+        return [_build(child, (*path, i), tree, above) for i, child in enumerate(node.value)]
+    out: dict[str, Any] = {}
+    for key_node, value_node in node.value:
+        key = key_node.value if isinstance(key_node, yaml.ScalarNode) else None
+        key_line = key_node.start_mark.line + 1
+        if key is None:
+            tree.problems.append(Problem(dotted(path), "a key that is no word", "a word", "", key_line))
+            continue
+        child_path = (*path, key)
+        if key in out:
+            first = tree.lines[child_path]
+            tree.problems.append(
+                Problem(
+                    dotted(child_path),
+                    f"the key twice (lines {first} and {key_line})",
+                    "each key once",
+                    "remove one of the two",
+                    key_line,
+                )
+            )
+            continue
+        tree.lines[child_path] = key_line
+        out[key] = _build(value_node, child_path, tree, above)
+    return out
+
+
+def dotted(path: Path) -> str:
+    """`risk.max_loss_units`, `instruments[0].symbol`: a path as people write it."""
+    text = ""
+    for part in path:
+        text += f"[{part}]" if isinstance(part, int) else (f".{part}" if text else part)
+    return text

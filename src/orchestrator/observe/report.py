@@ -1,0 +1,122 @@
+"""The report at the end of a run, for people."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+
+from rich.console import Console, Group, RenderableType
+from rich.rule import Rule
+from rich.table import Table
+from rich.text import Text
+
+from orchestrator.observe.machine import one_line
+from orchestrator.observe.result import RunResult, latency
+
+STAGE_COLUMNS = (("p50", "p50"), ("p90", "p90"), ("p99", "p99"), ("p99_9", "p99.9"), ("max", "max"), ("count", "count"))
+
+
+def print_report(result: RunResult, console: Console) -> None:
+    """Write the whole report."""
+    console.print(render(result))
+
+
+def render(result: RunResult) -> RenderableType:
+    """The report as one rich renderable: trading, latency, noise floor, warnings, journal."""
+    parts: list[RenderableType] = [Rule(f"{result.config_name or 'run'}: {_how(result)}"), _trading(result)]
+    if len(result.symbols) > 1:
+        parts.append(_by_symbol(result))
+    if result.risk_reasons:
+        parts.append(Text("refused by the gate: " + _counts(result.risk_reasons)))
+    parts += [Rule("latency"), latency_table(result.tick_to_order_ns, result.stages_ns), _noise(result)]
+    parts += [Text(f"warning: {warning}", style="yellow") for warning in result.warnings]
+    parts.append(Rule("journal"))
+    if result.journal:
+        where = shlex.quote(result.journal)
+        parts.append(Text(f"{result.journal_records:,} records in {result.journal}"))
+        parts.append(Text(f"replay it    peregrine replay {where}\nprove it     peregrine verify {where}"))
+    else:
+        parts.append(Text("none was written"))
+    parts.append(Text(one_line(result.machine), style="dim"))
+    return Group(*parts)
+
+
+def latency_table(tick_to_order: Mapping[str, int], stages: Mapping[str, Mapping[str, int]]) -> Table:
+    """Percentiles, a row a stage, the end-to-end row first."""
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    table.add_column("")
+    for _, title in STAGE_COLUMNS:
+        table.add_column(title, justify="right")
+    rows = {"tick_to_order": tick_to_order, **{k: v for k, v in stages.items() if k != "tick_to_order"}}
+    for name, values in rows.items():
+        full = latency(dict(values))
+        style = "bold" if name == "tick_to_order" else ""
+        cells = [nanoseconds(full[key]) if key != "count" else f"{full[key]:,}" for key, _ in STAGE_COLUMNS]
+        empty = ["-"] * (len(cells) - 1) + ["0"]
+        table.add_row(name.replace("_", " "), *(cells if full["count"] else empty), style=style)
+    return table
+
+
+def nanoseconds(value: int) -> str:
+    """A time in the unit it reads best in: 740 ns, 12.3 µs, 4.56 ms, 1.20 s."""
+    for limit, divisor, unit, digits in ((10**3, 1, "ns", 0), (10**6, 10**3, "µs", 1), (10**9, 10**6, "ms", 2)):
+        if abs(value) < limit:
+            return f"{value / divisor:.{digits}f} {unit}"
+    return f"{value / 10**9:.2f} s"
+
+
+def money(units: int, units_per_currency: int, currency: str) -> str:
+    """Money units as `+1,234.56 USD`, rounded to hundredths for the eye only."""
+    return f"{units / units_per_currency:+,.2f} {currency}"
+
+
+def _how(result: RunResult) -> str:
+    seed = f", seed {result.seed}" if result.seed is not None else ""
+    return f"{result.mode}, {nanoseconds(result.duration_ns)}{seed}, ended by {result.stopped_by}"
+
+
+def _trading(result: RunResult) -> Table:
+    table = Table(box=None, show_header=False, padding=(0, 3, 0, 0))
+    fees = money(-result.fees_units, result.units_per_currency, result.currency)
+    left = [
+        ("profit after fees", money(result.pnl_units, result.units_per_currency, result.currency)),
+        ("of it fees", fees),
+        ("position", f"{result.position_lots:+,} lots"),
+        ("fills", f"{result.fills:,} ({result.filled_lots:,} lots)"),
+        ("orders", f"{result.orders:,} and {result.cancels:,} cancels"),
+    ]
+    right = [
+        ("feed messages", f"{result.events:,}"),
+        ("decisions", f"{result.decisions:,}"),
+        ("refused by gate / venue", f"{result.risk_rejects:,} / {result.rejects:,}"),
+        ("feed gaps, time stale", f"{result.gaps:,}, {nanoseconds(result.stale_ns)}"),
+        ("reconnects, unknown orders", f"{result.reconnects:,}, {result.unknown_orders:,}"),
+    ]
+    for (a, b), (c, d) in zip(left, right, strict=True):
+        table.add_row(Text(a, "dim"), Text(b), Text(c, "dim"), Text(d))
+    return table
+
+
+def _by_symbol(result: RunResult) -> Table:
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for title in ("symbol", "position", "bought", "sold", "fills", "profit"):
+        table.add_column(title, justify="left" if title == "symbol" else "right")
+    for name, s in result.symbols.items():
+        profit = money(s.pnl_units, result.units_per_currency, result.currency)
+        table.add_row(name, f"{s.position_lots:+,}", f"{s.bought_lots:,}", f"{s.sold_lots:,}", f"{s.fills:,}", profit)
+    return table
+
+
+def _counts(reasons: Mapping[str, int]) -> str:
+    ranked = sorted(reasons.items(), key=lambda item: (-item[1], item[0]))
+    return ", ".join(f"{name.replace('_', ' ')} {n:,}" for name, n in ranked)
+
+
+def _noise(result: RunResult) -> Text:
+    noise = latency(result.noise_ns)
+    if not noise["count"]:
+        return Text("noise floor: not measured in this run", style="dim")
+    return Text(
+        f"noise floor: a bare spinning thread of this run lost {nanoseconds(noise['p99'])} at p99, "
+        f"{nanoseconds(noise['p99_9'])} at p99.9, {nanoseconds(noise['max'])} at worst; no latency above can be better"
+    )
