@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-
 from hotpath._core import market as mk
 
 
@@ -207,8 +206,8 @@ def test_deep_books_and_long_queues_stay_whole() -> None:
     m.check()
     bids = m.levels(0, "B", 5000)
     asks = m.levels(0, "S", 5000)
-    assert [b[0] for b in bids] == sorted({p for p in prices[::2]}, reverse=True)
-    assert [a[0] for a in asks] == sorted({p for p in prices[1::2]})
+    assert [b[0] for b in bids] == sorted(set(prices[::2]), reverse=True)
+    assert [a[0] for a in asks] == sorted(set(prices[1::2]))
     for i in range(0, 5000, 3):
         assert send(m, "D", ref=i + 1) == "applied"
     m.check()

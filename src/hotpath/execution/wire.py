@@ -209,7 +209,7 @@ def decode_soup(packet_type: str, payload: bytes) -> dict[str, Any]:
         sequence = out.get("sequence")
         if sequence is not None and sequence.strip(" ").isdigit() and payload[-20:] == b"%20d" % int(sequence):
             out["sequence"] = int(sequence)  # the usual form: right-justified, no leading zeros
-    elif payload:
+    elif payload or fields:
         out["hex"] = payload.hex()
     return out
 

@@ -43,7 +43,6 @@ def pcap_lines(path: Path, warnings: Warnings) -> Iterator[Line]:
     """Messages of a capture: MoldUDP64 over UDP, SoupBinTCP with OUCH over TCP; other payloads as hex."""
     from hotpath.execution.wire import SoupFramer
     from hotpath.market.pcap import TCP, TcpStream, read_capture
-
     from orchestrator.cli._errors import CliError
 
     capture = read_capture(path)

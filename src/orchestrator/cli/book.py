@@ -48,7 +48,6 @@ def register(app: typer.Typer) -> None:
 def build(file: Path, at: int | None) -> tuple[mk.Market, int]:
     """The market after `at` messages of `file` (all of them when None), and how many there were."""
     from hotpath.market.files import sniff
-
     from orchestrator.cli.decode import check_itch, existing
 
     existing(file)
@@ -99,6 +98,7 @@ def build_from_itch(file: Path, at: int | None) -> tuple[mk.Market, int]:
 def build_from_capture(file: Path, at: int | None) -> tuple[mk.Market, int]:
     """Apply the MoldUDP64 messages of a capture in the order captured, each sequence number once."""
     from hotpath._core import market as core
+
     from hotpath.market.pcap import UDP, read_capture
 
     capture = read_capture(file)

@@ -64,7 +64,6 @@ def existing(file: Path) -> Path:
 def open_lines(file: Path, warnings: Warnings) -> Iterator[Line]:
     """The messages of `file` by the format its contents have."""
     from hotpath.market.files import sniff
-
     from orchestrator.cli import _decode_journal, _decode_sources
 
     existing(file)
@@ -86,6 +85,7 @@ def open_lines(file: Path, warnings: Warnings) -> Iterator[Line]:
 def check_itch(file: Path) -> None:
     """A CliError when the file does not begin as an ITCH file does: a length, then a message of a known type."""
     from hotpath._core import market
+
     from hotpath.market.files import TruncatedError, read_chunks
 
     try:
