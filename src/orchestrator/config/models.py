@@ -39,9 +39,11 @@ class EmbeddedVenue(Section):
 
     kind: Literal["embedded"]
     seed: NotNegative = Field(default=7, description="seed of the order flow: the same seed gives the same market")
-    rate_per_s: Positive = Field(default=2_000, description="mean number of flow messages a second")
+    rate_per_s: Positive = Field(default=2_000, description="mean number of flow events a second and symbol")
     symbols: list[Symbol] = Field(default=[], description="symbols the venue lists; empty: the configured instruments")
-    username: str = Field(default="DEMO01", min_length=1, max_length=6, description="demo account to trade with")
+    username: Literal["DEMO01", "DEMO02"] = Field(
+        default="DEMO01", description="demo account to trade with; its password is public and known to the engine"
+    )
     cancel_on_disconnect: bool = Field(default=True, description="venue cancels our orders when the session drops")
     flow_file: str | None = Field(default=None, description="recorded ITCH file to play instead of generated flow")
     faults: str = Field(
