@@ -248,8 +248,11 @@ PortSummary Exchange::summary(PortIx port) const {
   return s;
 }
 
+// Time on the wire never runs backwards, whatever order the callers' times come in.
 u64 Exchange::stamp(TimeNs now_ns) const {
-  return static_cast<u64>(clamp64(now_ns - config_.midnight_ns, 0, static_cast<i64>(itch::kDayNs) - 1));
+  const i64 since = clamp64(now_ns - config_.midnight_ns, 0, static_cast<i64>(itch::kDayNs) - 1);
+  last_stamp_ns_ = since > last_stamp_ns_ ? since : last_stamp_ns_;
+  return static_cast<u64>(last_stamp_ns_);
 }
 
 bool Exchange::attributed(const OrderView& o) const {

@@ -235,6 +235,7 @@ class Exchange : private MatchSink {
   std::string system_codes_;        // published so far
   Rng reject_rng_;
   u64 background_fills_ = 0;
+  mutable i64 last_stamp_ns_ = 0;
 };
 
 }  // namespace peregrine::venue

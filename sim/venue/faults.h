@@ -16,7 +16,7 @@ struct LineFaults {
   u32 loss_ppm = 0;
   u32 reorder_ppm = 0;   // the packet is sent after the next one
   u32 dup_ppm = 0;
-  u32 corrupt_ppm = 0;   // one bit of the datagram is flipped
+  u32 corrupt_ppm = 0;   // framing bits flipped or the tail cut: damage a receiver can see
   u32 delay_ppm = 0;
   i64 delay_ns = 0;
 };

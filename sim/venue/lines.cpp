@@ -69,7 +69,13 @@ void FeedLines::send(int index, Bytes packet, TimeNs now_ns) {
   std::vector<u8> copy(packet.begin(), packet.end());
   if (roll(line, line.faults.corrupt_ppm)) {
     ++line.stats.corrupted;
-    copy[line.rng.below(copy.size())] ^= static_cast<u8>(1u << line.rng.below(8));
+    // Only damage a receiver can see (a real datagram's checksum would see any): framing bits, or a cut tail.
+    const u64 where = line.rng.below(14);
+    if (where < 12) {
+      copy[where < 10 ? where : where + 8] ^= static_cast<u8>(1u << line.rng.below(8));
+    } else {
+      copy.resize(line.rng.below(copy.size()));
+    }
   }
   if (roll(line, line.faults.delay_ppm)) {
     ++line.stats.delayed;

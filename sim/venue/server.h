@@ -1,14 +1,14 @@
 // The venue with real sockets: one thread, one poll loop, the exchange inside.
 #pragma once
 
-#include <atomic>
+#include <functional>
 #include <memory>
 #include <string>
-#include <thread>
 
 #include "venue/exchange.h"
 #include "venue/faults.h"
 #include "venue/flow.h"
+#include "venue/lines.h"
 
 namespace peregrine::venue {
 
@@ -37,10 +37,10 @@ struct ServerAddresses {
 };
 
 struct ServerStats {
-  u64 itch_messages = 0, packets[2] = {}, lost[2] = {}, reordered[2] = {}, duplicated[2] = {}, corrupted[2] = {},
-      delayed[2] = {}, retransmit_requests = 0, retransmit_bad = 0, snapshots = 0, logins = 0, logins_refused = 0,
-      connections = 0, disconnects_forced = 0, ouch_in = 0, ouch_out = 0, malformed_in = 0, late_in = 0,
-      flow_events = 0;
+  u64 itch_messages = 0, retransmit_requests = 0, retransmit_refused = 0, snapshots = 0, connections = 0, logins = 0,
+      logins_refused = 0, disconnects_forced = 0, silent_closed = 0, ouch_in = 0, ouch_out = 0, malformed_in = 0,
+      late_in = 0, flow_events = 0, send_errors = 0;
+  LineStats lines[kLines];
 };
 
 class VenueServer {
@@ -57,17 +57,16 @@ class VenueServer {
   bool running() const;
   const ServerAddresses& addresses() const;
 
-  // Done by the server's thread between two inputs; each waits for it.
+  // Each of these is done by the server's thread between two inputs, and waited for.
   void halt(const std::string& symbol, char state, const std::string& reason);
   bool bust(u64 match, char reason);
   void set_session_state(SessionState state);
-  void drop_connections();          // as a network failure would
+  void drop_connections();  // order entry only, without a word, as a network failure would
   void pause_flow(bool paused);
+  void silence(bool silent);  // neither feed packets nor heartbeats go out (they can still be asked for)
   ServerStats stats();
-  std::vector<RecordEntry> record();
-  PortSummary summary(const std::string& user);
-  // Runs `f(exchange)` on the server's thread.
-  void inspect(void (*f)(Exchange&, void*), void* arg);
+  // Runs `f` with the exchange and the venue's present time.
+  void call(const std::function<void(Exchange&, TimeNs)>& f);
 
  private:
   class Impl;

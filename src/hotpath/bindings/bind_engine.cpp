@@ -1,6 +1,12 @@
-// Python view of engine/.
+// Python view of engine/: the live run, and replay of a journal. A file of its own class each.
 #include <pybind11/pybind11.h>
 
-void bind_engine(pybind11::module_& m) {
-  (void)m;
+namespace py = pybind11;
+
+void bind_live(py::module_& m);
+void bind_replay(py::module_& m);
+
+void bind_engine(py::module_& m) {
+  bind_live(m);
+  bind_replay(m);
 }

@@ -132,6 +132,8 @@ Side side_of(const std::string& s) {
   return s == "B" ? Side::kBuy : Side::kSell;
 }
 
+std::string symbol_bytes(const py::str& s) { return s.attr("encode")("latin-1").cast<std::string>(); }
+
 // The market with the last event, as Python wants it.
 struct PyMarket : Market {
   using Market::Market;
@@ -213,12 +215,15 @@ void bind_market_class(py::module_& m) {
            py::kw_only(), py::arg("max_instruments") = 64, py::arg("max_orders") = 1u << 17,
            py::arg("max_levels") = 1u << 15, py::arg("max_own_orders") = 1024, py::arg("max_prints") = 1u << 14,
            py::arg("auto_instruments") = true, py::arg("midnight_ns") = 0)
-      .def("add_instrument", &Market::add_instrument)
-      .def("find", [](const PyMarket& k, const std::string& s) -> std::optional<InstrumentIx> {
-        const InstrumentIx ix = k.find(s);
+      .def("add_instrument", [](PyMarket& k, const py::str& s) { return k.add_instrument(symbol_bytes(s)); })
+      .def("find", [](const PyMarket& k, const py::str& s) -> std::optional<InstrumentIx> {
+        const InstrumentIx ix = k.find(symbol_bytes(s));
         return ix == kNoInstrument ? std::nullopt : std::optional<InstrumentIx>(ix);
       }, "Index of a symbol, or None.")
-      .def("symbol", [](const PyMarket& k, InstrumentIx ix) { return std::string(k.symbol(checked(k, ix))); })
+      .def("symbol", [](const PyMarket& k, InstrumentIx ix) {
+        const std::string_view s = k.symbol(checked(k, ix));
+        return latin1(s.data(), s.size());
+      })
       .def_property_readonly("instruments", &Market::instruments)
       .def("on_message", [](PyMarket& k, const py::bytes& msg, u64 seq, TimeNs rx_ns) {
         return Market::outcome_name(k.on_message(view(msg), seq, rx_ns, k.last));

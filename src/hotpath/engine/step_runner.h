@@ -1,6 +1,7 @@
 // Journal first, then step, then wire: the one order in which anything happens, live and in virtual time alike.
 #pragma once
 
+#include <cstring>
 #include <memory>
 
 #include "core/assert.h"
@@ -8,6 +9,7 @@
 #include "engine/shard.h"
 #include "execution/soup.h"
 #include "journal/appender.h"
+#include "signal/user_signal.h"
 
 namespace peregrine::engine {
 
@@ -34,13 +36,17 @@ class StepRunner final : private ShardOutput {
       input_seq_ = ++unjournaled_seq_;
     }
     shard_.step(Input{type, now, head, body}, input_seq_, *this);
+    if (shard_.signal_wanted() && type != journal::RecordType::kSignal) ask_signal(reserved);
     return true;
   }
+  // The user's own signal; without one a decision that waits for it holds.
+  void set_signal(UserSignal signal) { signal_ = signal; }
 
   // SoupBinTCP packets of the intents since clear_wire(): all of them are in the journal.
   Bytes wire() const { return Bytes(wire_.get(), wire_size_); }
   void clear_wire() { wire_size_ = 0; }
   u64 last_intent_seq() const { return last_intent_seq_; }
+  u32 last_user_ref_num() const { return last_user_ref_num_; }
   u64 inputs() const { return inputs_; }
   u64 input_seq() const { return input_seq_; }
   u64 intents() const { return intents_; }
@@ -49,6 +55,12 @@ class StepRunner final : private ShardOutput {
   Shard& shard() { return shard_; }
 
  private:
+  void ask_signal(bool reserved) {
+    UserSignalResult r{0, 1};
+    if (signal_.present()) r = signal_.call(shard_.signal_features(), FeatureEngine::kFeatures);
+    const journal::SignalValue value{shard_.signal_decision(), r.value, r.status, {}};
+    consume(journal::RecordType::kSignal, now_ns_, bytes_of(value), {}, reserved);
+  }
   void intent(const journal::IntentHead& head, Bytes ouch) override {
     u64 seq = 0;
     if (appender_ != nullptr) {
@@ -63,6 +75,7 @@ class StepRunner final : private ShardOutput {
     }
     ++intents_;
     last_intent_seq_ = seq;
+    last_user_ref_num_ = head.user_ref_num;
     wire_size_ += soup::frame(soup::kUnsequenced, ouch, wire_.get() + wire_size_);
   }
   void decision(const journal::DecisionHead& head, const i32* features, const i32* logits) override {
@@ -81,6 +94,7 @@ class StepRunner final : private ShardOutput {
 
   Shard& shard_;
   journal::Appender* appender_;
+  UserSignal signal_;
   TimeNs now_ns_ = 0;
   TimeNs last_ns_ = 0;
   u64 inputs_ = 0;
@@ -88,6 +102,7 @@ class StepRunner final : private ShardOutput {
   u64 intents_ = 0;
   u64 intents_refused_ = 0;
   u64 last_intent_seq_ = 0;
+  u32 last_user_ref_num_ = 0;
   u64 unjournaled_seq_ = 0;
   std::size_t wire_size_ = 0;
   std::unique_ptr<u8[]> wire_;

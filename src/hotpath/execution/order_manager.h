@@ -121,11 +121,14 @@ class OrderManager {
   // The next order number: above all before it, its slot free. 0 = no room (too many open orders).
   u32 next_user_ref_num() const;
   u32 last_user_ref_num() const { return last_ref_num_; }
-  // All numbers up to `n` are used up.
+  // The venue says that all numbers up to `n` are used up.
   void use_up_to(u32 n) {
+    if (n > venue_ref_num_) venue_ref_num_ = n;
     if (n > last_ref_num_) last_ref_num_ = n;
   }
-  // Recovery: numbers above `n` were never sent; their orders become kDead and the numbers free again.
+  // A mass cancel takes a number but no slot. Precondition: n == last_user_ref_num() + 1.
+  void take_number(u32 n) { last_ref_num_ = n; }
+  // Recovery: numbers above `n` that the venue never mentioned were never sent; they become free again.
   void forget_above(u32 n);
 
   const Order* find(u32 user_ref_num) const;
@@ -136,10 +139,11 @@ class OrderManager {
 
   // Our side. Precondition: number == next_user_ref_num().
   void on_enter(u32 number, const NewOrder& n, TimeNs now);
-  // Precondition: the original is open, no replacement unanswered. total_lots includes executions of the chain.
+  // Precondition: the original is kLive. total_lots includes executions of the chain.
   void on_replace(u32 orig, u32 number, PriceTicks price_ticks, QtyLots total_lots, u64 decision, TimeNs now);
   void on_cancel_sent(u32 number, bool full, TimeNs now);
   void set_cancel_wanted(u32 number, bool wanted);
+  void forget_cancel(u32 number) { slot(number).cancel_asked = false; }  // to ask again
   // What the gate has to see for a replacement (quantity still open under the new total).
   OrderRequest replace_request(const Order& o, PriceTicks price_ticks, QtyLots total_lots) const;
 
@@ -194,7 +198,7 @@ class OrderManager {
   OrderEvent kill_one(u32 n);
   Money fee_of(u8 liquidity, QtyLots lots) const;
   Fill* find_fill(u64 match_number, u32 user_ref_num);
-  void remove_lots(const Order& o, QtyLots lots);
+  void book(const Order& o, QtyLots lots, PriceTicks price_ticks, u8 liquidity, u64 match_number, OrderEvent& e);
 
   void apply(const ouch::Accepted& m, OrderEvent& e, TimeNs now);
   void apply(const ouch::Replaced& m, OrderEvent& e, TimeNs now);
@@ -215,8 +219,10 @@ class OrderManager {
   std::vector<u32> side_first_;  // by instrument * 2 + side
   u32 mask_;
   u32 last_ref_num_ = 0;
+  u32 venue_ref_num_ = 0;  // highest the venue has told of
   u32 open_first_ = 0, open_last_ = 0, open_count_ = 0;
   u64 fill_count_ = 0;
+  u64 history_ = 0;  // every transition so far, folded
   OrderCounters counters_;
 };
 

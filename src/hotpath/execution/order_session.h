@@ -63,7 +63,7 @@ enum class SendError : u8 {
   kBadQuantity = 5,      // not 1 … 999,999
   kBadPrice = 6,         // not 1 … 1,999,999,900 ticks
   kUnknownOrder = 7,
-  kNotOpen = 8,
+  kNotOpen = 8,          // done, or (replace) not yet live at the venue
   kReplacePending = 9,   // one replacement at a time per order
   kUnknownInstrument = 10,
   kCancelPending = 11,   // already asked, or asked before this replacement
@@ -103,6 +103,8 @@ struct Cause {
 
 class OrderSession {
  public:
+  static constexpr TimeNs kNever = INT64_MAX;
+
   OrderSession(const SessionConfig& config, const SymbolTable& symbols, OrderManager& orders);
 
   // ---- inputs
@@ -110,7 +112,7 @@ class OrderSession {
   void on_packet(Bytes packet, TimeNs now, SessionOut& out);  // type byte + payload; any bytes
   void on_send_result(const journal::SendResult& r, TimeNs now, SessionOut& out);
   void on_timer(TimeNs now, SessionOut& out);                  // harmless when early
-  TimeNs deadline_ns() const;                                  // when on_timer has work; INT64_MAX = never
+  TimeNs deadline_ns() const;                                  // when on_timer has work; kNever = it has none
   // After the journal was replayed: a new epoch; what replay made beyond the last journaled intent was never sent.
   void on_recovered(const journal::Recovered& r, TimeNs now, SessionOut& out);
   void retry(TimeNs now, SessionOut& out);                     // out of kHalted, by command
@@ -132,8 +134,9 @@ class OrderSession {
   // ---- state
   SessionPhase phase() const { return phase_; }
   bool ready() const { return phase_ == SessionPhase::kReady && !blocked_ && !day_ended_ && !entry_disabled_; }
-  const soup::SessionId& login_session() const { return session_; }  // blank = the current one
-  u64 login_sequence() const { return next_sequence_; }
+  // What the transport asks for at login: the stored session, or blank (= the current one) from its first message.
+  soup::SessionId login_session() const { return login_blank_ ? soup::blank_session() : session_; }
+  u64 login_sequence() const { return login_blank_ ? 1 : next_sequence_; }
   u64 next_sequence() const { return next_sequence_; }
   u32 next_user_ref_num() const { return orders_.next_user_ref_num(); }
   u32 epoch() const { return config_.epoch; }
@@ -147,17 +150,23 @@ class OrderSession {
 
  private:
   void set_phase(SessionPhase p, SessionOut& out);
+  bool logged_in() const { return phase_ >= SessionPhase::kQuerying && phase_ <= SessionPhase::kHalted; }
   void on_login(Bytes payload, TimeNs now, SessionOut& out);
   void on_sequenced(Bytes msg, TimeNs now, SessionOut& out);
-  void start_round(TimeNs now, SessionOut& out);
+  void on_host_message(Bytes msg, TimeNs now, SessionOut& out);  // S Q X G K
+  void close_session(SessionOut& out);                           // what was open is final
+  void query(TimeNs now, SessionOut& out);
   void fence(TimeNs now, SessionOut& out);
   void fence_passed(TimeNs now, SessionOut& out);
   void settle(TimeNs now, SessionOut& out);
   void next_round(TimeNs now, SessionOut& out);
-  void send_query(TimeNs now, SessionOut& out);
+  void halt(SessionOut& out);
   bool send_mass_cancel(const Cause& cause, TimeNs now, SessionOut& out);
   void send_cancel(u32 number, QtyLots intended_total, const Cause& cause, TimeNs now, SessionOut& out);
+  void cancel_chain(u32 number, const Cause& cause, TimeNs now, SessionOut& out);
   void pump_cancels(TimeNs now, SessionOut& out);
+  void check_cancel_answers(TimeNs now, SessionOut& out);
+  void want_all_cancelled();
   bool room(TimeNs now, bool is_cancel) const;
   ouch::ClOrdId cl_ord_id(u32 number, u32 strategy) const;
   template <class M>
@@ -169,17 +178,18 @@ class OrderSession {
   RateWindow messages_;
   SessionPhase phase_ = SessionPhase::kDown;
   soup::SessionId session_ = soup::blank_session();
-  u64 next_sequence_ = 1;     // of the next message not yet consumed
-  u64 stream_sequence_ = 1;   // of the next S packet on this connection
+  bool login_blank_ = false;    // the venue no longer has the stored session
+  u64 next_sequence_ = 1;       // of the next message not yet consumed
+  u64 stream_sequence_ = 1;     // of the next S packet on this connection
   u32 mass_cancel_number_ = 0;  // unanswered mass cancel, 0 = none
   u32 round_ = 0;
-  TimeNs deadline_ns_ = INT64_MAX;   // of the phase
-  TimeNs lost_at_ns_ = 0;            // when the last connection was lost (or this session object began)
-  TimeNs cancel_check_ns_ = INT64_MAX;
+  TimeNs deadline_ns_ = kNever;          // of the phase
+  TimeNs lost_at_ns_ = kNever;           // when the last connection was lost; kNever = no connection yet
+  TimeNs held_until_ns_ = kNever;        // when held cancels may go
+  TimeNs cancel_check_ns_ = kNever;      // when the oldest cancel ought to have been answered
   bool blocked_ = false;
   bool day_ended_ = false;
   bool entry_disabled_ = false;
-  bool cancels_held_ = false;
   u64 duplicates_ = 0;
   u64 malformed_ = 0;
 };

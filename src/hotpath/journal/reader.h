@@ -31,7 +31,7 @@ enum class ReadResult : u8 { kRecord, kEnd, kCorrupt };
 // How a journal ends, known once next() returned kEnd.
 struct JournalEnd {
   u64 last_seq = 0;
-  u32 generation = 0;          // of the last record
+  u32 generation = 0;          // of the last record or segment
   u64 journal_id = 0;
   u32 last_segment = 0;        // highest number, 0 = none
   bool last_segment_closed = false;

@@ -77,7 +77,7 @@ SegmentCursor::Open SegmentCursor::open(const std::string& dir, u32 number) {
   generation_ = segment_.generation;
   last_ts_ns_ = 0;
   hash_.reset();
-  hash_.update(&segment_, sizeof segment_);
+  if (hashing_) hash_.update(&segment_, sizeof segment_);
   return Open::kGood;
 }
 
@@ -101,7 +101,7 @@ SegmentCursor::Step SegmentCursor::bad(Fault fault, std::string expected, std::s
   return Step::kBad;
 }
 
-SegmentCursor::Step SegmentCursor::step(bool check_hash) {
+SegmentCursor::Step SegmentCursor::step() {
   for (;;) {
     if (!fill(sizeof(RecordHeader))) return Step::kBad;
     u64 available = buffer_offset_ + buffered_ - offset_;
@@ -115,11 +115,8 @@ SegmentCursor::Step SegmentCursor::step(bool check_hash) {
     std::memcpy(&record_, p, sizeof record_);
     static constexpr RecordHeader kZero{};
     if (std::memcmp(&record_, &kZero, sizeof kZero) == 0) return Step::kEnd;
-    Fault fault = check_record_shape(record_, kMaxRecordBytes);
-    if (fault == Fault::kBadType) {
-      return bad(fault, "a record type of format " + std::to_string(segment_.format_version), std::to_string(record_.type));
-    }
-    if (fault != Fault::kNone) {
+    const Fault fault = check_record_shape(record_, kMaxRecordBytes);
+    if (fault != Fault::kNone && fault != Fault::kBadType) {
       return bad(fault, "a length of 32 to " + std::to_string(kMaxRecordBytes) + ", a multiple of 8, with padding in it",
                  "length " + std::to_string(record_.length) + ", padding " + std::to_string(record_.pad));
     }
@@ -134,6 +131,9 @@ SegmentCursor::Step SegmentCursor::step(bool check_hash) {
     if (crc != record_.crc32c) {
       return bad(Fault::kBadCrc, "crc32c " + std::to_string(crc), std::to_string(record_.crc32c));
     }
+    if (fault == Fault::kBadType) {
+      return bad(fault, "a record type of format " + std::to_string(segment_.format_version), std::to_string(record_.type));
+    }
     raw_ = Bytes(p, record_.length);
     raw_offset_ = offset_;
     const RecordType type = static_cast<RecordType>(record_.type);
@@ -141,11 +141,11 @@ SegmentCursor::Step SegmentCursor::step(bool check_hash) {
       return bad(Fault::kBadGeneration, "generation " + std::to_string(generation_) + " or later",
                  std::to_string(record_.generation));
     }
-    if (type == RecordType::kTrailer) return take_trailer(check_hash);
+    if (type == RecordType::kTrailer) return take_trailer();
     const u64 expected = type == RecordType::kPadding ? 0 : expected_seq_;
     if (record_.seq != expected) return bad(Fault::kBadSeq, "seq " + std::to_string(expected), std::to_string(record_.seq));
     generation_ = record_.generation;
-    hash_.update(p, record_.length);
+    if (hashing_) hash_.update(p, record_.length);
     offset_ += record_.length;
     if (type == RecordType::kPadding) continue;
     last_ts_ns_ = record_.ts_ns;
@@ -155,7 +155,7 @@ SegmentCursor::Step SegmentCursor::step(bool check_hash) {
   }
 }
 
-SegmentCursor::Step SegmentCursor::take_trailer(bool check_hash) {
+SegmentCursor::Step SegmentCursor::take_trailer() {
   if (record_.seq != 0 || payload_bytes(record_) != sizeof trailer_) {
     return bad(Fault::kBadTrailer, "a trailer with 56 bytes and seq 0",
                std::to_string(payload_bytes(record_)) + " bytes, seq " + std::to_string(record_.seq));
@@ -168,7 +168,7 @@ SegmentCursor::Step SegmentCursor::take_trailer(bool check_hash) {
     return bad(Fault::kBadTrailer, counts(records_, segment_.first_seq, expected_seq_ - 1),
                counts(trailer_.records, trailer_.first_seq, trailer_.last_seq));
   }
-  if (check_hash) {
+  if (hashing_) {
     u8 digest[32];
     Sha256 copy = hash_;
     copy.finish(digest);
@@ -183,6 +183,11 @@ SegmentCursor::Step SegmentCursor::take_trailer(bool check_hash) {
   generation_ = record_.generation;
   offset_ += record_.length;
   return Step::kTrailer;
+}
+
+u64 SegmentCursor::file_bytes() const {
+  struct stat st {};
+  return ::fstat(fd_, &st) == 0 ? static_cast<u64>(st.st_size) : 0;
 }
 
 u64 SegmentCursor::nonzero_bytes_after(u64 from) {
@@ -203,10 +208,10 @@ u64 SegmentCursor::nonzero_bytes_after(u64 from) {
 
 u64 SegmentCursor::valid_record_after(u64 from, u64 min_seq) {
   std::vector<u8> rest;
-  struct stat st {};
-  if (::fstat(fd_, &st) != 0 || static_cast<u64>(st.st_size) <= from) return 0;
+  const u64 size = file_bytes();
+  if (size <= from) return 0;
   const u64 span = nonzero_bytes_after(from);
-  rest.resize(std::min(static_cast<u64>(st.st_size) - from, span + kMaxRecordBytes));
+  rest.resize(std::min(size - from, span + kMaxRecordBytes));
   const ssize_t n = read_at(from, rest.data(), rest.size());
   for (u64 at = 0; n > 0 && at < span && at + sizeof(RecordHeader) <= static_cast<u64>(n); at += 8) {
     RecordHeader h;

@@ -19,7 +19,8 @@ class SegmentCursor {
     kBad,      // error() says what is wrong with the bytes at offset()
   };
 
-  SegmentCursor() = default;
+  // `hashing`: keep the SHA-256 of what is passed and check it against a trailer.
+  explicit SegmentCursor(bool hashing = true) : hashing_(hashing) {}
   ~SegmentCursor();
   SegmentCursor(const SegmentCursor&) = delete;
   SegmentCursor& operator=(const SegmentCursor&) = delete;
@@ -29,7 +30,7 @@ class SegmentCursor {
   bool is_open() const { return fd_ >= 0; }
 
   // Looks at the record at offset(). Advances over it only for kRecord and kTrailer.
-  Step step(bool check_hash);
+  Step step();
   void refresh() { buffered_ = 0; }  // forget what was read: the file may have grown or changed
 
   const SegmentHeader& segment() const { return segment_; }
@@ -47,6 +48,7 @@ class SegmentCursor {
   const std::string& path() const { return path_; }
   const JournalError& error() const { return error_; }
 
+  u64 file_bytes() const;
   // Bytes from `from` up to the last one that is not zero.
   u64 nonzero_bytes_after(u64 from);
   // Offset of a valid record of this journal at or after `from` with seq >= min_seq, or 0.
@@ -55,9 +57,10 @@ class SegmentCursor {
  private:
   bool fill(u64 bytes);  // makes [offset_, offset_ + bytes) available, as far as the file goes
   Step bad(Fault fault, std::string expected, std::string found);
-  Step take_trailer(bool check_hash);
+  Step take_trailer();
   ssize_t read_at(u64 offset, u8* to, u64 bytes);
 
+  const bool hashing_;
   int fd_ = -1;
   std::string path_;
   SegmentHeader segment_{};

@@ -19,7 +19,7 @@ bool scan_segment(const std::string& dir, u32 number, SegmentTail& out, JournalE
     return false;
   }
   SegmentCursor::Step step;
-  do step = cursor.step(false);
+  do step = cursor.step();
   while (step == SegmentCursor::Step::kRecord);
   if (step == SegmentCursor::Step::kBad && cursor.error().fault == Fault::kSystem) {
     error = cursor.error();

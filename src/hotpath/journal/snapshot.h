@@ -11,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include "journal/file_ops.h"
 #include "journal/reader.h"
 
 namespace peregrine::journal {
@@ -54,7 +55,8 @@ class FollowerSink {
  public:
   virtual ~FollowerSink() = default;
   virtual void on_record(const RecordView& record) = 0;
-  // Asked after every `every_records` records: fill hash and payload, or return false for none now.
+  // Asked after `every_records` records, then after each one until it gives a snapshot: fill hash and payload, or
+  // return false for none now.
   virtual bool on_snapshot_due(u64 after_seq, u64& state_hash, std::vector<u8>& payload) = 0;
 };
 

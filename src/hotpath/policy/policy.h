@@ -90,6 +90,7 @@ class Policy {
   }
 
   u32 n_actions() const { return n_actions_; }
+  u32 n_schema_features() const { return n_schema_features_; }
   KernelKind kernel() const { return kernel_; }
   const Sha256Digest& artifact_hash() const { return artifact_hash_; }
   const Sha256Digest& action_map_hash() const { return action_map_hash_; }
@@ -100,6 +101,7 @@ class Policy {
   std::unique_ptr<PackedPolicy> packed_;
   InferFn fn_ = nullptr;
   u32 n_actions_ = 0;
+  u32 n_schema_features_ = 0;
   KernelKind kernel_ = KernelKind::kScalar;
   Sha256Digest artifact_hash_{};
   Sha256Digest action_map_hash_{};

@@ -51,7 +51,7 @@ class PolicySet {
   // The staged bank becomes active; the old active one becomes the staged one (so a swap can be undone by a swap).
   // False and nothing changed when nothing is staged.
   bool swap(u32 slot);
-  // True when swap(slot) keeps the set sound; never allocates.
+  // The slot decides nothing from now on; what was staged stays staged. False when nothing was active.
   bool remove(u32 slot);
 
   PolicyError set_slot(u32 slot, const SlotConfig& config);

@@ -1,4 +1,4 @@
-// The risk gate: every order and every replace passes all checks, in the order of RiskReason, before it exists.
+// The risk gate: every order and every replace passes all checks (risk/checks.cpp lists them in order) before it exists.
 // There is no flag to go round it. Cancels are not checked: they lower risk; they only count in the message rate.
 //
 // check() changes nothing; a request that was really sent is told to on_sent(), an execution to on_execution().
@@ -18,7 +18,7 @@
 
 namespace peregrine {
 
-// Stable codes: they stand in journals. Also the order of the checks.
+// Stable codes: they stand in journals.
 enum class RiskReason : u8 {
   kPass = 0,
   // What is switched off.

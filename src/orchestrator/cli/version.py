@@ -12,8 +12,13 @@ def register(app: typer.Typer) -> None:
 
     @app.command(help="Print the version of the package and of the compiled engine.")
     def version() -> None:
+        from importlib.metadata import PackageNotFoundError
         from importlib.metadata import version as package_version
 
         from hotpath import _core
 
-        typer.echo(f"peregrine-engine {package_version('peregrine-engine')} (compiled {_core.__version__})")
+        try:
+            package = package_version("peregrine-engine")
+        except PackageNotFoundError:
+            package = "from a checkout"
+        typer.echo(f"peregrine-engine {package} (compiled {_core.__version__})")

@@ -19,6 +19,7 @@ Path = tuple[str | int, ...]
 _INT = re.compile(r"^[-+]?[0-9][0-9_]*$")
 _HEX = re.compile(r"^0x[0-9a-fA-F_]+$")
 _FLOAT = re.compile(r"^[-+]?([0-9][0-9_]*\.[0-9_]*|\.[0-9]+|[0-9][0-9_]*)([eE][-+]?[0-9]+)?$")
+_TAGS = {"str", "int", "float", "bool", "null", "timestamp", "value", "merge", "map", "seq"}
 _MAX_DEPTH = 32
 
 
@@ -78,7 +79,7 @@ def _build(node: yaml.Node, path: Path, tree: Tree, above: frozenset[int]) -> An
     if id(node) in above or len(path) > _MAX_DEPTH:
         tree.problems.append(Problem(dotted(path), "nesting without end", "a plain value", "remove the alias", line))
         return None
-    if node.tag.startswith("!") or not node.tag.startswith("tag:yaml.org,2002:"):
+    if node.tag.removeprefix("tag:yaml.org,2002:") not in _TAGS:
         tree.problems.append(Problem(dotted(path), f"the tag {node.tag}", "a plain value", "remove the tag", line))
         return None
     above = above | {id(node)}

@@ -28,16 +28,20 @@ one copy of the region and works on the copy. Single words are never torn; two w
                                position_lots, pnl_units, working_lots, state
                                state: 0 book stale or not built, 1 trading, 2 halted, 3 stopped by us
 
-    histogram: 32 bytes        0                        24      28      32
-                               +------------------------+-------+-------+
-                               | name, NUL-padded ASCII | at    | bytes |
-                               +------------------------+-------+-------+
-                               at `at` (64-byte aligned) lies a whole `Histogram`, drawn in core/histogram.h:
-                               64 bytes of head, then n_buckets u64 counts. The engine records into it in place.
+    histogram: 64 bytes        0       24          28         32        36      40      48       56       64
+                               +-------+-----------+----------+---------+-------+-------+--------+--------+
+                               | name  | counts_at | counts_n | sub_bits| zero  | max   | min    | sum    |
+                               +-------+-----------+----------+---------+-------+-------+--------+--------+
+                               max, min, sum are i64 (0 while nothing is recorded); at counts_at (from the
+                               region's start) stand counts_n u64 bucket counts.
 
-    Bucket of a value v ≥ 0 with S = sub_bits (log-linear; exact below 2^S, then 2^(S-1) steps an octave):
-        shift = max(0, bit_length(v) − S);  bucket = shift·2^(S-1) + (v >> shift)
-    The bucket's highest value is what a percentile reports, never above max.
+    The counts are those of a `Histogram` (core/histogram.h) that lies in the region and is recorded into in place;
+    max, min and sum are copied into the head by a timer, so they may be a little older than the counts.
+
+    Bucket of a value v ≥ 0 with s = sub_bits (log-linear, 2^s steps an octave; one less than the Histogram's own
+    sub_bits, which counts the buckets below its first octave):
+        e = max(0, bit_length(v) − 1 − s);  bucket = e·2^s + (v >> e), the last bucket takes all above
+    Buckets below 2^(s+1) hold one value each; above, the bucket's highest value is what a percentile reports.
 
 Counters are levels or running totals; which is which stands in `COUNTERS`. Names end in their unit.
 """
@@ -81,28 +85,20 @@ INSTRUMENT_DTYPE = np.dtype(
         ("state", "<i8"),
     ]
 )
-HISTOGRAM_DTYPE = np.dtype([("name", "S24"), ("at", "<u4"), ("bytes", "<u4")])
-HISTOGRAM_HEAD_DTYPE = np.dtype(
+HISTOGRAM_DTYPE = np.dtype(
     [
-        ("magic", "<u4"),
-        ("version", "<u2"),
-        ("sub_bits", "u1"),
-        ("max_bits", "u1"),
-        ("n_buckets", "<u4"),
+        ("name", "S24"),
+        ("counts_at", "<u4"),
+        ("counts_n", "<u4"),
+        ("sub_bits", "<u4"),
         ("zero", "<u4"),
-        ("count", "<u8"),
-        ("sum", "<u8"),
-        ("min", "<i8"),
         ("max", "<i8"),
-        ("negative", "<u8"),
-        ("clamped", "<u8"),
+        ("min", "<i8"),
+        ("sum", "<i8"),
     ]
 )
-HISTOGRAM_MAGIC = 0x53484750
-HISTOGRAM_VERSION = 1
 assert HEADER_DTYPE.itemsize == 64 and COUNTER_DTYPE.itemsize == 32
-assert INSTRUMENT_DTYPE.itemsize == 64 and HISTOGRAM_DTYPE.itemsize == 32
-assert HISTOGRAM_HEAD_DTYPE.itemsize == 64
+assert INSTRUMENT_DTYPE.itemsize == 64 and HISTOGRAM_DTYPE.itemsize == 64
 
 #: Counters the engine publishes, in this order: name → (kind, meaning). A total only rises; a level moves both ways.
 COUNTERS: dict[str, tuple[str, str]] = {
@@ -183,12 +179,13 @@ class HistogramView:
             return 0
         rank = max(1, -int(-(total * percent) // 100))
         bucket = int(np.searchsorted(np.cumsum(self.counts), rank))
-        return min(bucket_high(bucket, self.sub_bits), self.max)
+        high, below = bucket_high(bucket, self.sub_bits), bucket_high(bucket - 1, self.sub_bits) if bucket else -1
+        return min(high, self.max) if self.max > below else high  # a max older than the counts does not cap them
 
     def summary(self) -> dict[str, int]:
         """`{p50, p90, p99, p99_9, max, count}`, nanoseconds."""
         out = {name: self.percentile(percent) for name, percent in PERCENTILES}
-        return {**out, "max": self.max if self.count else 0, "count": self.count}
+        return {**out, "max": max(self.max, self.percentile(100)) if self.count else 0, "count": self.count}
 
 
 @dataclass(frozen=True)
@@ -205,20 +202,17 @@ class Snapshot:
         return self.counters.get(name, 0)
 
 
-def bucket_of(value: int, sub_bits: int, n_buckets: int) -> int:
+def bucket_of(value: int, sub_bits: int, counts_n: int) -> int:
     """Bucket a value is counted in; see the module's drawing. Negative values count as 0."""
     value = max(value, 0)
-    shift = max(0, value.bit_length() - sub_bits)
-    return min((shift << (sub_bits - 1)) + (value >> shift), n_buckets - 1)
+    exponent = max(0, value.bit_length() - 1 - sub_bits)
+    return min((exponent << sub_bits) + (value >> exponent), counts_n - 1)
 
 
 def bucket_high(bucket: int, sub_bits: int) -> int:
     """Highest value counted in a bucket."""
-    half = 1 << (sub_bits - 1)
-    if bucket < 2 * half:
-        return bucket
-    shift = bucket // half - 1
-    return ((bucket - shift * half + 1) << shift) - 1
+    exponent = max(0, (bucket >> sub_bits) - 1)
+    return ((bucket - (exponent << sub_bits) + 1) << exponent) - 1
 
 
 def read(region: bytes | bytearray | memoryview) -> Snapshot:
@@ -243,8 +237,11 @@ def read(region: bytes | bytearray | memoryview) -> Snapshot:
     instruments = _table(data, INSTRUMENT_DTYPE, head["instruments_at"], head["instruments_n"])
     histograms = {}
     for row in _table(data, HISTOGRAM_DTYPE, head["histograms_at"], head["histograms_n"]):
+        counts = _table(data, np.dtype("<u8"), row["counts_at"], row["counts_n"])
         name = row["name"].decode("ascii", "replace")
-        histograms[name] = _histogram(name, data, int(row["at"]))
+        if not 1 <= int(row["sub_bits"]) <= 16:
+            raise TelemetryError(f"histogram {name}: {int(row['sub_bits'])} sub-bucket bits, 1 to 16 expected")
+        histograms[name] = HistogramView(name, counts, int(row["sub_bits"]), int(row["max"]))
     return Snapshot(
         counters={row["name"].decode("ascii", "replace"): int(row["value"]) for row in counters},
         histograms=histograms,
@@ -258,6 +255,8 @@ def build(
     histograms: dict[str, list[int]],
     instruments: list[tuple[str, int, int, int, int, int, int, int]],
     *,
+    sub_bits: int = 8,
+    counts_n: int = 8960,
     units_per_currency: int = 10_000,
 ) -> bytes:
     """Lay a region out by the drawing above: the reference for the engine's writer, and what tests read back.
@@ -268,9 +267,7 @@ def build(
     counters_at, at = at, _align(at + COUNTER_DTYPE.itemsize * len(counters))
     instruments_at, at = at, _align(at + INSTRUMENT_DTYPE.itemsize * len(instruments))
     histograms_at, at = at, _align(at + HISTOGRAM_DTYPE.itemsize * len(histograms))
-    sub_bits, max_bits = 9, 42
-    n_buckets = (max_bits - sub_bits) * (1 << (sub_bits - 1)) + (1 << sub_bits)
-    stride = HISTOGRAM_HEAD_DTYPE.itemsize + 8 * n_buckets
+    stride = _align(8 * counts_n)
     out = bytearray(at + stride * len(histograms))
     head = np.zeros(1, HEADER_DTYPE)
     head[0] = (
@@ -293,40 +290,24 @@ def build(
     lines = np.array([(row[0].ljust(8).encode(), *row[1:]) for row in instruments], INSTRUMENT_DTYPE)
     out[instruments_at : instruments_at + lines.nbytes] = lines.tobytes()
     for i, (name, values) in enumerate(histograms.items()):
-        body_at = at + i * stride
-        entry = np.array([(name.encode(), body_at, stride)], HISTOGRAM_DTYPE)
-        out[histograms_at + i * entry.nbytes : histograms_at + (i + 1) * entry.nbytes] = entry.tobytes()
-        body = np.zeros(1, HISTOGRAM_HEAD_DTYPE)
-        low, high = min(values, default=2**63 - 1), max(values, default=0)
-        body[0] = (
-            HISTOGRAM_MAGIC,
-            HISTOGRAM_VERSION,
+        counts_at = at + i * stride
+        entry = np.zeros(1, HISTOGRAM_DTYPE)
+        entry[0] = (
+            name.encode(),
+            counts_at,
+            counts_n,
             sub_bits,
-            max_bits,
-            n_buckets,
             0,
-            len(values),
+            max(values, default=0),
+            min(values, default=0),
             sum(values),
-            low,
-            high,
-            0,
-            0,
         )
-        counts = np.zeros(n_buckets, "<u8")
+        out[histograms_at + i * 64 : histograms_at + (i + 1) * 64] = entry.tobytes()
+        counts = np.zeros(counts_n, "<u8")
         for value in values:
-            counts[bucket_of(value, sub_bits, n_buckets)] += 1
-        out[body_at : body_at + stride] = body.tobytes() + counts.tobytes()
+            counts[bucket_of(value, sub_bits, counts_n)] += 1
+        out[counts_at : counts_at + counts.nbytes] = counts.tobytes()
     return bytes(out)
-
-
-def _histogram(name: str, data: bytes, at: int) -> HistogramView:
-    head = _table(data, HISTOGRAM_HEAD_DTYPE, at, 1)[0]
-    if int(head["magic"]) != HISTOGRAM_MAGIC or int(head["version"]) != HISTOGRAM_VERSION:
-        raise TelemetryError(
-            f"histogram {name}: layout {int(head['version'])}, this peregrine reads {HISTOGRAM_VERSION}"
-        )
-    counts = _table(data, np.dtype("<u8"), at + HISTOGRAM_HEAD_DTYPE.itemsize, head["n_buckets"])
-    return HistogramView(name, counts, int(head["sub_bits"]), int(head["max"]))
 
 
 def _align(at: int) -> int:

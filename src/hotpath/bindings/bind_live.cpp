@@ -1,0 +1,310 @@
+// Python view of a live run: everything one engine process owns, made before the loop, held until it is over.
+#include <sys/signalfd.h>
+
+#include <csignal>
+#include <poll.h>
+#include <unistd.h>
+
+#include <thread>
+
+#include "bindings/shard_view.h"
+#include "core/pin.h"
+#include "engine/live_engine.h"
+#include "engine/replay.h"
+#include "journal/recover.h"
+
+namespace py = pybind11;
+using namespace peregrine;
+using bindings::get;
+
+namespace {
+
+engine::Endpoint endpoint_from(const py::dict& d, const char* key) {
+  engine::Endpoint e;
+  if (!d.contains(key) || d[key].is_none()) return e;
+  const std::string text = get<std::string>(d, key);
+  if (!engine::parse_endpoint(text, e)) throw py::value_error(std::string(key) + ": '" + text + "' is not address:port");
+  return e;
+}
+
+engine::LiveConfig live_config_from(const py::dict& d) {
+  engine::LiveConfig c;
+  c.ouch = endpoint_from(d, "ouch");
+  c.itch_a = endpoint_from(d, "itch_a");
+  c.itch_b = endpoint_from(d, "itch_b");
+  c.retransmit = endpoint_from(d, "retransmit");
+  c.glimpse = endpoint_from(d, "glimpse");
+  c.interface_address = get<std::string>(d, "interface");
+  c.username = get<std::string>(d, "username");
+  c.password = get<std::string>(d, "password");
+  c.feed.lines = c.itch_b.port != 0 ? 2 : 1;
+  c.feed.snapshot_service = c.glimpse.port != 0;
+  c.feed.request_service = c.retransmit.port != 0;
+  const std::string join = get<std::string>(d, "join");
+  c.feed.join = join == "here"    ? FeedReceiverConfig::Join::kHere
+                : join == "first" ? FeedReceiverConfig::Join::kFromFirst
+                                  : FeedReceiverConfig::Join::kSnapshot;
+  c.feed.window_messages = get<u32>(d, "window_messages");
+  c.feed.arbitration_wait_ns = get<i64>(d, "arbitration_wait_ns");
+  c.feed.request_timeout_ns = get<i64>(d, "request_timeout_ns");
+  c.feed.request_retries = get<u32>(d, "request_retries");
+  c.feed.max_request_messages = get<u16>(d, "max_request_messages");
+  c.feed.silence_timeout_ns = get<i64>(d, "feed_silence_ns");
+  c.feed.snapshot_timeout_ns = get<i64>(d, "snapshot_timeout_ns");
+  c.feed.snapshot_retry_ns = get<i64>(d, "snapshot_retry_ns");
+  c.feed.snapshot_retries = get<u32>(d, "snapshot_retries");
+  c.heartbeat_ns = get<i64>(d, "heartbeat_ns");
+  c.silence_ns = get<i64>(d, "session_silence_ns");
+  c.reconnect_delay_ns = get<i64>(d, "reconnect_delay_ns");
+  c.connect_timeout_ns = get<i64>(d, "connect_timeout_ns");
+  const std::string idle = get<std::string>(d, "idle");
+  c.idle = idle == "spin" ? engine::IdleMode::kSpin : idle == "yield" ? engine::IdleMode::kYield : engine::IdleMode::kSleep;
+  c.engine_cpu = get<int>(d, "engine_cpu");
+  c.refuse_bad_placement = get<bool>(d, "refuse_bad_placement");
+  c.stage_sample = get<u32>(d, "stage_sample");
+  c.run_for_ns = get<i64>(d, "run_for_ns");
+  c.supervisor_timeout_ns = get<i64>(d, "supervisor_timeout_ns");
+  c.noise_ns = get<i64>(d, "noise_ns");
+  return c;
+}
+
+py::dict percentiles(const Histogram& h) {
+  py::dict d;
+  d["p50"] = h.percentile(50);
+  d["p90"] = h.percentile(90);
+  d["p99"] = h.percentile(99);
+  d["p99_9"] = h.percentile(99.9);
+  d["max"] = h.count == 0 ? 0 : h.max;
+  d["count"] = h.count;
+  return d;
+}
+
+class LiveRun {
+ public:
+  LiveRun(const py::dict& shard_spec, const py::list& policies, u16 quorum, const py::dict& live_spec,
+          const py::dict& journal_spec, const std::string& segment_name, i64 units_per_currency, u64 signal_address,
+          const py::object& stage)
+      : shard_(bindings::shard_config_from(shard_spec)), clock_(TscClock::calibrate()) {
+    bindings::load_policies(shard_, policies, quorum);
+    make_segment(segment_name, units_per_currency);
+    open_journal(journal_spec, stage);
+    runner_ = std::make_unique<engine::StepRunner>(shard_, journal_.appender.get());
+    if (signal_address != 0) runner_->set_signal(UserSignal::from_address(signal_address));
+    journal_cpu_ = get<int>(live_spec, "journal_cpu");
+    live_ = std::make_unique<engine::LiveEngine>(live_config_from(live_spec), *runner_, *journal_.appender, *telemetry_,
+                                                 &segment_, clock_);
+    if (const std::string error = live_->open(); !error.empty()) throw py::value_error(error);
+  }
+  ~LiveRun() { segment_.close(true); }
+
+  // Blocks until stopped, without the GIL. SIGINT and SIGTERM stop, SIGUSR1 kills: block them in every thread first.
+  py::dict run() {
+    engine::StopReason why;
+    journal::JournalError error;
+    bool closed = false;
+    {
+      const py::gil_scoped_release release;
+      journal_.writer->start();
+      std::atomic<bool> over{false};
+      std::thread signals([this, &over] { watch_signals(over); });
+      why = live_->run();
+      over.store(true);
+      signals.join();
+      closed = journal_.writer->close(error);
+    }
+    py::dict d = summary();
+    static constexpr const char* kWhy[] = {"", "time", "asked", "signal", "journal", "placement"};
+    d["stopped_by"] = kWhy[static_cast<u8>(why)];
+    d["placement_error"] = live_->placement_error();
+    d["journal_closed"] = closed;
+    d["journal_error"] = closed ? "" : error.text();
+    return d;
+  }
+
+  void stop() { live_->request_stop(engine::StopReason::kAsked); }
+  void kill() { live_->request_kill(); }
+  void supervisor_beat() { live_->supervisor_beat(); }
+
+  // A command for the hot thread; False while the one before is on its way. `policy`: for bank swaps.
+  bool command(u16 kind, const py::bytes& body, u64 key, const py::object& policy) {
+    auto c = std::make_unique<engine::CommandMessage>();
+    const std::string b = body;
+    c->kind = static_cast<journal::CommandKind>(kind);
+    c->idempotency_key = key;
+    c->body.assign(b.begin(), b.end());
+    if (!policy.is_none()) {
+      const py::dict p = policy.cast<py::dict>();
+      c->slot = get<u32>(p, "slot");
+      c->slot_config = shard_.policies().slot_config(c->slot);
+      c->policy = std::make_unique<Policy>(bindings::policy_from(p, shard_.config().features));
+    }
+    return live_->post(std::move(c));
+  }
+
+  // Safe only before run() and after it: the hot thread owns the shard meanwhile.
+  py::dict summary() const {
+    py::dict d = bindings::shard_summary(shard_);
+    py::dict latency;
+    for (u32 i = 0; i < static_cast<u32>(engine::Hist::kCount); ++i) {
+      static constexpr const char* kNames[] = {
+#define X(name) #name,
+          PEREGRINE_HISTOGRAMS(X)
+#undef X
+      };
+      latency[kNames[i]] = percentiles(telemetry_->hist(static_cast<engine::Hist>(i)));
+    }
+    d["latency"] = latency;
+    const FeedReceiver::Stats& f = live_->feed().stats();
+    py::dict feed;
+    feed["packets_a"] = f.packets[0];
+    feed["packets_b"] = f.packets[1];
+    feed["packets_retransmitted"] = f.packets[2];
+    feed["malformed"] = f.malformed;
+    feed["delivered"] = f.delivered;
+    feed["duplicates"] = f.duplicates;
+    feed["gaps"] = f.gaps;
+    feed["lost"] = f.lost;
+    feed["requests"] = f.requests;
+    feed["snapshots"] = f.snapshots;
+    feed["silences"] = f.silences;
+    feed["kernel_drops"] = live_->kernel_drops();
+    d["feed"] = feed;
+    d["journal_records"] = journal_.appender->next_seq() - 1;
+    d["intents_refused"] = runner_->intents_refused();
+    d["reconnects"] = telemetry_->get(engine::Counter::reconnects);
+    d["started_ns"] = telemetry_->get(engine::Counter::started_ns);
+    d["now_ns"] = live_->now_ns();
+    d["recovered"] = recovered_;
+    return d;
+  }
+  py::dict book(int levels) const { return bindings::book_summary(shard_.market(), levels); }
+  std::string hgrm(const std::string& name, double unit) const {
+    static constexpr const char* kNames[] = {
+#define X(name) #name,
+        PEREGRINE_HISTOGRAMS(X)
+#undef X
+    };
+    for (u32 i = 0; i < static_cast<u32>(engine::Hist::kCount); ++i) {
+      if (name == kNames[i]) return telemetry_->hist(static_cast<engine::Hist>(i)).to_hgrm(unit);
+    }
+    throw py::key_error(name);
+  }
+
+ private:
+  void make_segment(const std::string& name, i64 units_per_currency) {
+    std::vector<std::string> symbols;
+    for (const engine::InstrumentSpec& s : shard_.config().instruments) symbols.push_back(s.symbol);
+    RegionSpec region;
+    region.name = "telemetry";
+    region.bytes = engine::Telemetry::bytes_needed(symbols.size());
+    region.version = 1;
+    const Error error = name.empty() ? Segment::create_anonymous({region}, {}, segment_)
+                                     : Segment::create(name, {region}, {}, segment_);
+    if (!error.ok()) throw py::value_error(error.text);
+    telemetry_ = std::make_unique<engine::Telemetry>(segment_.region("telemetry"), symbols, units_per_currency);
+  }
+
+  void open_journal(const py::dict& d, const py::object& stage) {
+    header_ = get<py::bytes>(d, "header");
+    journal::RecoverOptions recover;
+    recover.dir = get<std::string>(d, "dir");
+    recover.ring_name = get<std::string>(d, "ring_name");
+    recover.now_ns = clock_.now_ns();
+    recover.header = Bytes(reinterpret_cast<const u8*>(header_.data()), header_.size());
+    journal::RingOptions ring;
+    ring.ring_bytes = get<u64>(d, "ring_bytes");
+    journal::WriterOptions writer;
+    writer.segment_bytes = get<u64>(d, "segment_bytes");
+    const std::string sync = get<std::string>(d, "sync");
+    writer.sync = sync == "none"      ? journal::SyncPolicy::kNever
+                  : sync == "segment" ? journal::SyncPolicy::kOnClose
+                                      : journal::SyncPolicy::kInterval;
+    writer.sync_interval_ns = get<i64>(d, "sync_interval_ns");
+    journal::JournalError error;
+    if (!journal::open_journal(recover, ring, ring.ring_bytes / 16, writer, journal_, error)) {
+      throw py::value_error(error.text());
+    }
+    recovered_ = !journal_.recovered.fresh;
+    if (recovered_) replay_journal(recover.dir, stage);
+  }
+
+  // Walks the shard to where the dead run was: the same inputs, the same state.
+  void replay_journal(const std::string& dir, const py::object& stage) {
+    engine::Replay::StagePolicy hook;
+    if (!stage.is_none()) {
+      hook = [this, &stage](u32 slot, Bytes artifact) {
+        const py::dict spec =
+            stage(slot, py::bytes(reinterpret_cast<const char*>(artifact.data()), artifact.size())).cast<py::dict>();
+        bindings::stage_policy(shard_, spec);
+      };
+    }
+    engine::Replay replay(shard_, hook);
+    journal::ReaderOptions options;
+    options.ring = false;
+    journal::JournalError error;
+    const std::unique_ptr<journal::Reader> reader = journal::Reader::open(dir, options, error);
+    if (reader == nullptr) throw py::value_error(error.text());
+    journal::RecordView view;
+    journal::ReadResult r;
+    while ((r = reader->next(view)) == journal::ReadResult::kRecord) replay.on_record(view.header, view.payload);
+    if (r == journal::ReadResult::kCorrupt) throw py::value_error(reader->error().text());
+    replay.finish(false);
+    if (!replay.result().identical) {
+      throw py::value_error("the journal in " + dir +
+                            " does not replay to what it recorded: refusing to trade on it (peregrine verify shows where)");
+    }
+  }
+
+  void watch_signals(std::atomic<bool>& over) {
+    name_this_thread("signals");
+    sigset_t set;
+    sigemptyset(&set);
+    for (const int s : {SIGINT, SIGTERM, SIGUSR1}) sigaddset(&set, s);
+    pthread_sigmask(SIG_BLOCK, &set, nullptr);
+    const int fd = ::signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+    if (fd < 0) return;
+    while (!over.load()) {
+      pollfd p{fd, POLLIN, 0};
+      if (::poll(&p, 1, 50) <= 0) continue;
+      signalfd_siginfo info;
+      if (::read(fd, &info, sizeof info) != static_cast<ssize_t>(sizeof info)) continue;
+      if (info.ssi_signo == SIGUSR1) {
+        live_->request_kill();
+      } else {
+        live_->request_stop(engine::StopReason::kSignal);
+      }
+    }
+    ::close(fd);
+  }
+
+  std::string header_;
+  engine::Shard shard_;
+  TscClock clock_;
+  Segment segment_;
+  std::unique_ptr<engine::Telemetry> telemetry_;
+  journal::OpenJournal journal_;
+  std::unique_ptr<engine::StepRunner> runner_;
+  std::unique_ptr<engine::LiveEngine> live_;
+  int journal_cpu_ = -1;
+  bool recovered_ = false;
+};
+
+}  // namespace
+
+void bind_live(py::module_& m) {
+  py::class_<LiveRun>(m, "LiveRun", "One live engine: shard, journal, shared memory and sockets.")
+      .def(py::init<const py::dict&, const py::list&, u16, const py::dict&, const py::dict&, const std::string&, i64, u64,
+                    const py::object&>(),
+           py::arg("shard"), py::arg("policies"), py::arg("quorum"), py::arg("live"), py::arg("journal"),
+           py::arg("segment_name"), py::arg("units_per_currency"), py::arg("signal_address") = 0,
+           py::arg("stage") = py::none())
+      .def("run", &LiveRun::run, "Trades until stopped; returns the summary.")
+      .def("stop", &LiveRun::stop, "Asks for a clean stop: cancel, flush, return.")
+      .def("kill", &LiveRun::kill, "No new order from the next input on; cancels all.")
+      .def("supervisor_beat", &LiveRun::supervisor_beat)
+      .def("command", &LiveRun::command, py::arg("kind"), py::arg("body") = py::bytes(), py::arg("key") = 0,
+           py::arg("policy") = py::none())
+      .def("summary", &LiveRun::summary, "Only before run() and after it.")
+      .def("book", &LiveRun::book, py::arg("levels") = 10)
+      .def("hgrm", &LiveRun::hgrm, py::arg("name"), py::arg("unit") = 1.0);
+}

@@ -1,0 +1,1 @@
+"""Market data: ITCH files, captures and their Python views."""

@@ -1,0 +1,203 @@
+"""`peregrine venue`: the simulated exchange with real sockets on this machine."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Annotated, Any
+from zoneinfo import ZoneInfo
+
+import typer
+
+from orchestrator.cli._errors import EXIT_UNAVAILABLE, CliError
+
+ORDER = 20
+
+DEMO_ACCOUNTS = (
+    {"user": "DEMO01", "password": "PEREGRINE1", "firm": "DEM1"},
+    {"user": "DEMO02", "password": "PEREGRINE2", "firm": "DEM2"},
+    {"user": "DROP01", "password": "PEREGRINE1", "firm": "DEM1", "drop_copy_of": "DEM1"},
+)
+
+
+def midnight_ns(now: float | None = None) -> int:
+    """Nanoseconds since the epoch of the last midnight in US/Eastern, where protocol times count from."""
+    zone = ZoneInfo("America/New_York")
+    day = dt.datetime.fromtimestamp(time.time() if now is None else now, zone).date()
+    return int(dt.datetime.combine(day, dt.time(), zone).timestamp()) * 1_000_000_000
+
+
+def new_session(now: float | None = None) -> str:
+    """A session name of ten characters that differs from one start to the next."""
+    tenths = int((time.time() if now is None else now) * 10)
+    return f"PRG{tenths % 10_000_000:07d}"
+
+
+def parse_duration(text: str) -> float:
+    """Seconds of "90", "30s", "500ms", "5m" or "1h"."""
+    for suffix, unit in (("ms", 0.001), ("s", 1.0), ("m", 60.0), ("h", 3600.0), ("", 1.0)):
+        if suffix and not text.endswith(suffix):
+            continue
+        try:
+            seconds = float(text[: len(text) - len(suffix)]) * unit
+        except ValueError:
+            break
+        if seconds > 0:
+            return seconds
+        break
+    raise CliError(f'--for "{text}" is not a time', hint="write for example 30s, 5m or 1h")
+
+
+def parse_symbols(text: str) -> list[dict[str, Any]]:
+    """Symbols of "PRGN,FLCN=250.00": a name, and the price its flow starts at (100.00 when none is given)."""
+    symbols = []
+    for item in text.split(","):
+        name, _, price = item.strip().partition("=")
+        if not (1 <= len(name) <= 8 and name.isalnum() and name == name.upper()):
+            raise CliError(f'symbol "{name}" is not usable', hint="1 to 8 capital letters or digits, as in PRGN,FLCN=250.00")
+        try:
+            ticks = round(float(price or 100.0) * 100) * 100
+        except ValueError as err:
+            raise CliError(f'price "{price}" of {name} is not a number', hint="write for example PRGN=100.00") from err
+        if not 100_000 <= ticks <= 100_000_000:
+            raise CliError(f"price {price} of {name} is out of range", hint="from 10.00 to 10000.00")
+        symbols.append({"symbol": name, "reference_ticks": ticks})
+    if len({s["symbol"] for s in symbols}) != len(symbols):
+        raise CliError("a symbol is named twice", hint="each of --symbols once")
+    return symbols
+
+
+def venue_config(
+    *,
+    seed: int = 7,
+    symbols: str = "PRGN",
+    rate: int = 2000,
+    fault: str = "",
+    session: str = "",
+    cancel_on_disconnect: bool = False,
+    **addresses: Any,
+) -> dict[str, Any]:
+    """The configuration dict of `hotpath._venue.VenueServer` for the command's options.
+
+    Also what an embedded venue starts from: `VenueServer(venue_config(seed=7))`.
+    """
+    ports: list[dict[str, Any]] = [dict(a) for a in DEMO_ACCOUNTS]
+    for port in ports:
+        port["cancel_on_disconnect"] = cancel_on_disconnect and "drop_copy_of" not in port
+    return {
+        "symbols": parse_symbols(symbols),
+        "ports": ports,
+        "session": session or new_session(),
+        "midnight_ns": midnight_ns(),
+        "flow": {"seed": seed, "rate_per_s": rate},
+        "faults": fault,
+        **addresses,
+    }
+
+
+def ready_line(server: Any, config: dict[str, Any]) -> dict[str, Any]:
+    """What is printed once the venue can be traded on."""
+    return {
+        "ouch": server.ouch,
+        "itch_a": server.itch_a,
+        "itch_b": server.itch_b,
+        "retransmit": server.retransmit,
+        "glimpse": server.glimpse,
+        "session": config["session"],
+        "seed": config["flow"]["seed"],
+        "symbols": [s["symbol"] for s in config["symbols"]],
+    }
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+
+    @app.command(help="Run the simulated exchange: OUCH order entry and an ITCH feed on loopback sockets.")
+    def venue(
+        seed: Annotated[int, typer.Option(min=0, help="Seed of the background flow and of the faults.")] = 7,
+        symbols: Annotated[str, typer.Option(help="Symbols and start prices: PRGN,FLCN=250.00")] = "PRGN",
+        rate: Annotated[int, typer.Option(min=0, max=1_000_000, help="Flow events a second and symbol; 0 = none.")] = 2000,
+        recording: Annotated[Path | None, typer.Option(help="Replay this ITCH file's orders in place of the generator.")] = None,
+        speed: Annotated[int, typer.Option(min=1, help="Speed of the recording in percent.")] = 100,
+        fault: Annotated[str, typer.Option(help="Faults: loss=1%,reorder=1%,dup=1%,delay=2ms@10%,corrupt=1%,disconnect=30s,halt=PRGN@10s+5s,reject=2%,lag=5ms,late=200ms; a. b. r. for one line.")] = "",
+        ouch_port: Annotated[int, typer.Option(min=0, max=65535, help="TCP port of order entry; 0 = any free one.")] = 0,
+        glimpse_port: Annotated[int, typer.Option(min=0, max=65535, help="TCP port of snapshots.")] = 0,
+        retransmit_port: Annotated[int, typer.Option(min=0, max=65535, help="UDP port of re-requests.")] = 0,
+        itch_a: Annotated[str, typer.Option(help="Where line A is sent, unicast or multicast.")] = "127.0.0.1:0",
+        itch_b: Annotated[str, typer.Option(help="Where line B is sent.")] = "127.0.0.1:0",
+        host: Annotated[str, typer.Option(help="Address to listen on. The demo passwords are public: keep it loopback.")] = "127.0.0.1",
+        session: Annotated[str, typer.Option(help="Session name, up to 10 characters; default: a new one each start.")] = "",
+        cancel_on_disconnect: Annotated[bool, typer.Option(help="Cancel an account's orders when its connection drops.")] = False,
+        closed: Annotated[bool, typer.Option("--pre-open", help="Start before the open; orders rest but do not trade.")] = False,
+        for_: Annotated[str, typer.Option("--for", help="Stop after this time, as in 30s or 5m.")] = "",
+    ) -> None:
+        from hotpath import _venue
+
+        seconds = parse_duration(for_) if for_ else None
+        if len(session) > 10:
+            raise CliError(f'session "{session}" is longer than 10 characters')
+        config = venue_config(
+            seed=seed, symbols=symbols, rate=rate, fault=fault, session=session,
+            cancel_on_disconnect=cancel_on_disconnect, host=host, ouch_port=ouch_port, glimpse_port=glimpse_port,
+            retransmit_port=retransmit_port, itch_a=itch_a, itch_b=itch_b, open_at_start=not closed,
+            **({"recording": str(_plain_file(recording)), "recording_speed_percent": speed} if recording else {}),
+        )
+        try:
+            server = _venue.VenueServer(config)
+            server.start()
+        except ValueError as err:
+            raise CliError(str(err)) from err
+        except (OSError, RuntimeError) as err:
+            raise CliError(f"the venue cannot start: {err}", hint="another venue may hold the port; port 0 takes a free one",
+                           code=EXIT_UNAVAILABLE) from err
+
+        stop = threading.Event()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, lambda *_: stop.set())
+        print(json.dumps(ready_line(server, config)), flush=True)
+        deadline = None if seconds is None else time.monotonic() + seconds
+        while not stop.wait(0.2 if deadline is None else max(0.0, min(0.2, deadline - time.monotonic()))):
+            if deadline is not None and time.monotonic() >= deadline:
+                break
+        stats = server.stats()
+        server.stop()
+        print(_summary(server, stats), file=sys.stderr)
+
+
+def _plain_file(path: Path) -> Path:
+    """The recording as an uncompressed file (a .zst one is unpacked beside the temporary files)."""
+    if not path.is_file():
+        raise CliError(f"recording {path} is not a file")
+    if path.suffix != ".zst":
+        return path
+    import tempfile
+
+    from peregrine_sim.flow_stats import load
+
+    with tempfile.NamedTemporaryFile(prefix="peregrine-", suffix=".itch", delete=False) as out:
+        out.write(load(path))
+    return Path(out.name)
+
+
+def _summary(server: Any, stats: dict[str, Any]) -> str:
+    lines = [f"venue: {stats['itch_messages']} feed messages, {stats['flow_events']} flow events, "
+             f"{stats['ouch_in']} order messages in, {stats['ouch_out']} out"]
+    for line in ("line_a", "line_b", "retransmit"):
+        lines.append(f"  {line}: " + ", ".join(f"{v} {k}" for k, v in stats[line].items() if v or k == "packets"))
+    lines.append(f"  {stats['retransmit_requests']} re-requests, {stats['snapshots']} snapshots, {stats['logins']} logins, "
+                 f"{stats['disconnects_forced']} forced disconnects")
+    for account in DEMO_ACCOUNTS:
+        if "drop_copy_of" in account:
+            continue
+        s = server.summary(account["user"])
+        if not (s["accepted"] or s["rejected"]):
+            continue
+        lines.append(f"  {account['user']}: {s['accepted']} accepted, {s['rejected']} rejected, {s['executed']} executions, "
+                     f"bought {s['bought']}, sold {s['sold']}, cash {s['cash_ticks'] / 10_000:+.2f}, fees {s['fees_ticks'] / 10_000:.2f}, "
+                     f"{s['open_orders']} open")
+    return "\n".join(lines)
