@@ -97,7 +97,8 @@ void OrderManager::apply(const ouch::Accepted& m, OrderEvent& e, TimeNs now) {
   if (o->state == OrderState::kDead) ++counters_.resurrected;
   o->acked = true;
   o->order_ref = m.order_ref;
-  step(*o, m.state == ouch::kStateDead ? OrderInput::kAcceptedDead : OrderInput::kAcceptedLive, e);
+  const bool dead = m.state == ouch::kStateDead || (is_open(o->state) && o->leaves_lots() == 0);
+  step(*o, dead ? OrderInput::kAcceptedDead : OrderInput::kAcceptedLive, e);
   e.lots = o->leaves_lots();
   e.price_ticks = o->price_ticks;
   e.order_ref = m.order_ref;
