@@ -32,37 +32,62 @@ std::vector<u8> random_response(Rng& r, u32 last) {
   const u32 n = 1 + static_cast<u32>(r.below(last + 2));
   const auto app = std::vector<u8>{9, 1, 0, 0, 0, 0, 0, 0, 0, 5};
   switch (r.below(18)) {
-    case 0: case 1: case 2: case 3: {
+    case 0:
+    case 1:
+    case 2:
+    case 3: {
       ouch::Accepted m;
       m.user_ref_num = n, m.quantity = 100, m.symbol = ouch::alpha<8>("PRGN"), m.price = 10'000, m.order_ref = r.next();
       m.side = r.chance32(1u << 31) ? 'B' : 'S', m.state = r.below(8) ? 'L' : 'D';
       return bytes_of(m);
     }
-    case 4: case 5: {
+    case 4:
+    case 5: {
       ouch::Replaced m;
-      m.orig_ref_num = 1 + static_cast<u32>(r.below(last + 1)), m.user_ref_num = n, m.quantity = static_cast<u32>(r.below(300));
-      m.symbol = ouch::alpha<8>("PRGN"), m.price = 9'000 + r.below(2'000), m.side = r.below(2) ? 'B' : 'S', m.state = r.below(8) ? 'L' : 'D';
+      m.orig_ref_num = 1 + static_cast<u32>(r.below(last + 1)), m.user_ref_num = n,
+      m.quantity = static_cast<u32>(r.below(300));
+      m.symbol = ouch::alpha<8>("PRGN"), m.price = 9'000 + r.below(2'000), m.side = r.below(2) ? 'B' : 'S',
+      m.state = r.below(8) ? 'L' : 'D';
       return bytes_of(m);
     }
-    case 6: case 7: case 8: {
+    case 6:
+    case 7:
+    case 8: {
       ouch::Executed m;
       m.user_ref_num = n, m.quantity = static_cast<u32>(r.below(120)), m.price = 10'000, m.match_number = r.below(50);
       return bytes_of(m);
     }
-    case 9: case 10: {
+    case 9:
+    case 10: {
       ouch::Canceled m;
       m.user_ref_num = n, m.quantity = static_cast<u32>(r.below(150)), m.long_form = r.below(2) != 0;
       return bytes_of(m);
     }
-    case 11: { ouch::Rejected m; m.user_ref_num = n; return bytes_of(m); }
-    case 12: { ouch::BrokenTrade m; m.user_ref_num = n, m.match_number = r.below(50); return bytes_of(m); }
+    case 11: {
+      ouch::Rejected m;
+      m.user_ref_num = n;
+      return bytes_of(m);
+    }
+    case 12: {
+      ouch::BrokenTrade m;
+      m.user_ref_num = n, m.match_number = r.below(50);
+      return bytes_of(m);
+    }
     case 13: {
       ouch::TradeCorrection m;
       m.user_ref_num = n, m.match_number = r.below(50), m.quantity = static_cast<u32>(r.below(90)), m.price = 9'999;
       return bytes_of(m);
     }
-    case 14: { ouch::AccountQueryResponse m; m.next_ref_num = n; return bytes_of(m); }
-    case 15: { ouch::MassCancelResponse m; m.user_ref_num = r.below(2) ? last : n; return bytes_of(m); }
+    case 14: {
+      ouch::AccountQueryResponse m;
+      m.next_ref_num = n;
+      return bytes_of(m);
+    }
+    case 15: {
+      ouch::MassCancelResponse m;
+      m.user_ref_num = r.below(2) ? last : n;
+      return bytes_of(m);
+    }
     case 16: {
       ouch::Restated m;
       m.user_ref_num = n, m.appendage = Bytes(app);
@@ -151,15 +176,25 @@ bool fuzz_session(u64 seed) {
       session.on_state({static_cast<u8>(r.below(3) != 0), 1, {0, 0}, 1}, now, out);
     } else if (what < 3) {
       std::vector<u8> p(31, 'A');
-      soup::encode(soup::LoginAccepted{soup::make_session("PRG0000001", 10), r.below(5) ? session.login_sequence() : r.below(50)}, p.data() + 1);
+      soup::encode(soup::LoginAccepted{soup::make_session("PRG0000001", 10),
+                                       r.below(5) ? session.login_sequence() : r.below(50)},
+                   p.data() + 1);
       session.on_packet(p, now, out);
     } else if (what < 20) {
       EnterRequest e;
-      e.order = {static_cast<u32>(r.below(3)), static_cast<Side>(r.below(2)), SellMark::kNone, '0', 1, r.between(-5, 20'000), r.between(-5, 400), 0};
+      e.order = {static_cast<u32>(r.below(3)),
+                 static_cast<Side>(r.below(2)),
+                 SellMark::kNone,
+                 '0',
+                 1,
+                 r.between(-5, 20'000),
+                 r.between(-5, 400),
+                 0};
       reached.entered += session.enter(e, now, out).error == SendError::kSent;
     } else if (what < 30) {
       const u32 n = 1 + static_cast<u32>(r.below(orders.last_user_ref_num() % 1000 + 2));
-      reached.replaced += session.replace(n, r.between(1, 20'000), r.between(0, 500), {}, now, out).error == SendError::kSent;
+      reached.replaced +=
+          session.replace(n, r.between(1, 20'000), r.between(0, 500), {}, now, out).error == SendError::kSent;
     } else if (what < 40) {
       const u32 n = 1 + static_cast<u32>(r.below(orders.last_user_ref_num() % 1000 + 2));
       session.cancel(n, r.below(4) ? 0 : r.between(-1, 200), {}, now, out);
@@ -172,14 +207,17 @@ bool fuzz_session(u64 seed) {
     } else if (what < 49) {
       session.retry(now, out);
     } else if (what < 50) {
-      session.on_recovered({2, static_cast<u32>(r.below(orders.last_user_ref_num() % 1000 + 1)), 0, session.next_sequence() - 1}, now, out);
+      session.on_recovered(
+          {2, static_cast<u32>(r.below(orders.last_user_ref_num() % 1000 + 1)), 0, session.next_sequence() - 1}, now,
+          out);
     } else {
       std::vector<u8> m = random_response(r, orders.last_user_ref_num() % 1000);
       m.insert(m.begin(), 'S');
       const u64 mutate = r.below(10);
       if (mutate == 0) m[r.below(m.size())] ^= static_cast<u8>(1u << r.below(8));
       if (mutate == 1) m.resize(r.below(m.size() + 1));
-      if (mutate == 2) for (u8& b : m) b = static_cast<u8>(r.next());
+      if (mutate == 2)
+        for (u8& b : m) b = static_cast<u8>(r.next());
       const std::vector<u8> exact(m.begin(), m.end());  // no slack behind the end: an overread is an error
       session.on_packet(Bytes(exact), now, out);
     }
@@ -239,8 +277,11 @@ int main() {
   for (u64 seed = 1; seed <= kStreams; ++seed)
     if (!fuzz_framer(seed)) return 1;
   const auto n = [](u64 v) { return static_cast<unsigned long long>(v); };
-  std::printf("exec_asan: %llu sessions (%llu intents, %llu orders, %llu replaces, %llu events, %llu alarms, %llu ready steps)\n",
-              n(kSessions), n(reached.intents), n(reached.entered), n(reached.replaced), n(reached.events), n(reached.alarms), n(reached.ready));
+  std::printf(
+      "exec_asan: %llu sessions (%llu intents, %llu orders, %llu replaces, %llu events, %llu alarms, %llu ready "
+      "steps)\n",
+      n(kSessions), n(reached.intents), n(reached.entered), n(reached.replaced), n(reached.events), n(reached.alarms),
+      n(reached.ready));
   // A fuzz that never gets past the login proves nothing.
   if (reached.entered < 1000 || reached.replaced < 100 || reached.events < 10'000) {
     std::printf("exec_asan: the fuzz did not reach the order path\n");
