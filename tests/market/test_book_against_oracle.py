@@ -5,11 +5,10 @@ from __future__ import annotations
 import random
 
 import pytest
-from oracles.market_book import OracleMarket
-from recordings import read_recording
-from oracles.market_streams import SYMBOLS, stream
-
 from hotpath._core import market as mk
+from oracles.market_book import OracleMarket
+from oracles.market_streams import SYMBOLS, stream
+from recordings import read_recording
 
 
 def assert_equal(fast: mk.Market, slow: OracleMarket, symbol: str, where: str) -> None:

@@ -5,9 +5,8 @@ from __future__ import annotations
 import json
 
 import pytest
-from recordings import read_recording, recording
-
 from hotpath._core import market as mk
+from recordings import read_recording, recording
 
 FILES = [("itch/aapl_20200130_first6000.itch", "itch/aapl_20200130_first6000.expected.json"),
          ("itch/lobster_aapl_20120621_0930_1000.itch.zst", "itch/lobster_aapl_20120621_0930_1000.expected.json")]

@@ -17,7 +17,8 @@ struct LiveConfig {
   FeedReceiverConfig feed;
   TimeNs heartbeat_ns = 1'000'000'000;
   TimeNs silence_ns = 15'000'000'000;
-  TimeNs reconnect_wait_ns = 200'000'000;
+  TimeNs reconnect_delay_ns = 200'000'000;
+  TimeNs connect_timeout_ns = 2'000'000'000;
   IdleMode idle = IdleMode::kYield;
   int engine_cpu = -1;  // -1 = not pinned
   bool refuse_bad_placement = false;  // do not trade when pinning failed

@@ -24,7 +24,8 @@ SoupClientConfig soup_config(const LiveConfig& c, const Endpoint& peer) {
   s.peer = peer;
   s.username = c.username;
   s.password = c.password;
-  s.reconnect_delay_ns = c.reconnect_wait_ns;
+  s.reconnect_delay_ns = c.reconnect_delay_ns;
+  s.connect_timeout_ns = c.connect_timeout_ns;
   s.heartbeat_idle_ns = c.heartbeat_ns;
   s.silence_limit_ns = c.silence_ns;
   return s;

@@ -62,7 +62,7 @@ Shard::Shard(const ShardConfig& config)
     gate_.set_restricted(i, s.restricted);
   }
   for (const RiskLimits& l : config.limits) PRG_ASSERT(gate_.set_limits(l));
-  gate_.set_authorised(config.strategy, true);
+  for (const u32 strategy : config.authorised_strategies) gate_.set_authorised(strategy, true);
   gate_.set_journal_healthy(true);
 }
 

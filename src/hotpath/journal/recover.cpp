@@ -124,7 +124,9 @@ bool cut_damage(const RecoverOptions& o, const FileOps& ops, RecoverResult& r, J
   if (error.file != path || !scan_segment(o.dir, numbers.back(), tail, ignored) || tail.closed || tail.clean) return false;
   SegmentCursor cursor(false);
   if (cursor.open(o.dir, numbers.back()) != SegmentCursor::Open::kGood) return false;
-  const u64 bytes = cursor.nonzero_bytes_after(tail.end_offset);
+  const u64 nonzero = cursor.nonzero_bytes_after(tail.end_offset);
+  const u64 rest = cursor.file_bytes() - tail.end_offset;
+  const u64 bytes = ((nonzero + 7) & ~u64{7}) < rest ? ((nonzero + 7) & ~u64{7}) : rest;  // whole words: zeros end records
   if (!save_cut_bytes(path, tail.end_offset, bytes, r.cut_file, error)) return false;
   SegmentFile file(ops);
   int rc = file.resume(o.dir, tail);

@@ -185,6 +185,11 @@ SegmentCursor::Step SegmentCursor::take_trailer() {
   return Step::kTrailer;
 }
 
+u64 SegmentCursor::file_bytes() const {
+  struct stat st {};
+  return ::fstat(fd_, &st) == 0 ? static_cast<u64>(st.st_size) : 0;
+}
+
 u64 SegmentCursor::nonzero_bytes_after(u64 from) {
   std::vector<u8> chunk(kReadBytes);
   u64 at = from, end = from;
@@ -203,10 +208,10 @@ u64 SegmentCursor::nonzero_bytes_after(u64 from) {
 
 u64 SegmentCursor::valid_record_after(u64 from, u64 min_seq) {
   std::vector<u8> rest;
-  struct stat st {};
-  if (::fstat(fd_, &st) != 0 || static_cast<u64>(st.st_size) <= from) return 0;
+  const u64 size = file_bytes();
+  if (size <= from) return 0;
   const u64 span = nonzero_bytes_after(from);
-  rest.resize(std::min(static_cast<u64>(st.st_size) - from, span + kMaxRecordBytes));
+  rest.resize(std::min(size - from, span + kMaxRecordBytes));
   const ssize_t n = read_at(from, rest.data(), rest.size());
   for (u64 at = 0; n > 0 && at < span && at + sizeof(RecordHeader) <= static_cast<u64>(n); at += 8) {
     RecordHeader h;

@@ -48,6 +48,7 @@ class SegmentCursor {
   const std::string& path() const { return path_; }
   const JournalError& error() const { return error_; }
 
+  u64 file_bytes() const;
   // Bytes from `from` up to the last one that is not zero.
   u64 nonzero_bytes_after(u64 from);
   // Offset of a valid record of this journal at or after `from` with seq >= min_seq, or 0.
