@@ -259,7 +259,7 @@ class Engine(Section):
     max_orders: Positive = Field(default=65_536, description="live orders of all books")
     max_levels: Positive = Field(default=32_768, description="live price levels of all books")
     max_own_orders: Positive = Field(default=4_096, description="own orders of the day kept at once")
-    stage_sample: Positive = Field(default=64, description="inner stages are stamped once in this many")
+    stage_sample: Positive = Field(default=8, description="inner stages are stamped once in this many")
     supervisor_timeout_ms: NotNegative = Field(
         default=0, description="supervisor silent this long: cancel and stop; 0 = off"
     )
