@@ -34,12 +34,13 @@ class LoadGenerator final : private venue::ExchangeSink {
         exchange_(exchange_config_from(spec, midnight_ns), this), flow_(flow_params(spec), exchange_) {
     session_ = mold::make_session(exchange_.config().session);
     waits_.reserve(1u << 20);
+    exchange_.start(now_);
+    exchange_.set_session_state(venue::SessionState::kOpen, now_);
   }
   u16 order_port() const { return port_of(listener_.get()); }
 
-  void open_market() {
-    exchange_.start(now_);
-    exchange_.set_session_state(venue::SessionState::kOpen, now_);
+  // The feed begins: directory, states and the first books.
+  void open_feed() {
     flow_.begin(now_);
     flow_.seed_books(now_);
     send_feed(Wait{});
@@ -140,8 +141,9 @@ class LoadGenerator final : private venue::ExchangeSink {
       soup::encode(accepted, payload);
       const std::size_t n = soup::frame(soup::kLoginAccepted, Bytes(payload, sizeof payload), packet);
       out_.insert(out_.end(), packet, packet + n);
-    } else if (p[0] == soup::kUnsequenced && p.size() > 10) {
-      const u32 number = p[1] == 'O' ? load_be32(p.data() + 2) : p[1] == 'U' ? load_be32(p.data() + 6) : 0;
+    } else if (p[0] == soup::kUnsequenced && p.size() > 1) {
+      const bool long_enough = p.size() >= 10;
+      const u32 number = !long_enough ? 0 : p[1] == 'O' ? load_be32(p.data() + 2) : p[1] == 'U' ? load_be32(p.data() + 6) : 0;
       if (number != 0) {
         if (arrived_.size() <= number) arrived_.resize(number + std::size_t{4096});
         arrived_[number] = ticks;
@@ -277,7 +279,7 @@ int main(int argc, char** argv) {
   const auto until = [&](double s) { return b.ticks() + static_cast<u64>(s * hz); };
   for (int i = 0; i < 100 && !load.connected(); ++i) load.run(until(0.02), false, never);
   load.run(until(0.1), false, never);  // login, account query, mass cancel
-  load.open_market();
+  load.open_feed();
   load.run(until(0.2), true, never);  // warm
   load.run(until(seconds / 2), true, never);
   engine.request_stop(engine::StopReason::kAsked);
@@ -315,7 +317,14 @@ int main(int argc, char** argv) {
       closed.record(b.ps(arrived - wait->sent_ticks), 1);
     }
   }
-  if (figure.items < 20) fail("only " + std::to_string(figure.items) + " orders came from packets on the beat");
+  if (figure.items < 20) {
+    const engine::ShardCounters& c = shard.counters();
+    fail("only " + std::to_string(figure.items) + " orders came from packets on the beat (session " +
+         session_phase_name(shard.session().phase()) + ", feed " + std::to_string(static_cast<int>(engine.feed().state())) +
+         ", connections " + std::to_string(c.connections) + ", events " + std::to_string(c.events) + ", decisions " +
+         std::to_string(c.decisions) + ", orders " + std::to_string(c.orders) + ", refused " +
+         std::to_string(c.risk_rejects) + ", off the beat " + std::to_string(off_beat) + ")");
+  }
   const auto hist = [&](engine::Hist h, double p) { return std::to_string(telemetry.hist(h).percentile(p)); };
   const auto closed_ns = [&](double p) { return std::to_string(closed.ps->percentile(p) / 1000); };
   b.report("wire_to_wire_inline", figure, "raw UDP to TCP echo", twin,
