@@ -45,28 +45,27 @@ def _say(row: dict[str, Any]) -> None:
 def _show(report: dict[str, Any], out: Path | None) -> None:
     from orchestrator.observe.console import stdout
 
-    console, noise = stdout(), report["noise"]
+    console, noise = stdout(), report.get("noise")
     console.print(table(report))
-    console.print(
-        f"noise floor: a bare spinning thread saw gaps of {figure(noise['p99_9'], 'ns')} at p99.9 and "
-        f"{figure(noise['max'], 'ns')} at worst; load {report['machine'].get('load_1m', '?')}",
-        highlight=False,
-    )
-    if "plot" in report:
-        console.print(f"plot {report['plot']}", highlight=False)
-    console.print(f"{len(report['files'])} files in {out or 'bench/results'}: latest.json, .hgrm, percentiles.png"
-                  if "plot" not in report else f"{len(report['files'])} files in {out or 'bench/results'}",
-                  highlight=False)  # fmt: skip
-    console.print(report["verdict"], highlight=False)
+    if noise:
+        console.print(
+            f"noise floor: a bare spinning thread saw gaps of {figure(noise['p99_9'], 'ns')} at p99.9 and "
+            f"{figure(noise['max'], 'ns')} at worst; load {report['machine'].get('load_1m', '?')}",
+            highlight=False,
+        )
+    for line in (f"plot {report['plot']}" if "plot" in report else "",
+                 f"{len(report.get('files', []))} files in {out or 'bench/results'}", report.get("verdict", "")):  # fmt: skip
+        if line:
+            console.print(line, highlight=False)
 
 
 def figure(value: float, unit: str) -> str:
-    """A figure for people: times in the unit they read best in, with a digit more below 100 ns."""
+    """A figure for people: times in the unit they read best in, with a digit more below 50 ns."""
     from orchestrator.observe.report import nanoseconds
 
     if unit != "ns":
         return f"{value:,.0f}"
-    return f"{value:.1f} ns" if value < 100 else nanoseconds(round(value))
+    return f"{value:.1f} ns" if value < 50 else nanoseconds(round(value))
 
 
 def table(report: dict[str, Any]) -> Any:
