@@ -80,13 +80,9 @@ class StepRunner final : private ShardOutput {
   }
   void decision(const journal::DecisionHead& head, const i32* features, const i32* logits) override {
     if (appender_ == nullptr) return;
-    u8 numbers[4 * (64 + 128)];
-    const std::size_t nf = head.n_features * std::size_t{4};
-    const std::size_t nl = head.n_logits * std::size_t{4};
-    PRG_ASSERT(nf + nl <= sizeof numbers);
-    std::memcpy(numbers, features, nf);
-    std::memcpy(numbers + nf, logits, nl);
-    appender_->append_reserved(journal::RecordType::kDecision, now_ns_, bytes_of(head), Bytes(numbers, nf + nl));
+    const Bytes f(reinterpret_cast<const u8*>(features), head.n_features * std::size_t{4});
+    const Bytes l(reinterpret_cast<const u8*>(logits), head.n_logits * std::size_t{4});
+    appender_->append_reserved(journal::RecordType::kDecision, now_ns_, bytes_of(head), f, l);
   }
   void state_hash(const journal::StateHash& hash) override {
     if (appender_ != nullptr) appender_->append_reserved(journal::RecordType::kStateHash, now_ns_, bytes_of(hash));

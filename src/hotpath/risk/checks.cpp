@@ -78,7 +78,11 @@ struct GateChecks {
   bool no_reference() { return unless(reference() > 0); }
   bool price_collar() {
     const PriceTicks ref = reference();
-    const i128 share = static_cast<i128>(ref) * l->collar_bps / 10'000;
+    // Division of 128 bits is a call of its own; products that fit into 64 do without and give the same quotient.
+    i64 product;
+    const i128 share = __builtin_mul_overflow(ref, l->collar_bps, &product)
+                           ? static_cast<i128>(ref) * l->collar_bps / 10'000
+                           : static_cast<i128>(product / 10'000);
     observed = r.side == Side::kBuy ? r.price_ticks - ref : ref - r.price_ticks;
     limit = share < l->collar_ticks ? static_cast<i64>(share) : l->collar_ticks;
     return observed > limit;

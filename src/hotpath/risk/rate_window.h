@@ -18,11 +18,20 @@ class RateWindow {
 
   // Events with time in (now - window_ns, now]. Limits above capacity - 1 could not be told apart: refused upstream.
   u32 count(TimeNs now, TimeNs window_ns) const {
-    // Binary search: times never fall.
+    // Times never fall, and mostly few of the events held are inside: strides from the newest, doubling, then halving.
+    const TimeNs since = now - window_ns;
     u32 lo = 0, hi = held_;  // first held event inside the window lies in [lo, hi]
+    for (u32 step = 1; step <= hi; step *= 2) {
+      const u32 probe = hi - step;
+      if (at(probe) <= since) {
+        lo = probe + 1;
+        break;
+      }
+      hi = probe;
+    }
     while (lo < hi) {
       const u32 mid = (lo + hi) / 2;
-      if (at(mid) > now - window_ns) {
+      if (at(mid) > since) {
         hi = mid;
       } else {
         lo = mid + 1;
