@@ -117,7 +117,7 @@ class Shard final : private SessionOut {
   void conclude(InstrumentIx ix);
   void submit(InstrumentIx ix, const Op& op, u8 action);
   void record_decision(InstrumentIx ix, u8 action, const RiskVerdict& verdict);
-  Quote quote_of(InstrumentIx ix, Side side);
+  void read_quote(InstrumentIx ix, Side side, Quote& q);
   OwnState own_state(InstrumentIx ix);
   MarketView market_view(InstrumentIx ix) const;
   void mark(Stage s) {

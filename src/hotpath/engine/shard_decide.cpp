@@ -15,21 +15,20 @@ bool Shard::may_decide(InstrumentIx ix) const {
   return items_[ix].decided_ns == 0 || now_ns_ - items_[ix].decided_ns >= config_.decision_interval_ns;
 }
 
-Quote Shard::quote_of(InstrumentIx ix, Side side) {
+// Filled in place: a struct copied as soon as its fields are stored waits for the stores.
+void Shard::read_quote(InstrumentIx ix, Side side, Quote& q) {
   u32& number = items_[ix].quote_number[index(side)];
-  Quote q;
-  if (number == 0) return q;
+  if (number == 0) return;
   const Order* o = orders_.find(number);
   if (o == nullptr || o->instrument != ix || !is_open(o->state)) {
     number = 0;
-    return q;
+    return;
   }
   q.user_ref_num = number;
   q.pending = o->state != OrderState::kLive || o->cancel_asked || o->cancel_wanted;
   q.price_ticks = o->price_ticks;
   q.open_lots = o->leaves_lots();
   q.since_ns = o->sent_ns;
-  return q;
 }
 
 OwnState Shard::own_state(InstrumentIx ix) {
@@ -89,8 +88,8 @@ void Shard::conclude(InstrumentIx ix) {
   TacticInput in;
   in.action = static_cast<Action>(decision_now_.action);
   in.top = top;
-  in.quote[0] = quote_of(ix, Side::kBuy);
-  in.quote[1] = quote_of(ix, Side::kSell);
+  read_quote(ix, Side::kBuy, in.quote[0]);
+  read_quote(ix, Side::kSell, in.quote[1]);
   in.position_lots = exposure_.of(ix).position_lots;
   in.last_take_ns = items_[ix].taken_ns;
   in.now_ns = now_ns_;
