@@ -75,7 +75,7 @@ def code_of(path: Path) -> str:
 
 def cpp_files(*rooms: str) -> list[Path]:
     """Sources and headers of the named rooms."""
-    return [p for room in rooms for p in sorted((HOTPATH / room).rglob("*")) if p.suffix in (".h", ".cpp")]
+    return [p for room in rooms for p in sorted((HOTPATH / room).rglob("*")) if p.suffix in (".h", ".cpp") and p.name != "rings.cpp"]
 
 
 def python_files() -> list[Path]:
