@@ -98,7 +98,6 @@ def build_from_itch(file: Path, at: int | None) -> tuple[mk.Market, int]:
 def build_from_capture(file: Path, at: int | None) -> tuple[mk.Market, int]:
     """Apply the MoldUDP64 messages of a capture in the order captured, each sequence number once."""
     from hotpath._core import market as core
-
     from hotpath.market.pcap import UDP, read_capture
 
     capture = read_capture(file)
