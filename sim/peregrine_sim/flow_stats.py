@@ -17,7 +17,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 INCREMENT_TICKS = 100
-BOOK_TYPES = b"AFEXDUCP"
 
 
 def blocks(data: bytes) -> Iterator[bytes]:
@@ -69,6 +68,7 @@ class FlowStats:
     messages: Counter[str] = field(default_factory=Counter)
     spread: list[int] = field(default_factory=list)
     lifetime_ns: list[int] = field(default_factory=list)
+    lifetime_messages: list[int] = field(default_factory=list)
     depth_bid: list[int] = field(default_factory=list)
     distance: list[int] = field(default_factory=list)
     add_qty: list[int] = field(default_factory=list)
@@ -92,7 +92,7 @@ class FlowStats:
             ("spread, increments", self.spread, inc), ("best bid size, shares", self.depth_bid, 1),
             ("add distance, increments", self.distance, inc), ("add size, shares", self.add_qty, 1),
             ("trade size, shares", self.trade_qty, 1), ("lifetime, ms", self.lifetime_ns, 1_000_000),
-            ("gap, us", self.gap_ns, 1_000), ("live orders", self.live, 1),
+            ("lifetime, messages", self.lifetime_messages, 1), ("gap, us", self.gap_ns, 1_000), ("live orders", self.live, 1),
         ):
             out[label + " p25/p50/p75/p90"] = "/".join(_short(_pct(values, p) / unit) for p in (25, 50, 75, 90))
         out["mid step^2 per message, increments^2"] = round(_variance(self.mid, inc), 4)
@@ -139,11 +139,11 @@ def _corr(pairs: list[tuple[float, int]]) -> float:
 def measure(name: str, messages: Iterable[bytes], skip_first_ns: bool = True) -> FlowStats:
     """One pass over ITCH messages of one symbol. Orders of the first timestamp (a snapshot) are not counted."""
     stats = FlowStats(name)
-    orders: dict[int, list[int]] = {}  # ref -> [side sign, price, qty, added at]
+    orders: dict[int, list[int]] = {}  # ref -> [side sign, price, qty, added at, message]
     sides = {1: _Side(1), -1: _Side(-1)}
     first = None
     last_ts = 0
-    n = 0
+    seen = 0
 
     def remove(ref: int, qty: int, ts: int) -> int:
         order = orders.get(ref)
@@ -154,6 +154,7 @@ def measure(name: str, messages: Iterable[bytes], skip_first_ns: bool = True) ->
         if order[2] == 0:
             if order[3] > stats.first_ns:
                 stats.lifetime_ns.append(ts - order[3])
+                stats.lifetime_messages.append(seen - order[4])
             del orders[ref]
         return order[1]
 
@@ -162,7 +163,7 @@ def measure(name: str, messages: Iterable[bytes], skip_first_ns: bool = True) ->
         if count and best is not None:
             stats.distance.append(sign * (best - price))
             stats.add_qty.append(qty)
-        orders[ref] = [sign, price, qty, ts]
+        orders[ref] = [sign, price, qty, ts, seen]
         sides[sign].change(price, qty)
 
     for m in messages:
@@ -170,6 +171,7 @@ def measure(name: str, messages: Iterable[bytes], skip_first_ns: bool = True) ->
         if kind not in b"AFEXDUCP":
             continue
         ts = int.from_bytes(m[5:11], "big")
+        seen += 1
         if first is None:
             first = ts
             stats.first_ns = ts
@@ -202,7 +204,6 @@ def measure(name: str, messages: Iterable[bytes], skip_first_ns: bool = True) ->
         stats.last_ns = ts
         bid, ask = sides[1].best(), sides[-1].best()
         if counted and bid is not None and ask is not None:
-            n += 1
             bq, aq = sides[1].qty[bid], sides[-1].qty[ask]
             mid = (bid + ask) // 2
             stats.spread.append(ask - bid)
@@ -213,12 +214,12 @@ def measure(name: str, messages: Iterable[bytes], skip_first_ns: bool = True) ->
     return stats
 
 
-def generated(seed: int, messages: int) -> list[bytes]:
-    """The first `messages` ITCH messages of the venue's generator, one symbol, default parameters."""
+def generated(seed: int, messages: int, **params: int) -> list[bytes]:
+    """The first `messages` ITCH messages of the venue's generator, one symbol, default parameters but for `params`."""
     from hotpath import _venue
 
     exchange = _venue.Exchange({"symbols": [{"symbol": "PRGN"}]})
-    flow = _venue.Flow({"seed": seed}, exchange)
+    flow = _venue.Flow({"seed": seed, **params}, exchange)
     now = 34_200_000_000_000
     exchange.start(now)
     exchange.set_session_state("open", now)
@@ -245,11 +246,13 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--recording", type=Path, action="append", default=[])
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--messages", type=int, default=60_000, help="of the generator; 0 leaves it out")
+    parser.add_argument("--param", action="append", default=[], metavar="NAME=N", help="a parameter of the generator")
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args(argv)
     columns = [measure(path.name.split(".")[0], blocks(load(path))) for path in args.recording]
     if args.messages:
-        columns.insert(0, measure(f"venue seed {args.seed}", generated(args.seed, args.messages)))
+        params = {k: int(v) for k, v in (p.split("=") for p in args.param)}
+        columns.insert(0, measure(f"venue seed {args.seed}", generated(args.seed, args.messages, **params)))
     if args.json:
         print(json.dumps({c.name: c.rows() for c in columns}))
     else:

@@ -50,11 +50,11 @@ FlowParams flow_params(const py::dict& dict) {
   Dict d(dict, "flow");
   d.get("seed", p.seed).get("rate_per_s", p.rate_per_s).get("participants", p.participants).get("take", p.take);
   d.get("cancel", p.cancel).get("partial", p.partial).get("replace", p.replace).get("hidden", p.hidden);
-  d.get("improve", p.improve).get("join", p.join).get("recent_cancel", p.recent_cancel);
+  d.get("improve", p.improve).get("join", p.join).get("recent_cancel", p.recent_cancel).get("recent", p.recent).get("touch_cancel", p.touch_cancel);
   d.get("target_orders", p.target_orders).get("usual_spread", p.usual_spread).get("value_step_256", p.value_step_256);
   d.get("revert_shift", p.revert_shift).get("burst", p.burst).get("burst_events", p.burst_events);
   d.get("burst_step_256", p.burst_step_256).get("lean", p.lean).finish();
-  if (p.participants == 0 || p.usual_spread == 0 || p.revert_shift > 62) throw py::value_error("flow: participants, usual_spread above 0, revert_shift at most 62");
+  if (p.participants == 0 || p.usual_spread == 0 || p.recent == 0 || p.revert_shift > 62) throw py::value_error("flow: participants, usual_spread and recent above 0, revert_shift at most 62");
   return p;
 }
 

@@ -154,7 +154,7 @@ void Exchange::send_modified(Order& o, TimeNs now_ns) {
   ouch::Modified m;
   m.user_ref_num = o.urn;
   m.side = o.side;
-  m.quantity = o.open;
+  m.quantity = o.executed + o.open;  // in the request's own unit: the whole liable size
   note(RecordKind::kModified, o, now_ns).qty = o.open;
   respond(o.port, m, now_ns);
 }

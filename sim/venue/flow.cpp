@@ -7,8 +7,6 @@
 namespace peregrine::venue {
 namespace {
 
-constexpr u32 kRecent = 12;
-
 // -log2(u / 2^64) in 1/65536, u > 0: the leading zeros give the whole part, repeated squaring the fraction.
 u64 minus_log2_q16(u64 u) {
   const int lz = __builtin_clzll(u);
@@ -27,7 +25,7 @@ u64 minus_log2_q16(u64 u) {
 }  // namespace
 
 Flow::Flow(const FlowParams& params, Exchange& exchange) : params_(params), exchange_(exchange), rng_(params.seed) {
-  PRG_ASSERT(params.participants > 0 && params.usual_spread > 0);
+  PRG_ASSERT(params.participants > 0 && params.usual_spread > 0 && params.recent > 0);
   for (const SymbolConfig& s : exchange.config().symbols) {
     const i64 anchor = s.reference_ticks / s.increment_ticks * 256;
     symbols_.push_back({.anchor_256 = anchor, .value_256 = anchor, .live = {}});
@@ -88,11 +86,11 @@ Side Flow::leaning_side(u32 symbol, u32 weight) {
 
 u32 Flow::draw_qty() {
   const u64 d = rng_.below(100);
-  if (d < 22) return static_cast<u32>(1 + rng_.below(40));
-  if (d < 32) return static_cast<u32>(41 + rng_.below(59));
-  if (d < 78) return 100;
-  if (d < 92) return static_cast<u32>(100 * (1 + rng_.below(3)));
-  return static_cast<u32>(100 * (2 + rng_.below(8)));
+  if (d < 30) return static_cast<u32>(1 + rng_.below(30));
+  if (d < 38) return static_cast<u32>(31 + rng_.below(69));
+  if (d < 82) return 100;
+  if (d < 94) return static_cast<u32>(100 * (1 + rng_.below(3)));
+  return static_cast<u32>(100 * (2 + rng_.below(6)));
 }
 
 // The recordings' quartiles behind the touch: half within some ten increments, a tenth far away.
@@ -131,6 +129,10 @@ void Flow::seed_books(TimeNs now_ns) {
 void Flow::event(u32 symbol, TimeNs now_ns) {
   SymbolState& s = symbols_[symbol];
   move_value(s);
+  if (!s.live.empty()) {  // orders that traded away leave the list bit by bit
+    const std::size_t at = rng_.below(s.live.size());
+    if (!exchange_.matching().live(s.live[at])) s.live.erase(s.live.begin() + static_cast<std::ptrdiff_t>(at));
+  }
   if (exchange_.matching().mode(symbol) == BookMode::kHalted) return;
   const i64 over = static_cast<i64>(s.live.size()) - static_cast<i64>(params_.target_orders);
   const u64 cancel = static_cast<u64>(clamp64(static_cast<i64>(params_.cancel) + over * 20, 500, 8500));
@@ -148,26 +150,29 @@ void Flow::event(u32 symbol, TimeNs now_ns) {
 void Flow::add(u32 symbol, TimeNs now_ns) {
   const Matching& m = exchange_.matching();
   const i64 inc = exchange_.config().symbols[symbol].increment_ticks;
-  const Side side = leaning_side(symbol, params_.lean / 4);
+  const Side side = leaning_side(symbol, params_.lean / 2);
   const i64 away = side == Side::kBuy ? -1 : 1;  // times increments: further from the other side
   LevelView own, contra;
   const bool has_own = m.best_displayed(symbol, side, own);
   const bool has_contra = m.best(symbol, opposite(side), contra);  // hidden orders count: a maker probes and backs off
   const i64 value = symbols_[symbol].value_256 / 256;
-  const u32 qty = draw_qty();
+  // Who thinks the price is about to move his way shows more: the book's imbalance tells of the value.
+  const i64 edge_increments = side == Side::kBuy ? mispricing(symbol) : -mispricing(symbol);
+  u32 qty = draw_qty();
+  if (edge_increments > 2) qty += draw_qty();
   // What a maker would quote with nothing else to go by.
   i64 touch = has_own ? own.price_ticks / inc : value + away * (static_cast<i64>(params_.usual_spread) / 2);
   i64 price = touch;
   const i64 spread = has_own && has_contra ? (contra.price_ticks - own.price_ticks) / inc * -away : 0;
   const bool hidden = roll(params_.hidden);
-  const u32 improve = static_cast<u32>(
+  const u32 chance = static_cast<u32>(
       clamp64(static_cast<i64>(params_.improve) * spread / static_cast<i64>(params_.usual_spread), 0, 6500));
-  if (spread > 1 && (hidden || roll(improve))) {
+  if (spread > 1 && (hidden || roll(chance))) {
     const u64 room = static_cast<u64>(spread - 1);
-    const i64 into = 1 + static_cast<i64>(std::min(rng_.below(room), rng_.below(room)));
+    const i64 into = 1 + static_cast<i64>(std::min({rng_.below(room), rng_.below(room), rng_.below(room)}));
     price = touch - away * into;
     // Nobody bids above (offers below) what the thing is worth to them.
-    const i64 limit = value + away * static_cast<i64>(1 + rng_.below(params_.usual_spread / 2 + 1));
+    const i64 limit = value + away * static_cast<i64>(params_.usual_spread / 4 + rng_.below(params_.usual_spread / 2 + 1));
     if (away < 0 ? price > limit : price < limit) price = limit;
   } else if (!roll(params_.join)) {
     price = touch + away * draw_distance();
@@ -184,7 +189,7 @@ void Flow::take(u32 symbol, TimeNs now_ns) {
   LevelView contra;
   if (!exchange_.matching().best_displayed(symbol, opposite(side), contra)) return;
   // Most take no more than what is shown at the touch; some sweep.
-  u64 qty = draw_qty();
+  u64 qty = std::max<u64>(draw_qty(), roll(6000) ? 100 : 1);
   PriceTicks limit = contra.price_ticks;
   if (roll(8500)) {
     qty = std::min<u64>(qty, contra.displayed_qty);
@@ -202,7 +207,7 @@ void Flow::take(u32 symbol, TimeNs now_ns) {
 bool Flow::pick(SymbolState& s, std::size_t& at, OrderView& view) {
   while (!s.live.empty()) {
     const std::size_t n = s.live.size();
-    at = roll(params_.recent_cancel) ? n - 1 - rng_.below(std::min<u64>(n, kRecent)) : rng_.below(n);
+    at = roll(params_.recent_cancel) ? n - 1 - rng_.below(std::min<u64>(n, params_.recent)) : rng_.below(n);
     if (exchange_.matching().view(s.live[at], view)) return true;
     s.live.erase(s.live.begin() + static_cast<std::ptrdiff_t>(at));
   }
@@ -212,7 +217,16 @@ bool Flow::pick(SymbolState& s, std::size_t& at, OrderView& view) {
 void Flow::remove(u32 symbol, TimeNs now_ns, bool partial) {
   SymbolState& s = symbols_[symbol];
   std::size_t at;
-  OrderView v;
+  OrderView v, other;
+  const Side side = mispricing(symbol) > 0 ? Side::kSell : Side::kBuy;  // the side that is offered too cheaply
+  if (!partial && roll(params_.touch_cancel) && exchange_.matching().front(symbol, side, v) &&
+      exchange_.matching().front(symbol, opposite(side), other)) {
+    const i64 gap = v.price_ticks > other.price_ticks ? v.price_ticks - other.price_ticks : other.price_ticks - v.price_ticks;
+    if (gap < params_.usual_spread * exchange_.config().symbols[symbol].increment_ticks) {
+      exchange_.background_cancel(v.handle, now_ns);  // not when it is a client's; the dead handle is met later
+      return;
+    }
+  }
   if (!pick(s, at, v)) return;
   // An order on the side the value runs away from is safe and stays; the other side is pulled.
   const i64 wrong = v.side == Side::kBuy ? -mispricing(symbol) : mispricing(symbol);

@@ -20,22 +20,24 @@ struct FlowParams {
   u32 rate_per_s = 2000;          // events per second and symbol; 0 = no flow
   u32 participants = 8;
   // The event mix; the rest are adds.
-  u32 take = 700;
-  u32 cancel = 4420;              // at target_orders; more when the book is fuller, fewer when it is thinner
+  u32 take = 500;
+  u32 cancel = 4300;              // at target_orders; more when the book is fuller, fewer when it is thinner
   u32 partial = 56;
   u32 replace = 100;
-  u32 hidden = 300;               // of adds
-  u32 improve = 2500;             // of adds, at the usual spread: inside it
-  u32 join = 2000;                // of adds: at the touch
+  u32 hidden = 950;               // of adds
+  u32 improve = 3500;             // of adds, at the usual spread: inside it
+  u32 join = 900;                // of adds: at the touch
   u32 recent_cancel = 6500;       // of cancels: one of the youngest orders
-  u32 target_orders = 290;        // live background orders a symbol
-  u32 usual_spread = 20;          // increments
+  u32 touch_cancel = 2200;        // of cancels while the spread is narrower than usual: the touch gives way
+  u32 recent = 5;                // how many orders count as the youngest
+  u32 target_orders = 340;        // live background orders a symbol
+  u32 usual_spread = 26;          // increments
   u32 value_step_256 = 384;       // random walk of the value per event, up to this many 1/256 increments each way
   u32 revert_shift = 14;          // pull of the anchor: (anchor - value) >> shift per event
   u32 burst = 4;                  // per 10,000 events: momentum starts
   u32 burst_events = 300;         // mean length of a burst
   u32 burst_step_256 = 26;        // drift during a burst
-  u32 lean = 350;                 // what one increment of mispricing moves the takers' side
+  u32 lean = 500;                 // what one increment of mispricing moves the takers' side
 };
 
 class Flow {

@@ -337,6 +337,17 @@ bool Matching::best_displayed(u32 symbol, Side side, LevelView& out) const {
   return false;
 }
 
+bool Matching::front(u32 symbol, Side side, OrderView& out) const {
+  const auto& levels = books_[symbol].sides[index(side)].levels;
+  for (std::size_t i = levels.size(); i-- > 0;) {
+    const u32 slot = levels_[levels[i].level].queue[0].head;
+    if (slot == kNil) continue;
+    out = order_view(slot);
+    return true;
+  }
+  return false;
+}
+
 int Matching::levels(u32 symbol, Side side, LevelView* out, int n) const {
   const auto& levels = books_[symbol].sides[index(side)].levels;
   int written = 0;

@@ -172,6 +172,8 @@ class Matching {
   bool best(u32 symbol, Side side, LevelView& out) const;
   // Best displayed price of a side; false = none displayed.
   bool best_displayed(u32 symbol, Side side, LevelView& out) const;
+  // The displayed order that would trade first; false = none displayed.
+  bool front(u32 symbol, Side side, OrderView& out) const;
   // Best first; returns how many were written.
   int levels(u32 symbol, Side side, LevelView* out, int n) const;
   // Orders of one side in priority order (price, displayed before hidden, time).

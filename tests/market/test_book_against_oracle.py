@@ -6,8 +6,8 @@ import random
 
 import pytest
 from oracles.market_book import OracleMarket
-from recordings import read_recording
 from oracles.market_streams import SYMBOLS, stream
+from recordings import read_recording
 
 from hotpath._core import market as mk
 

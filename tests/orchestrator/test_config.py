@@ -130,8 +130,8 @@ def test_any_text_gives_a_configuration_or_problems(text):
 
 
 def test_overrides_change_one_setting_and_are_checked_like_a_file():
-    config = load_profile("laptop", ["risk.max_long_lots=500", "policies.members.0.weight=2", "instruments=[{symbol: ABC}]"])
-    assert (config.risk.max_long_lots, config.policies.members[0].weight) == (500, 2)
+    config = load_profile("laptop", ["risk.max_long_lots=900", "policies.members.0.weight=2", "instruments=[{symbol: ABC}]"])
+    assert (config.risk.max_long_lots, config.policies.members[0].weight) == (900, 2)
     assert [i.symbol for i in config.instruments] == ["ABC"]
     assert load_profile("laptop", {"venue.seed": 9}).venue.seed == 9
     with pytest.raises(ConfigError) as err:
@@ -179,6 +179,9 @@ def test_a_login_needs_exactly_one_place_for_its_password(tmp_path, both):
     ("changes", "path"),
     [
         (["execution.order_qty_lots=5000"], "execution.order_qty_lots"),
+        (["execution.max_inventory_lots=1001"], "execution.max_inventory_lots"),
+        (["execution.min_resting_ns=6000000000"], "execution.min_resting_ns"),
+        (["policies.feature_bucket_shifts=[11, 12]"], "policies.feature_bucket_shifts"),
         (["execution.strategy=9"], "execution.strategy"),
         (["risk.max_order_lots=5000"], "risk.max_order_lots"),
         (["risk.cancel_reserve_messages=1000"], "risk.cancel_reserve_messages"),

@@ -149,7 +149,7 @@ def test_a_machine_that_shows_nothing_still_gets_an_answer_to_every_question(tmp
 def test_the_policy_kernel_follows_the_cpu_unless_the_engine_says(flags, kernel_name, monkeypatch):
     from hotpath import _core
 
-    monkeypatch.delattr(_core, "policy_kernel", raising=False)
+    monkeypatch.delattr(_core, "best_policy_kernel", raising=False)
     assert policy_kernel(flags) == kernel_name
 
 

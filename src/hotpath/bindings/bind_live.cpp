@@ -40,18 +40,23 @@ engine::LiveConfig live_config_from(const py::dict& d) {
   c.feed.lines = c.itch_b.port != 0 ? 2 : 1;
   c.feed.snapshot_service = c.glimpse.port != 0;
   c.feed.request_service = c.retransmit.port != 0;
-  c.feed.join = c.feed.snapshot_service ? FeedReceiverConfig::Join::kSnapshot
-                : c.feed.request_service ? FeedReceiverConfig::Join::kFromFirst
-                                         : FeedReceiverConfig::Join::kHere;
-  c.feed.arbitration_wait_ns = get<i64>(d, "reorder_wait_ns");
-  c.feed.request_timeout_ns = get<i64>(d, "retransmit_timeout_ns");
-  c.feed.request_retries = get<u32>(d, "retransmit_attempts");
+  const std::string join = get<std::string>(d, "join");
+  c.feed.join = join == "here"    ? FeedReceiverConfig::Join::kHere
+                : join == "first" ? FeedReceiverConfig::Join::kFromFirst
+                                  : FeedReceiverConfig::Join::kSnapshot;
+  c.feed.window_messages = get<u32>(d, "window_messages");
+  c.feed.arbitration_wait_ns = get<i64>(d, "arbitration_wait_ns");
+  c.feed.request_timeout_ns = get<i64>(d, "request_timeout_ns");
+  c.feed.request_retries = get<u32>(d, "request_retries");
+  c.feed.max_request_messages = get<u16>(d, "max_request_messages");
   c.feed.silence_timeout_ns = get<i64>(d, "feed_silence_ns");
   c.feed.snapshot_timeout_ns = get<i64>(d, "snapshot_timeout_ns");
-  c.feed.window_messages = get<u32>(d, "window_messages");
+  c.feed.snapshot_retry_ns = get<i64>(d, "snapshot_retry_ns");
+  c.feed.snapshot_retries = get<u32>(d, "snapshot_retries");
   c.heartbeat_ns = get<i64>(d, "heartbeat_ns");
   c.silence_ns = get<i64>(d, "session_silence_ns");
-  c.reconnect_wait_ns = get<i64>(d, "reconnect_wait_ns");
+  c.reconnect_delay_ns = get<i64>(d, "reconnect_delay_ns");
+  c.connect_timeout_ns = get<i64>(d, "connect_timeout_ns");
   const std::string idle = get<std::string>(d, "idle");
   c.idle = idle == "spin" ? engine::IdleMode::kSpin : idle == "yield" ? engine::IdleMode::kYield : engine::IdleMode::kSleep;
   c.engine_cpu = get<int>(d, "engine_cpu");

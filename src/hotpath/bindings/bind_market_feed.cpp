@@ -5,6 +5,7 @@
 #include <memory>
 
 #include "market/feed_receiver.h"
+#include "market/live_feed.h"
 
 namespace py = pybind11;
 using namespace peregrine;
@@ -40,6 +41,18 @@ struct PyFeed {
   Recorder recorder;
   FeedReceiver receiver;
 };
+
+struct PyLiveFeed {
+  explicit PyLiveFeed(const LiveFeedConfig& c) : feed(c, recorder) {}
+  Recorder recorder;
+  LiveFeed feed;
+};
+
+py::list take_calls(Recorder& r) {
+  py::list out = r.calls;
+  r.calls = py::list();
+  return out;
+}
 
 FeedReceiverConfig config_of(const py::kwargs& kw) {
   FeedReceiverConfig c;
@@ -123,11 +136,7 @@ void bind_market_feed(py::module_& m) {
       .def("on_snapshot_closed", [](PyFeed& f, TimeNs now) { f.receiver.on_snapshot_closed(now); })
       .def("on_timer", [](PyFeed& f, TimeNs now) { f.receiver.on_timer(now); })
       .def("resync", [](PyFeed& f, TimeNs now) { f.receiver.resync(now); })
-      .def("take", [](PyFeed& f) {
-        py::list out = f.recorder.calls;
-        f.recorder.calls = py::list();
-        return out;
-      })
+      .def("take", [](PyFeed& f) { return take_calls(f.recorder); })
       .def_property_readonly("state", [](const PyFeed& f) {
         static constexpr const char* kStates[] = {"down", "recovering", "live", "gapped", "stale", "ended"};
         return kStates[static_cast<int>(f.receiver.state())];
@@ -137,4 +146,53 @@ void bind_market_feed(py::module_& m) {
       .def("line_silent", [](const PyFeed& f, u8 line, TimeNs now) { return f.receiver.line_silent(line, now); })
       .def("state_hash", [](const PyFeed& f) { return f.receiver.state_hash(); })
       .def("stats", [](const PyFeed& f) { return stats_of(f.receiver.stats()); });
+
+  py::class_<PyLiveFeed>(m, "LiveFeed",
+                         "A FeedReceiver on real sockets. Endpoints are (ip, port) or (group, port, interface ip);\n"
+                         "empty = not used. Further options are FeedReceiverConfig's fields.")
+      .def(py::init([](const std::vector<py::object>& line_a, const std::vector<py::object>& line_b,
+                       const std::vector<py::object>& request_server, const std::vector<py::object>& snapshot_server,
+                       const std::string& username, const std::string& password, const py::kwargs& kw) {
+             const auto endpoint = [](const std::vector<py::object>& t) {
+               FeedEndpoint e;
+               if (t.size() >= 2) e = {t[0].cast<std::string>(), t[1].cast<u16>()};
+               if (t.size() >= 3) e.interface_ip = t[2].cast<std::string>();
+               return e;
+             };
+             LiveFeedConfig c;
+             c.receiver = config_of(kw);
+             c.line_a = endpoint(line_a);
+             c.line_b = endpoint(line_b);
+             c.request_server = endpoint(request_server);
+             c.snapshot_server = endpoint(snapshot_server);
+             c.snapshot_login = {username, password, ""};
+             return std::make_unique<PyLiveFeed>(c);
+           }),
+           py::arg("line_a"), py::arg("line_b") = std::vector<py::object>{},
+           py::arg("request_server") = std::vector<py::object>{}, py::arg("snapshot_server") = std::vector<py::object>{},
+           py::arg("username") = "", py::arg("password") = "")
+      .def("open", [](PyLiveFeed& f, TimeNs now) {
+        const std::string error = f.feed.open(now);
+        if (!error.empty()) {
+          PyErr_SetString(PyExc_OSError, error.c_str());
+          throw py::error_already_set();
+        }
+      })
+      .def("poll", [](PyLiveFeed& f, TimeNs now) { return f.feed.poll(now); })
+      .def("close", [](PyLiveFeed& f) { f.feed.close(); })
+      .def("take", [](PyLiveFeed& f) { return take_calls(f.recorder); })
+      .def("ports", [](const PyLiveFeed& f) { return py::make_tuple(f.feed.line(0).port(), f.feed.line(1).port()); })
+      .def("stats", [](const PyLiveFeed& f) { return stats_of(f.feed.receiver().stats()); })
+      .def("line_stats", [](const PyLiveFeed& f, int line) {
+        const auto& s = f.feed.line(line).stats();
+        py::dict d;
+        d["datagrams"] = s.datagrams;
+        d["bytes"] = s.bytes;
+        d["truncated"] = s.truncated;
+        d["kernel_drops"] = s.kernel_drops;
+        d["errors"] = s.errors;
+        d["receive_buffer_bytes"] = s.receive_buffer_bytes;
+        d["kernel_stamps"] = s.kernel_stamps;
+        return d;
+      });
 }

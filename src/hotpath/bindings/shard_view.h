@@ -98,11 +98,15 @@ inline engine::ShardConfig shard_config_from(const py::dict& d) {
   for (std::size_t i = 0; i < 4; ++i) c.session.firm[i] = i < firm.size() ? firm[i] : ' ';
   c.session.venue_mass_cancel = get<bool>(d, "venue_mass_cancel");
   c.session.silence_ns = get<i64>(d, "session_silence_ns");
+  c.session.answer_timeout_ns = get<i64>(d, "answer_timeout_ns");
+  c.session.cancel_timeout_ns = get<i64>(d, "cancel_timeout_ns");
+  c.session.capacity = static_cast<u8>(get<std::string>(d, "capacity").at(0));
   c.session.max_rounds = get<u32>(d, "reconcile_rounds");
   c.session.max_messages = get<u32>(d, "session_max_messages");
   c.session.cancel_reserve = get<u32>(d, "session_cancel_reserve");
   c.session.message_window_ns = get<i64>(d, "session_message_window_ns");
   c.strategy = get<u32>(d, "strategy");
+  c.authorised_strategies = get<std::vector<u32>>(d, "strategies");
   c.decision_interval_ns = get<i64>(d, "decision_interval_ns");
   c.user_signal = get<bool>(d, "user_signal");
   c.kill_on_supervisor_loss = get<bool>(d, "kill_on_supervisor_loss");
@@ -223,11 +227,21 @@ inline py::dict shard_summary(const engine::Shard& shard) {
   py::list actions;
   for (u32 i = 0; i < shard.policies().n_actions(); ++i) actions.append(c.actions[i]);
   d["actions"] = actions;
-  py::dict position;
+  py::dict symbols;
   for (InstrumentIx ix = 0; ix < shard.config().instruments.size(); ++ix) {
-    position[py::str(shard.config().instruments[ix].symbol)] = shard.exposure().of(ix).position_lots;
+    const engine::InstrumentSpec& spec = shard.config().instruments[ix];
+    const InstrumentExposure& x = shard.exposure().of(ix);
+    const i64 net = x.position_lots - spec.start_position_lots;
+    py::dict s;
+    s["position_lots"] = x.position_lots;
+    s["pnl_units"] = sub_sat(add_sat(x.realized, x.unrealized()), x.fees);
+    s["bought_lots"] = (static_cast<i64>(x.traded_lots) + net) / 2;
+    s["sold_lots"] = (static_cast<i64>(x.traded_lots) - net) / 2;
+    s["fills"] = x.fills;
+    s["last_ticks"] = shard.market().last_trade_ticks(ix);
+    symbols[py::str(spec.symbol)] = s;
   }
-  d["position"] = position;
+  d["symbols"] = symbols;
   d["pnl_units"] = a.pnl();
   d["realized_units"] = a.realized;
   d["unrealized_units"] = a.unrealized;

@@ -62,8 +62,17 @@ Shard::Shard(const ShardConfig& config)
     gate_.set_restricted(i, s.restricted);
   }
   for (const RiskLimits& l : config.limits) PRG_ASSERT(gate_.set_limits(l));
-  gate_.set_authorised(config.strategy, true);
+  for (const u32 strategy : config.authorised_strategies) gate_.set_authorised(strategy, true);
   gate_.set_journal_healthy(true);
+  // Alone on its account until a supervisor says otherwise, a shard holds the whole of the account's limits on lease.
+  Lease whole;
+  whole.epoch = 1;
+  whole.notional = gate_.account_limits().max_gross;
+  for (InstrumentIx i = 0; i < config.instruments.size(); ++i) {
+    const RiskLimits& l = gate_.limits(i);
+    whole.qty_lots += l.max_long_lots > l.max_short_lots ? l.max_long_lots : l.max_short_lots;
+  }
+  PRG_ASSERT(gate_.grant(whole));
 }
 
 void Shard::step(const Input& in, u64 seq, ShardOutput& out) {
@@ -102,6 +111,12 @@ void Shard::step(const Input& in, u64 seq, ShardOutput& out) {
       break;
     }
     default: break;  // not an input of this version
+  }
+  // Asked for in the middle of a message: done when that message is fully booked.
+  if (kill_wanted_) {
+    kill_wanted_ = false;
+    kill();
+    gate_.set_session_ready(session_.ready());
   }
   out_ = nullptr;
 }
@@ -253,15 +268,24 @@ void Shard::cancel_all() {
     const u32 next = orders_.next_open(n);
     const Order* o = orders_.find(n);
     if (o != nullptr && !o->cancel_asked && !o->cancel_wanted) {
-      const SendError error = session_.cancel(n, 0, Cause{}, now_ns_, *this);
-      if (error == SendError::kSent || error == SendError::kHeld) ++counters_.cancels;
+      cancel(*o, Cause{});
     }
     n = next;
   }
 }
 
+void Shard::cancel(const Order& o, const Cause& cause) {
+  OrderRequest r;
+  r.instrument = o.instrument;
+  r.kind = RequestKind::kCancel;
+  r.side = o.side;
+  const SendError error = session_.cancel(o.user_ref_num, 0, cause, now_ns_, *this);
+  if (error == SendError::kSent) gate_.on_sent(r, now_ns_);  // not checked, but part of the message rate
+  if (error == SendError::kSent || error == SendError::kHeld) ++counters_.cancels;
+}
+
 void Shard::check_breakers() {
-  if (gate_.update_breakers(exposure_)) kill();
+  if (gate_.update_breakers(exposure_)) kill_wanted_ = true;
 }
 
 void Shard::on_timer(const Input& in, u64 seq) {
@@ -366,6 +390,8 @@ void Shard::on_phase(SessionPhase) {}
 void Shard::alarm(SessionAlarm code, u64 a, u64 b) {
   ++counters_.alarms;
   last_alarm_ = AlarmSeen{static_cast<u8>(code), a, b, now_ns_};
+  // An execution of an order nobody here knows: the position is no longer what we think it is.
+  if (code == SessionAlarm::kUnknownNumber && b == 'E') kill_wanted_ = true;
 }
 
 u64 Shard::state_hash() const {

@@ -106,6 +106,7 @@ class Shard final : private SessionOut {
   bool seen_command(u64 key);
   void after_event(const Event& e);
   void kill();
+  void cancel(const Order& o, const Cause& cause);
   void cancel_all();
   void flatten_step();
   void accrue_stale(TimeNs now);
@@ -152,6 +153,7 @@ class Shard final : private SessionOut {
   u64 order_hash_ = 0;
   bool draining_ = false;
   bool flattening_ = false;
+  bool kill_wanted_ = false;
   bool decision_recorded_ = false;
   i32 features_now_[FeatureEngine::kFeatures] = {};
   PolicySet::Decision decision_now_;

@@ -31,7 +31,8 @@ struct ShardConfig {
   std::vector<RiskLimits> limits;  // the first is the account's (instrument = kNoInstrument)
   OrderManagerConfig orders;
   SessionConfig session;
-  u32 strategy = 1;
+  u32 strategy = 1;                 // on our orders; refused by the gate unless authorised
+  std::vector<u32> authorised_strategies = {1};
   TimeNs decision_interval_ns = 1'000'000;  // per instrument; 0 = at every book event
   bool user_signal = false;         // each decision waits for a journaled signal value
   bool kill_on_supervisor_loss = true;

@@ -153,7 +153,7 @@ bool FeedReceiver::settle_once(TimeNs now) {
   if (!declared_) {
     if (hole_since_ns_ == kNever || moved) hole_since_ns_ = now;
     if (!joining_ && !both_lines_past() && now - hole_since_ns_ < config_.arbitration_wait_ns) return false;
-    declare_gap(now);
+    declare_gap();
     if (!config_.request_service) return give_up(now);
     send_request(now);
   } else if (moved) {
@@ -177,7 +177,7 @@ u64 FeedReceiver::hole_end(u64 limit) const {
   return to;
 }
 
-void FeedReceiver::declare_gap(TimeNs now) {
+void FeedReceiver::declare_gap() {
   declared_ = true;
   tries_ = 0;
   ++stats_.gaps;

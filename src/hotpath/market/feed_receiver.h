@@ -122,7 +122,7 @@ class FeedReceiver {
     while (settle_once(now)) {
     }
   }
-  void declare_gap(TimeNs now);
+  void declare_gap();
   void send_request(TimeNs now);
   bool give_up(TimeNs now);
   void begin_snapshot(State s, u8 reason, u64 from, u64 to, TimeNs now);

@@ -55,7 +55,7 @@ class Artifact:
 
     @property
     def version(self) -> str:
-        """The first 8 bytes of the hash, 16 hex digits: what a set of this policy alone would not yet be called."""
+        """The first 8 bytes of the file's hash, 16 hex digits: the short name of this artifact."""
         return self.sha256[:16]
 
     @property
@@ -68,7 +68,7 @@ class Artifact:
 
         Raises ArtifactError with the engine's own reason when it is refused.
         """
-        from hotpath import _core
+        import hotpath._core as _core
 
         layers = [(layer.weights, layer.bias, layer.shift, layer.relu) for layer in self.network.layers]
         try:
@@ -166,7 +166,7 @@ def parse(data: bytes, *, where: str = "artifact", params: schema.FeatureParams 
 
 def verify(artifact: Artifact) -> dict[str, bool]:
     """Parity vectors by the oracle and by each kernel this machine runs: {"oracle": True, "scalar": True, …}."""
-    from hotpath import _core
+    import hotpath._core as _core
 
     report = {"oracle": bool((oracle.infer(artifact.network, artifact.parity_inputs)
                               == artifact.parity_logits).all())}
@@ -264,7 +264,7 @@ def _metadata(data: bytes) -> dict[str, Any]:
     _require(set(outer) == {"peregrine"}, f"metadata: found keys {sorted(outer)}, expected ['peregrine']")
     try:
         meta = json.loads(outer["peregrine"])
-    except ValueError as err:
+    except (ValueError, RecursionError) as err:
         raise ArtifactError(f"metadata: not JSON: {err}") from None
     _require(isinstance(meta, dict), "metadata: expected a JSON object")
     missing, extra = sorted(set(METADATA_KEYS) - set(meta)), sorted(set(meta) - set(METADATA_KEYS))
@@ -275,6 +275,7 @@ def _metadata(data: bytes) -> dict[str, Any]:
              f"version: found {meta['version']!r}, expected {FORMAT_VERSION}")
     for key in ("name", "schema", "schema_hash", "action_map_hash"):
         _require(isinstance(meta[key], str), f"{key}: found {meta[key]!r}, expected text")
+    _require(meta["name"].isprintable() and meta["schema"].isascii(), "name, schema: expected printable text")
     sizes, relu = meta["sizes"], meta["relu"]
     _require(isinstance(sizes, list) and 2 <= len(sizes) <= oracle.MAX_LAYERS + 1
              and all(type(n) is int and n >= 1 for n in sizes),

@@ -82,6 +82,20 @@ def _order_size(risk: m.Risk, execution: m.Execution) -> Iterator[Finding]:
             f"at most risk.max_order_lots, {risk.max_order_lots}",
             "the gate would refuse every order",
         )
+    if execution.max_inventory_lots > min(risk.max_long_lots, risk.max_short_lots):
+        yield (
+            ("execution", "max_inventory_lots"),
+            f"{execution.max_inventory_lots}",
+            f"at most risk.max_long_lots and max_short_lots, {min(risk.max_long_lots, risk.max_short_lots)}",
+            "the tactic would ask for what the gate refuses",
+        )
+    if execution.min_resting_ns > execution.max_resting_ns:
+        yield (
+            ("execution", "min_resting_ns"),
+            f"{execution.min_resting_ns}",
+            f"at most max_resting_ns, {execution.max_resting_ns}",
+            "swap the two",
+        )
     if execution.order_qty_lots > _MAX_LOTS:
         yield (
             ("execution", "order_qty_lots"),

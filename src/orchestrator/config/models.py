@@ -39,9 +39,11 @@ class EmbeddedVenue(Section):
 
     kind: Literal["embedded"]
     seed: NotNegative = Field(default=7, description="seed of the order flow: the same seed gives the same market")
-    rate_per_s: Positive = Field(default=2_000, description="mean number of flow messages a second")
+    rate_per_s: Positive = Field(default=2_000, description="mean number of flow events a second and symbol")
     symbols: list[Symbol] = Field(default=[], description="symbols the venue lists; empty: the configured instruments")
-    username: str = Field(default="PRGUS1", min_length=1, max_length=6, description="demo account to trade with")
+    username: Literal["DEMO01", "DEMO02"] = Field(
+        default="DEMO01", description="demo account to trade with; its password is public and known to the engine"
+    )
     cancel_on_disconnect: bool = Field(default=True, description="venue cancels our orders when the session drops")
     flow_file: str | None = Field(default=None, description="recorded ITCH file to play instead of generated flow")
     faults: str = Field(
@@ -82,15 +84,26 @@ Venue = Annotated[EmbeddedVenue | ExternalVenue, Field(discriminator="kind")]
 
 
 class Feed(Section):
-    """When a feed counts as late, gapped or silent."""
+    """How the feed is joined, and when it counts as late, gapped or silent."""
 
-    reorder_wait_ns: NotNegative = Field(default=2_000_000, description="wait for the other line before a gap is one")
-    retransmit_timeout_ns: Positive = Field(default=20_000_000, description="wait for an answer to one re-request")
-    retransmit_attempts: int = Field(default=5, ge=0, le=1000, description="re-requests of one gap before a rebuild")
-    max_gap_messages: Positive = Field(default=10_000, description="wider gaps go straight to the snapshot")
-    snapshot_timeout_ns: Positive = Field(default=5_000_000_000, description="wait for a whole snapshot")
-    silence_ns: Positive = Field(default=2_500_000_000, description="no packet, not even a heartbeat: books are stale")
-    reorder_slots: Positive = Field(default=4_096, description="packets kept while waiting for a missing one")
+    join: Literal["first", "snapshot", "here"] = Field(
+        default="snapshot", description="from message 1 by re-request, by a snapshot, or from the first packet on"
+    )
+    window_messages: Positive = Field(default=65_536, description="messages kept past a hole")
+    arbitration_wait_ns: NotNegative = Field(
+        default=2_000_000, description="wait for the slower line before a hole is declared"
+    )
+    request_timeout_ns: Positive = Field(default=100_000_000, description="wait for an answer to one re-request")
+    request_retries: int = Field(default=5, ge=0, le=1000, description="re-requests without progress before a rebuild")
+    max_request_messages: int = Field(default=1024, ge=1, le=65535, description="messages asked for at once")
+    snapshot_timeout_ns: Positive = Field(
+        default=10_000_000_000, description="snapshot service silent this long: the attempt has failed"
+    )
+    snapshot_retry_ns: Positive = Field(default=1_000_000_000, description="wait before the next attempt")
+    snapshot_retries: NotNegative = Field(default=0, description="attempts before giving up; 0 = never")
+    silence_ns: Positive = Field(
+        default=3_000_000_000, description="no packet on any line, not even a heartbeat: books are stale"
+    )
 
 
 class PolicySlot(Section):
@@ -113,6 +126,12 @@ class Policies(Section):
     quorum_q8: int = Field(default=128, ge=0, le=256, description="share of the valid weight an action needs, of 256")
     decision_interval_ns: NotNegative = Field(
         default=1_000_000, description="shortest time between two decisions on a symbol"
+    )
+    feature_bucket_shifts: list[Annotated[int, Field(ge=10, le=40)]] = Field(
+        default=[24, 27, 30],
+        min_length=3,
+        max_length=3,
+        description="buckets of the fast, medium and slow window, as powers of two of nanoseconds; 8 buckets a window",
     )
     signal: Annotated[str, StringConstraints(pattern=r"^[\w.]+:\w+$")] | None = Field(
         None, description="your own numba @cfunc signal, `module:function`; needs the [signals] extra"
@@ -166,25 +185,32 @@ class Session(Section):
 
     heartbeat_ns: Positive = Field(default=1_000_000_000, description="our heartbeat when nothing else is sent")
     silence_ns: Positive = Field(default=15_000_000_000, description="venue silent this long: the session is lost")
-    login_timeout_ns: Positive = Field(default=5_000_000_000, description="wait for the answer to a login")
-    reconnect_wait_ns: Positive = Field(default=200_000_000, description="wait before the next connection")
-    reconnect_attempts: int = Field(default=50, ge=0, le=1_000_000, description="connections tried before giving up")
+    connect_timeout_ns: Positive = Field(default=2_000_000_000, description="wait for a connection")
+    reconnect_delay_ns: Positive = Field(default=200_000_000, description="wait before the next connection")
+    answer_timeout_ns: Positive = Field(
+        default=1_000_000_000, description="wait for the venue's answer in one round of reconciling"
+    )
+    cancel_timeout_ns: Positive = Field(default=1_000_000_000, description="wait for a cancel before it is sent again")
     reconcile_rounds: int = Field(
-        default=5, ge=1, le=100, description="rounds to agree with the venue, then the symbol halts"
+        default=3, ge=1, le=100, description="rounds to agree with the venue; then the symbol stays halted"
+    )
+    capacity: Literal["agency", "principal", "riskless"] = Field(
+        default="principal", description="in which capacity orders are sent"
     )
 
 
 class Execution(Section):
-    """How a decision becomes an order."""
+    """How a decision becomes an order; joins are post-only, takes immediate-or-cancel."""
 
     strategy: int = Field(default=1, ge=0, le=65535, description="strategy number on our orders")
     order_qty_lots: Positive = Field(default=100, description="size of one order")
-    min_resting_ns: NotNegative = Field(
-        default=5_000_000, description="an order is left alone this long before a change"
+    max_inventory_lots: Positive = Field(
+        default=1_000, description="nothing is asked for that would take the position beyond this"
     )
-    reprice_ticks: NotNegative = Field(default=100, description="smallest move worth a replace")
-    time_in_force: Literal["day", "ioc"] = Field(default="day", description="life of an order")
-    post_only: bool = Field(default=True, description="quotes never take liquidity")
+    max_away_ticks: Positive = Field(default=500, description="a quote further from its best price is cancelled")
+    min_resting_ns: NotNegative = Field(default=20_000_000, description="a quote is not moved before this")
+    max_resting_ns: Positive = Field(default=5_000_000_000, description="an older quote is cancelled")
+    take_interval_ns: NotNegative = Field(default=50_000_000, description="between two takes of one symbol")
     session: Session = Field(default=Session(), description="times of the order session")
 
 
@@ -231,8 +257,9 @@ class Engine(Section):
         default=512, ge=16, le=1_048_576, description="all pools together must fit; sized at start"
     )
     max_orders: Positive = Field(default=65_536, description="live orders of all books")
+    max_levels: Positive = Field(default=32_768, description="live price levels of all books")
     max_own_orders: Positive = Field(default=4_096, description="own orders of the day kept at once")
-    stage_sample: Positive = Field(default=64, description="inner stages are stamped once in this many")
+    stage_sample: Positive = Field(default=8, description="inner stages are stamped once in this many")
     supervisor_timeout_ms: NotNegative = Field(
         default=0, description="supervisor silent this long: cancel and stop; 0 = off"
     )

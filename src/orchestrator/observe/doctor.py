@@ -238,7 +238,7 @@ def policy_kernel(flags: set[str]) -> str:
         from hotpath import _core
     except ImportError:
         _core = None
-    told = getattr(_core, "policy_kernel", None)
+    told = getattr(_core, "best_policy_kernel", None)
     if callable(told):
         return str(told())
     if {"avx512_vnni", "avx512bw", "avx512vl"} <= flags:

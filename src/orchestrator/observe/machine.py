@@ -82,8 +82,8 @@ def compiler() -> str | None:
         from hotpath import _core
     except ImportError:
         return None
-    told = getattr(_core, "build_compiler", None) or getattr(_core, "__compiler__", None)
-    return told() if callable(told) else told
+    build_info = getattr(_core, "build_info", None)
+    return build_info()["compiler"] if build_info else None
 
 
 def version() -> str | None:

@@ -121,7 +121,10 @@ COUNTERS: dict[str, tuple[str, str]] = {
     "fees_units": ("level", "fees paid (negative: rebates earned), money units"),
     "feed_state": ("level", "0 down, 1 recovering, 2 live, 3 gapped, 4 stale, 5 ended"),
     "session_ready": ("level", "1 when the order session is reconciled and may trade"),
-    "trading_state": ("level", "0 starting, 1 trading, 2 throttled, 3 paused, 4 draining, 5 killed, 6 journal stopped it"),
+    "trading_state": (
+        "level",
+        "0 starting, 1 trading, 2 throttled, 3 paused, 4 draining, 5 killed, 6 journal stopped it",
+    ),
     "gaps": ("total", "holes in the feed after A/B arbitration"),
     "recovered": ("total", "messages re-requested and received"),
     "snapshots": ("total", "book rebuilds from the snapshot service"),

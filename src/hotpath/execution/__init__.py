@@ -1,0 +1,1 @@
+"""Order entry: wire formats as Python sees them."""

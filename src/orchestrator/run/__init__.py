@@ -1,0 +1,1 @@
+"""Running the compiled engine: live, in virtual time, and again from a journal."""
