@@ -30,9 +30,6 @@ LONG_FILES: dict[str, str] = {
 COLD_FILES: dict[str, str] = {
     "src/hotpath/market/huge_array.h": "the one mapping of a table, made at construction",
     "src/hotpath/journal/files.cpp": "opens a journal: folders and names, before and after a run",
-    "src/hotpath/journal/reader.cpp": "reads a journal after the run",
-    "src/hotpath/journal/snapshot.cpp": "the journal's follower, on a thread of its own",
-    "src/hotpath/journal/writer.cpp": "the thread that moves the ring to disk",
     "src/hotpath/journal/ring.cpp": "makes or opens a ring; appending is in ring_append and allocates nothing",
 }
 
