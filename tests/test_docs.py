@@ -104,9 +104,10 @@ def test_every_block_of_the_page_runs(page, tmp_path, shell_env):
         assert result.returncode == expected, f"{block.where}\n{block.text}\n{result.stdout[-2000:]}\n{result.stderr[-4000:]}"
 
 
-@pytest.mark.parametrize("block", [b for b in ALL_BLOCKS if b.language == "json"], ids=lambda b: b.where)
-def test_every_json_block_is_json(block):
-    json.loads(block.text)
+def test_every_json_block_is_json():
+    for block in ALL_BLOCKS:
+        if block.language == "json":
+            json.loads(block.text)
 
 
 @pytest.mark.parametrize("block", [b for b in ALL_BLOCKS if b.language == "yaml"], ids=lambda b: b.where)

@@ -40,11 +40,15 @@ void VirtualRun::connect() {
   consume(RecordType::kSessionState, engine::bytes_of(up));
   soup::LoginAccepted accepted;
   accepted.session = soup::make_session(config_.exchange.session.data(), config_.exchange.session.size());
-  accepted.sequence = exchange_.port_store(config_.port).next_seq();
+  accepted.sequence = runner_.shard().session().login_sequence();
   u8 packet[1 + soup::kLoginAcceptedBytes];
   packet[0] = soup::kLoginAccepted;
   soup::encode(accepted, packet + 1);
   consume(RecordType::kSession, {}, Bytes(packet, sizeof packet));
+  // As at any login: what the port was told before is replayed, then it goes on live.
+  const MessageStore& store = exchange_.port_store(config_.port);
+  to_session_.clear();
+  for (u64 seq = accepted.sequence; seq < store.next_seq(); ++seq) ouch(config_.port, seq, store.at(seq));
 }
 
 void VirtualRun::ouch(PortIx port, u64 seq, Bytes message) {

@@ -7,9 +7,10 @@ import struct
 from pathlib import Path
 
 import pytest
-from hotpath import _core
 from hypothesis import given
 from hypothesis import strategies as st
+
+from hotpath import _core
 
 LAYOUT = {name: (resp, letter, base, always, fields) for name, resp, letter, base, always, fields in _core.ouch_layout()}
 ACCEPTED = bytes.fromhex(

@@ -5,10 +5,11 @@ import struct
 
 import journal_reader as oracle
 import pytest
-from hotpath import journal
-from hotpath.journal import RecordType
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+
+from hotpath import journal
+from hotpath.journal import RecordType
 
 PAYLOADS = [bytes([i]) * (10 + 7 * i) for i in range(12)]
 

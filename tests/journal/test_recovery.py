@@ -11,6 +11,7 @@ from pathlib import Path
 
 import journal_reader as oracle
 import pytest
+
 from hotpath import journal
 from hotpath.journal import RecordType
 

@@ -6,9 +6,10 @@ import threading
 
 import journal_reader as oracle
 import pytest
-from hotpath import journal
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+
+from hotpath import journal
 
 TYPES = [t for t in journal.RecordType if t.name not in ("PADDING", "TRAILER")]
 RECORDS = st.lists(

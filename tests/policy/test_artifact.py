@@ -185,8 +185,9 @@ def test_any_bytes_are_refused_without_another_error(data: bytes) -> None:
 
 
 @given(st.dictionaries(st.sampled_from(artifact.METADATA_KEYS), st.recursive(
-    st.none() | st.booleans() | st.integers() | st.text(), lambda v: st.lists(v) | st.dictionaries(st.text(), v))))
-@settings(max_examples=200, deadline=None)
+    st.none() | st.booleans() | st.integers() | st.text(max_size=9),
+    lambda v: st.lists(v, max_size=5) | st.dictionaries(st.text(max_size=3), v, max_size=3), max_leaves=6), max_size=2))
+@settings(max_examples=100, deadline=None)
 def test_any_metadata_is_refused_without_another_error(changes: dict[str, Any]) -> None:
     try:
         loaded = artifact.parse(rebuilt(meta={**GOOD_META, **changes}))

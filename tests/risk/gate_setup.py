@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from hotpath import _core
 
+from hotpath import _core
 from tests.oracles.risk_gate import LIMITS_DTYPE, NO_INSTRUMENT, REQUEST_DTYPE, VIEW_DTYPE
 
 NOW = 1_000_000_000_000

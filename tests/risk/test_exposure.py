@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from fractions import Fraction
 
-from hotpath import _core
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hotpath import _core
 from tests.oracles.risk_gate import Item
 
 FILLS = st.lists(st.tuples(st.integers(0, 1), st.integers(1, 500), st.integers(1, 3_000_000), st.integers(-50, 50)), max_size=30)

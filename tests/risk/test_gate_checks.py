@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from hotpath import _core
 
+from hotpath import _core
 from tests.oracles.risk_gate import LIMITS_DTYPE, OP_DTYPE, REASONS, REQUEST_DTYPE, VIEW_DTYPE
 from tests.risk.gate_setup import NOW, Setup, limits, market, order
 

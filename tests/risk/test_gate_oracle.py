@@ -6,8 +6,8 @@ import random
 
 import numpy as np
 import pytest
-from hotpath import _core
 
+from hotpath import _core
 from tests.oracles.risk_gate import CODE, LIMITS_DTYPE, NO_INSTRUMENT, OP_DTYPE, OracleGate, ceil_shift
 
 INSTRUMENTS = 3

@@ -67,7 +67,8 @@ struct Desk : SessionOut {
        const SessionConfig& config)
       : symbols(make_symbols(names)),
         exposure(static_cast<u32>(names.size())),
-        orders({capacity, max_open, fills, {std::get<0>(fees), std::get<1>(fees), std::get<2>(fees)}}, symbols, exposure),
+        orders({capacity, max_open, fills, {std::get<0>(fees), std::get<1>(fees), std::get<2>(fees)}}, symbols,
+               exposure),
         session(config, symbols, orders) {}
   static SymbolTable make_symbols(const std::vector<std::string>& names) {
     SymbolTable t;
@@ -110,9 +111,21 @@ void option(const py::kwargs& kw, const char* name, T& v) {
 
 std::unique_ptr<Desk> make_desk(const std::vector<std::string>& names, const py::kwargs& kw) {
   for (const auto& item : kw) {
-    static constexpr const char* known[] = {"capacity", "max_open", "fill_capacity", "fees", "epoch", "firm", "venue_mass_cancel",
-                                            "long_cancel", "answer_timeout_ns", "silence_ns", "cancel_timeout_ns", "max_rounds",
-                                            "max_messages", "cancel_reserve", "message_window_ns"};
+    static constexpr const char* known[] = {"capacity",
+                                            "max_open",
+                                            "fill_capacity",
+                                            "fees",
+                                            "epoch",
+                                            "firm",
+                                            "venue_mass_cancel",
+                                            "long_cancel",
+                                            "answer_timeout_ns",
+                                            "silence_ns",
+                                            "cancel_timeout_ns",
+                                            "max_rounds",
+                                            "max_messages",
+                                            "cancel_reserve",
+                                            "message_window_ns"};
     const auto key = item.first.cast<std::string>();
     if (std::none_of(std::begin(known), std::end(known), [&](const char* k) { return key == k; }))
       throw py::type_error("OrderDesk: unknown option " + key);
@@ -165,27 +178,29 @@ void bind_execution(py::module_& m) {
       // the manager alone
       .def("next_number", [](const Desk& d) { return d.orders.next_user_ref_num(); })
       .def("last_number", [](const Desk& d) { return d.orders.last_user_ref_num(); })
-      .def("order_enter",
-           [](Desk& d, u32 n, u32 ix, int side, i64 price, i64 qty, i64 now) {
-             d.orders.on_enter(n, new_order(ix, side, price, qty, 0, '0', 0), now);
-           })
-      .def("order_replace", [](Desk& d, u32 orig, u32 n, i64 price, i64 total, i64 now) { d.orders.on_replace(orig, n, price, total, 0, now); })
+      .def("order_enter", [](Desk& d, u32 n, u32 ix, int side, i64 price, i64 qty,
+                             i64 now) { d.orders.on_enter(n, new_order(ix, side, price, qty, 0, '0', 0), now); })
+      .def("order_replace", [](Desk& d, u32 orig, u32 n, i64 price, i64 total,
+                               i64 now) { d.orders.on_replace(orig, n, price, total, 0, now); })
       .def("order_cancel", [](Desk& d, u32 n, bool full, i64 now) { d.orders.on_cancel_sent(n, full, now); })
       .def("order_message", [](Desk& d, py::bytes b, i64 now) { return event_dict(d.orders.on_message(view(b), now)); })
       .def("order_connection_lost", [](Desk& d) { d.orders.on_connection_lost(); })
-      .def("order_reconcile", [](Desk& d) {
+      .def("order_reconcile",
+           [](Desk& d) {
              py::list l;
              d.orders.reconcile([&](const OrderEvent& e) { l.append(event_dict(e)); });
              return l;
            })
       .def("order_end_session", [](Desk& d) { d.orders.end_session([](const OrderEvent&) {}); })
       .def("find", [](const Desk& d, u32 n) { return order_dict(d.orders.find(n)); })
-      .def("open_numbers", [](const Desk& d) {
+      .def("open_numbers",
+           [](const Desk& d) {
              py::list l;
              for (u32 n = d.orders.first_open(); n != 0; n = d.orders.next_open(n)) l.append(n);
              return l;
            })
-      .def("counters", [](const Desk& d) {
+      .def("counters",
+           [](const Desk& d) {
              const OrderCounters& c = d.orders.counters();
              py::dict r;
              r["unknown_numbers"] = c.unknown_numbers, r["unknown_fills"] = c.unknown_fills;
@@ -195,46 +210,54 @@ void bind_execution(py::module_& m) {
              r["breaks"] = c.breaks, r["corrections"] = c.corrections;
              return r;
            })
-      .def_property_readonly("exposure", [](Desk& d) -> Exposure& { return d.exposure; }, py::return_value_policy::reference_internal)
+      .def_property_readonly(
+          "exposure", [](Desk& d) -> Exposure& { return d.exposure; }, py::return_value_policy::reference_internal)
       // the session
-      .def("on_state",
-           [](Desk& d, bool up, i64 now, u8 reason) {
-             d.session.on_state({static_cast<u8>(up), reason, {0, 0}, 1}, now, d);
-           },
-           py::arg("up"), py::arg("now"), py::arg("reason") = 0)
+      .def(
+          "on_state",
+          [](Desk& d, bool up, i64 now, u8 reason) {
+            d.session.on_state({static_cast<u8>(up), reason, {0, 0}, 1}, now, d);
+          },
+          py::arg("up"), py::arg("now"), py::arg("reason") = 0)
       .def("on_packet", [](Desk& d, py::bytes b, i64 now) { d.session.on_packet(view(b), now, d); })
       .def("on_timer", [](Desk& d, i64 now) { d.session.on_timer(now, d); })
-      .def("on_send_result", [](Desk& d, u32 asked, i32 result, i64 now) { d.session.on_send_result({0, asked, result}, now, d); })
-      .def("on_recovered",
-           [](Desk& d, u32 epoch, u32 last, u64 venue_seq, i64 now) { d.session.on_recovered({epoch, last, 0, venue_seq}, now, d); })
+      .def("on_send_result",
+           [](Desk& d, u32 asked, i32 result, i64 now) { d.session.on_send_result({0, asked, result}, now, d); })
+      .def("on_recovered", [](Desk& d, u32 epoch, u32 last, u64 venue_seq,
+                              i64 now) { d.session.on_recovered({epoch, last, 0, venue_seq}, now, d); })
       .def("retry", [](Desk& d, i64 now) { d.session.retry(now, d); })
-      .def("enter",
-           [](Desk& d, u32 ix, int side, i64 price, i64 qty, i64 now, int mark, int tif, u32 strategy, bool post_only) {
-             EnterRequest r;
-             r.order = new_order(ix, side, price, qty, mark, tif, strategy);
-             r.post_only = post_only;
-             const auto s = d.session.enter(r, now, d);
-             return py::make_tuple(send_error_name(s.error), s.user_ref_num);
-           },
-           py::arg("instrument"), py::arg("side"), py::arg("price_ticks"), py::arg("qty_lots"), py::arg("now"),
-           py::arg("mark") = 0, py::arg("tif") = int{'0'}, py::arg("strategy") = 0, py::arg("post_only") = false)
-      .def("replace", [](Desk& d, u32 n, i64 price, i64 total, i64 now) {
+      .def(
+          "enter",
+          [](Desk& d, u32 ix, int side, i64 price, i64 qty, i64 now, int mark, int tif, u32 strategy, bool post_only) {
+            EnterRequest r;
+            r.order = new_order(ix, side, price, qty, mark, tif, strategy);
+            r.post_only = post_only;
+            const auto s = d.session.enter(r, now, d);
+            return py::make_tuple(send_error_name(s.error), s.user_ref_num);
+          },
+          py::arg("instrument"), py::arg("side"), py::arg("price_ticks"), py::arg("qty_lots"), py::arg("now"),
+          py::arg("mark") = 0, py::arg("tif") = int{'0'}, py::arg("strategy") = 0, py::arg("post_only") = false)
+      .def("replace",
+           [](Desk& d, u32 n, i64 price, i64 total, i64 now) {
              const auto s = d.session.replace(n, price, total, {}, now, d);
              return py::make_tuple(send_error_name(s.error), s.user_ref_num);
            })
-      .def("cancel", [](Desk& d, u32 n, i64 intended, i64 now) { return send_error_name(d.session.cancel(n, intended, {}, now, d)); })
+      .def("cancel", [](Desk& d, u32 n, i64 intended,
+                        i64 now) { return send_error_name(d.session.cancel(n, intended, {}, now, d)); })
       .def("mass_cancel", [](Desk& d, i64 now) { d.session.mass_cancel({}, now, d); })
       .def_property_readonly("phase", [](const Desk& d) { return session_phase_name(d.session.phase()); })
       .def_property_readonly("ready", [](const Desk& d) { return d.session.ready(); })
       .def_property_readonly("next_sequence", [](const Desk& d) { return d.session.next_sequence(); })
-      .def_property_readonly("login", [](const Desk& d) {
-             const auto s = d.session.login_session();
-             return py::make_tuple(py::bytes(s.data(), s.size()), d.session.login_sequence());
-           })
-      .def_property_readonly("deadline_ns", [](const Desk& d) -> py::object {
-             if (d.session.deadline_ns() == OrderSession::kNever) return py::none();
-             return py::int_(d.session.deadline_ns());
-           })
+      .def_property_readonly("login",
+                             [](const Desk& d) {
+                               const auto s = d.session.login_session();
+                               return py::make_tuple(py::bytes(s.data(), s.size()), d.session.login_sequence());
+                             })
+      .def_property_readonly("deadline_ns",
+                             [](const Desk& d) -> py::object {
+                               if (d.session.deadline_ns() == OrderSession::kNever) return py::none();
+                               return py::int_(d.session.deadline_ns());
+                             })
       .def_property_readonly("rounds", [](const Desk& d) { return d.session.rounds(); })
       .def_property_readonly("duplicates", [](const Desk& d) { return d.session.duplicates(); })
       .def_property_readonly("malformed", [](const Desk& d) { return d.session.malformed(); })

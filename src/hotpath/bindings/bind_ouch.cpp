@@ -82,7 +82,8 @@ py::object get_field(U f) {
 template <std::size_t N>
 py::object get_field(const ouch::Alpha<N>& f) {
   const auto t = ouch::trimmed(f);
-  return py::reinterpret_steal<py::object>(PyUnicode_DecodeLatin1(t.data(), static_cast<Py_ssize_t>(t.size()), nullptr));
+  return py::reinterpret_steal<py::object>(
+      PyUnicode_DecodeLatin1(t.data(), static_cast<Py_ssize_t>(t.size()), nullptr));
 }
 
 template <class T>
@@ -100,7 +101,8 @@ std::string encode_dict(const py::dict& d) {
   if constexpr (std::is_same_v<T, ouch::AiqCanceled>) take("strategy", m.strategy);
   if (d.contains("long_form")) m.long_form = d["long_form"].cast<bool>(), ++used;
   if (d.contains("appendage")) appendage = d["appendage"].cast<std::string>(), ++used;
-  if (used != d.size()) throw py::key_error("a field this message does not have is among " + py::repr(d).cast<std::string>());
+  if (used != d.size())
+    throw py::key_error("a field this message does not have is among " + py::repr(d).cast<std::string>());
   if (appendage.size() > 0xFFFF) throw py::value_error("appendage longer than 65535 bytes");
   m.appendage = view(appendage);
   std::string out(ouch::encoded_bytes(m), '\0');
@@ -126,7 +128,8 @@ struct PyFramer {
   soup::Framer framer;
   py::list push(std::string_view chunk) {
     py::list out;
-    framer.push(view(chunk), [&](Bytes p) { out.append(py::bytes(reinterpret_cast<const char*>(p.data()), p.size())); });
+    framer.push(view(chunk),
+                [&](Bytes p) { out.append(py::bytes(reinterpret_cast<const char*>(p.data()), p.size())); });
     return out;
   }
 };
@@ -141,18 +144,21 @@ void text_field(std::array<char, N>& f, const std::string& s, bool right) {
 }  // namespace
 
 void bind_ouch(py::module_& m) {
-  m.def("ouch_encode", [](const py::dict& d) {
-    const auto type = d["type"].cast<std::string>();
-    std::string out;
-    bool known = false;
-    const auto attempt = [&]<class T>(Named<T> n) {
-      if (type == n.name) out = encode_dict<T>(d), known = true;
-    };
-    each_request(attempt);
-    each_response(attempt);
-    if (!known) throw py::value_error("no OUCH message is called " + type);
-    return py::bytes(out);
-  }, "bytes of a message given as a dict; fields left out take their defaults");
+  m.def(
+      "ouch_encode",
+      [](const py::dict& d) {
+        const auto type = d["type"].cast<std::string>();
+        std::string out;
+        bool known = false;
+        const auto attempt = [&]<class T>(Named<T> n) {
+          if (type == n.name) out = encode_dict<T>(d), known = true;
+        };
+        each_request(attempt);
+        each_response(attempt);
+        if (!known) throw py::value_error("no OUCH message is called " + type);
+        return py::bytes(out);
+      },
+      "bytes of a message given as a dict; fields left out take their defaults");
   const auto decoder = [](bool response) {
     return [response](py::bytes raw) {
       const Bytes b = view(raw);
@@ -166,21 +172,26 @@ void bind_ouch(py::module_& m) {
   };
   m.def("ouch_decode_request", decoder(false), "dict of a client message, None when malformed or unknown");
   m.def("ouch_decode_response", decoder(true), "dict of a host message, None when malformed or unknown");
-  m.def("ouch_layout", [] {
-    py::list l;
-    const auto add = [&](bool response) {
-      return [&l, response]<class T>(Named<T> n) {
-        py::list fields;
-        T msg;
-        T::each(msg, [&fields](const char* name, const auto& f) { fields.append(py::make_tuple(name, sizeof(f), std::is_integral_v<std::remove_cvref_t<decltype(f)>>)); });
-        l.append(py::make_tuple(n.name, response, std::string(1, static_cast<char>(T::kType)), T::kBaseBytes,
-                                T::kAppendix == ouch::Appendix::kRequired, fields));
-      };
-    };
-    each_request(add(false));
-    each_response(add(true));
-    return l;
-  }, "[(name, is_response, type letter, base bytes, appendage length always there, [(field, bytes, is integer)])]");
+  m.def(
+      "ouch_layout",
+      [] {
+        py::list l;
+        const auto add = [&](bool response) {
+          return [&l, response]<class T>(Named<T> n) {
+            py::list fields;
+            T msg;
+            T::each(msg, [&fields](const char* name, const auto& f) {
+              fields.append(py::make_tuple(name, sizeof(f), std::is_integral_v<std::remove_cvref_t<decltype(f)>>));
+            });
+            l.append(py::make_tuple(n.name, response, std::string(1, static_cast<char>(T::kType)), T::kBaseBytes,
+                                    T::kAppendix == ouch::Appendix::kRequired, fields));
+          };
+        };
+        each_request(add(false));
+        each_response(add(true));
+        return l;
+      },
+      "[(name, is_response, type letter, base bytes, appendage length always there, [(field, bytes, is integer)])]");
   m.def("ouch_find_tag", [](py::bytes app, u8 tag) -> py::object {
     const Bytes v = ouch::find_tag(view(app), tag);
     if (v.data() == nullptr) return py::none();
@@ -189,7 +200,9 @@ void bind_ouch(py::module_& m) {
 
   py::class_<PyFramer>(m, "SoupFramer")
       .def(py::init<>())
-      .def("push", [](PyFramer& f, py::bytes b) { return f.push(b); }, "whole packets (type byte + payload) completed by this chunk")
+      .def(
+          "push", [](PyFramer& f, py::bytes b) { return f.push(b); },
+          "whole packets (type byte + payload) completed by this chunk")
       .def("reset", [](PyFramer& f) { f.framer.reset(); })
       .def_property_readonly("malformed", [](const PyFramer& f) { return f.framer.malformed(); })
       .def_property_readonly("held_bytes", [](const PyFramer& f) { return f.framer.held_bytes(); });
@@ -200,15 +213,16 @@ void bind_ouch(py::module_& m) {
     soup::frame(static_cast<u8>(type), view(p), reinterpret_cast<u8*>(out.data()));
     return py::bytes(out);
   });
-  m.def("soup_login_request", [](const std::string& user, const std::string& password, const std::string& session, u64 seq) {
-    soup::LoginRequest r;
-    text_field(r.username, user, false);
-    text_field(r.password, password, false);
-    r.session = soup::make_session(session.data(), session.size());
-    r.sequence = seq;
-    u8 out[soup::kLoginRequestBytes];
-    return py::bytes(reinterpret_cast<const char*>(out), soup::encode(r, out));
-  });
+  m.def("soup_login_request",
+        [](const std::string& user, const std::string& password, const std::string& session, u64 seq) {
+          soup::LoginRequest r;
+          text_field(r.username, user, false);
+          text_field(r.password, password, false);
+          r.session = soup::make_session(session.data(), session.size());
+          r.sequence = seq;
+          u8 out[soup::kLoginRequestBytes];
+          return py::bytes(reinterpret_cast<const char*>(out), soup::encode(r, out));
+        });
   m.def("soup_login_accepted", [](const std::string& session, u64 seq) {
     soup::LoginAccepted r{soup::make_session(session.data(), session.size()), seq};
     u8 out[soup::kLoginAcceptedBytes];
@@ -217,7 +231,8 @@ void bind_ouch(py::module_& m) {
   m.def("soup_decode_login", [](py::bytes payload) -> py::object {
     soup::LoginRequest r;
     if (!soup::decode(view(payload), r)) return py::none();
-    return py::make_tuple(py::bytes(r.username.data(), 6), py::bytes(r.password.data(), 10), py::bytes(r.session.data(), 10), r.sequence);
+    return py::make_tuple(py::bytes(r.username.data(), 6), py::bytes(r.password.data(), 10),
+                          py::bytes(r.session.data(), 10), r.sequence);
   });
   m.def("soup_decode_accepted", [](py::bytes payload) -> py::object {
     soup::LoginAccepted r;

@@ -83,7 +83,7 @@ struct Op {
   u8 zero[2];
   u32 instrument;
   i64 now;
-  i64 a, b, c;          // fill: lots, price, fee; mark: bid, ask; release: open lots, notional, own best after
+  i64 a, b, c;  // fill: lots, price, fee; mark: bid, ask; release: open lots, notional, own best after
   OrderRequest request;
   MarketView view;
 };
@@ -115,7 +115,8 @@ py::tuple run_batch(Gate& g, Exposure& x, const py::array& ops) {
         const OrderClaim after{r.old_open_lots, r.qty_lots > r.old_open_lots ? r.qty_lots - r.old_open_lots : 0,
                                notional > r.old_notional ? notional : r.old_notional};
         const bool replace = r.kind == RequestKind::kReplace;
-        x.move_claim(r.instrument, r.side, replace ? before : OrderClaim{}, replace ? after : OrderClaim{0, r.qty_lots, notional});
+        x.move_claim(r.instrument, r.side, replace ? before : OrderClaim{},
+                     replace ? after : OrderClaim{0, r.qty_lots, notional});
         const PriceTicks best = x.of(r.instrument).own_best_ticks[index(r.side)];
         if (best == 0 || (r.side == Side::kBuy ? r.price_ticks > best : r.price_ticks < best))
           x.set_own_best(r.instrument, r.side, r.price_ticks);
@@ -157,17 +158,18 @@ void bind_risk(py::module_& m) {
       .def(py::init<u32>(), py::arg("max_instruments"))
       .def("set_contract", [](Exposure& x, u32 ix, i64 mult, u8 shift) { x.set_contract(ix, {mult, shift}); })
       .def("set_position", &Exposure::set_position)
-      .def("move_claim",
-           [](Exposure& x, u32 ix, int side, std::tuple<i64, i64, i64> b, std::tuple<i64, i64, i64> a) {
-             x.move_claim(ix, static_cast<Side>(side), {std::get<0>(b), std::get<1>(b), std::get<2>(b)},
-                          {std::get<0>(a), std::get<1>(a), std::get<2>(a)});
-           },
-           "instrument, side, (open, unknown, notional) before, after")
+      .def(
+          "move_claim",
+          [](Exposure& x, u32 ix, int side, std::tuple<i64, i64, i64> b, std::tuple<i64, i64, i64> a) {
+            x.move_claim(ix, static_cast<Side>(side), {std::get<0>(b), std::get<1>(b), std::get<2>(b)},
+                         {std::get<0>(a), std::get<1>(a), std::get<2>(a)});
+          },
+          "instrument, side, (open, unknown, notional) before, after")
       .def("set_own_best", [](Exposure& x, u32 ix, int side, i64 p) { x.set_own_best(ix, static_cast<Side>(side), p); })
-      .def("apply_fill",
-           [](Exposure& x, u32 ix, int side, i64 q, i64 p, i64 fee) { x.apply_fill(ix, static_cast<Side>(side), q, p, fee); })
-      .def("revert_fill",
-           [](Exposure& x, u32 ix, int side, i64 q, i64 p, i64 fee) { x.revert_fill(ix, static_cast<Side>(side), q, p, fee); })
+      .def("apply_fill", [](Exposure& x, u32 ix, int side, i64 q, i64 p,
+                            i64 fee) { x.apply_fill(ix, static_cast<Side>(side), q, p, fee); })
+      .def("revert_fill", [](Exposure& x, u32 ix, int side, i64 q, i64 p,
+                             i64 fee) { x.revert_fill(ix, static_cast<Side>(side), q, p, fee); })
       .def("mark", &Exposure::mark)
       .def("reset_peak", &Exposure::reset_peak)
       .def("of", [](const Exposure& x, u32 ix) { return instrument_dict(x.of(ix)); })
@@ -182,15 +184,18 @@ void bind_risk(py::module_& m) {
            py::arg("duplicate_capacity") = 64, py::arg("max_strategies") = 64)
       .def("set_limits",
            [](Gate& g, const py::object& o) { return g.set_limits(from_buffer<RiskLimits>(o, "RiskLimits")); })
-      .def("limits", [](const Gate& g, u32 ix) {
+      .def("limits",
+           [](const Gate& g, u32 ix) {
              const RiskLimits l = g.limits(ix);
              return py::bytes(reinterpret_cast<const char*>(&l), sizeof(l));
            })
       .def("check",
            [](const Gate& g, const py::object& r, const py::object& v, const Exposure& x, i64 now) {
-             return verdict_dict(g.check(from_buffer<OrderRequest>(r, "OrderRequest"), from_buffer<MarketView>(v, "MarketView"), x, now));
+             return verdict_dict(g.check(from_buffer<OrderRequest>(r, "OrderRequest"),
+                                         from_buffer<MarketView>(v, "MarketView"), x, now));
            })
-      .def("on_sent", [](Gate& g, const py::object& r, i64 now) { g.on_sent(from_buffer<OrderRequest>(r, "OrderRequest"), now); })
+      .def("on_sent",
+           [](Gate& g, const py::object& r, i64 now) { g.on_sent(from_buffer<OrderRequest>(r, "OrderRequest"), now); })
       .def("on_execution", [](Gate& g, u32 ix, int side, i64 now) { g.on_execution(ix, static_cast<Side>(side), now); })
       .def("update_breakers", &Gate::update_breakers)
       .def("reset_breakers", &Gate::reset_breakers)
@@ -209,10 +214,13 @@ void bind_risk(py::module_& m) {
              const Lease l = g.give_back({epoch, notional, lots}, x);
              return py::make_tuple(l.epoch, l.notional, l.qty_lots);
            })
-      .def("lease", [](const Gate& g) { return py::make_tuple(g.lease().epoch, g.lease().notional, g.lease().qty_lots); })
-      .def("rejects", [](const Gate& g) {
+      .def("lease",
+           [](const Gate& g) { return py::make_tuple(g.lease().epoch, g.lease().notional, g.lease().qty_lots); })
+      .def("rejects",
+           [](const Gate& g) {
              py::dict d;
-             for (int i = 0; i < kRiskReasons; ++i) d[risk_reason_name(static_cast<RiskReason>(i))] = g.rejects(static_cast<RiskReason>(i));
+             for (int i = 0; i < kRiskReasons; ++i)
+               d[risk_reason_name(static_cast<RiskReason>(i))] = g.rejects(static_cast<RiskReason>(i));
              return d;
            })
       .def("state_hash", &Gate::state_hash, py::arg("h") = 0)

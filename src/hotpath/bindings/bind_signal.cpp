@@ -5,6 +5,7 @@
 
 #include <cstring>
 
+#include "market/market.h"
 #include "signal/features.h"
 #include "signal/user_signal.h"
 
@@ -25,19 +26,23 @@ FeatureParams make_params(const std::vector<int>& shifts) {
   return p;
 }
 
+OwnState own_state(const Array64& own) {
+  if (own.size() != 5) throw py::value_error("own: expected int64[5]: position, working buy, sell, queue bid, ask");
+  const i64* o = own.data();
+  return OwnState{o[0], o[1], o[2], o[3], o[4]};
+}
+
 py::array_t<i32> compute(FeatureEngine& self, u32 instrument, i64 now_ns, const Array64& book, const Array64& own) {
   if (instrument >= self.instruments()) throw py::index_error("instrument out of range");
   if (book.size() != 20) throw py::value_error("book: expected int64[4, 5]: bid ticks, bid lots, ask ticks, ask lots");
-  if (own.size() != 5) throw py::value_error("own: expected int64[5]: position, working buy, sell, queue bid, ask");
   BookView view;
   const i64* p = book.data();
   std::memcpy(view.bid_ticks, p, 40);
   std::memcpy(view.bid_lots, p + 5, 40);
   std::memcpy(view.ask_ticks, p + 10, 40);
   std::memcpy(view.ask_lots, p + 15, 40);
-  const i64* o = own.data();
   py::array_t<i32> out(FeatureEngine::kFeatures);
-  self.compute(instrument, now_ns, view, OwnState{o[0], o[1], o[2], o[3], o[4]}, out.mutable_data());
+  self.compute(instrument, now_ns, view, own_state(own), out.mutable_data());
   return out;
 }
 
@@ -70,6 +75,22 @@ void bind_signal(py::module_& m) {
           "One event and the top of the book after it: (bid ticks, bid lots, ask ticks, ask lots).")
       .def("compute", &compute, py::arg("instrument"), py::arg("now_ns"), py::arg("book"), py::arg("own"),
            "int32[FEATURES] of one instrument; book int64[4, 5], own int64[5].")
+      .def(
+          "on_market_event",
+          [](FeatureEngine& self, const Event& e, const Market& market) { self.on_event(e, market); }, py::arg("event"),
+          py::arg("market"), "One event that `market` has just applied.")
+      .def(
+          "compute_market",
+          [](FeatureEngine& self, u32 instrument, i64 now_ns, const Market& market, const Array64& own) {
+            if (instrument >= self.instruments() || instrument >= market.instruments()) {
+              throw py::index_error("instrument out of range");
+            }
+            py::array_t<i32> out(FeatureEngine::kFeatures);
+            self.compute(instrument, now_ns, market, own_state(own), out.mutable_data());
+            return out;
+          },
+          py::arg("instrument"), py::arg("now_ns"), py::arg("market"), py::arg("own"),
+          "int32[FEATURES] of one instrument of `market`; own int64[5].")
       .def("reset", &FeatureEngine::reset)
       .def("state_hash", &FeatureEngine::state_hash);
   m.def(

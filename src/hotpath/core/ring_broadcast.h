@@ -162,9 +162,10 @@ class BroadcastReader {
 
   // Copies the next message (payload_bytes() bytes) to `out`. False: nothing new. A message that was
   // overwritten meanwhile is never handed out: it and those gone with it are counted in lost(), and reading
-  // goes on half a ring behind the writer, so that a slow reader is not lapped again at once.
+  // goes on half a ring behind the writer, so that a slow reader is not lapped again at once. Lapped time and
+  // again (or over damaged memory) it gives up with false; the next call goes on.
   bool poll(void* out) {
-    for (;;) {
+    for (int tries = 0; tries < kPollTries; ++tries) {
       const u64* s = slot(next_);
       const u64 want = 2 * next_ + 2;
       const u64 before = load_acquire(s[0]);
@@ -178,9 +179,12 @@ class BroadcastReader {
       }
       catch_up();
     }
+    return false;
   }
 
  private:
+  static constexpr int kPollTries = 64;
+
   void catch_up() {
     const u64 published = load_acquire(layout_->published);
     const u64 half = capacity() / 2;

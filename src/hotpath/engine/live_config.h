@@ -22,7 +22,7 @@ struct LiveConfig {
   IdleMode idle = IdleMode::kYield;
   int engine_cpu = -1;  // -1 = not pinned
   bool refuse_bad_placement = false;  // do not trade when pinning failed
-  u32 stage_sample = 64;             // inner stages are stamped for one packet in this many
+  u32 stage_sample = 8;              // inner stages are stamped for one message in this many
   u32 packets_per_poll = 16;         // of each feed line, before the session gets its turn
   TimeNs run_for_ns = 0;             // 0 = until stopped
   TimeNs drain_timeout_ns = 2'000'000'000;

@@ -109,7 +109,14 @@ void LiveEngine::control(ControlKind kind, u64 value) {
 
 void LiveEngine::on_block(u64 seq, u8 line, Bytes msg) {
   journal::FeedHead head{seq, line, {}};
+  // Stages are stamped for one message in N: a stamp costs about as much as a short stage.
+  const bool sampled = ++messages_ % config_.stage_sample == 0;
+  if (sampled) {
+    runner_.shard().set_probe(this);
+    stage_ticks_ = clock_.ticks();
+  }
   consume(RecordType::kFeed, bytes_of(head), msg);
+  if (sampled) runner_.shard().set_probe(nullptr);
 }
 
 void LiveEngine::on_snapshot_block(u64 n, Bytes msg) {
@@ -179,13 +186,7 @@ bool LiveEngine::poll_line(u8 line) {
   return lines_[line].receive(config_.packets_per_poll, [&](Bytes packet) {
     tick();
     packet_ticks_ = clock_.ticks();
-    const bool sampled = ++packets_ % config_.stage_sample == 0;
-    if (sampled) {
-      stage_ticks_ = packet_ticks_;
-      runner_.shard().set_probe(this);
-    }
     feed_.on_packet(line, packet, now_);
-    if (sampled) runner_.shard().set_probe(nullptr);
     packet_ticks_ = 0;
   }) > 0;
 }

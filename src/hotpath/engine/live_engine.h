@@ -135,7 +135,7 @@ class LiveEngine final : private FeedSink, private StageProbe {
   TimeNs drain_until_ns_ = 0;
   u64 packet_ticks_ = 0;   // when the packet under way was received; 0 = not a packet
   u64 stage_ticks_ = 0;
-  u64 packets_ = 0;
+  u64 messages_ = 0;
   u64 idle_polls_ = 0;
   u32 connections_ = 0;
   u32 kill_seen_ = 0;

@@ -113,7 +113,8 @@ bool OrderManager::step(Order& o, OrderInput input, OrderEvent& e) {
   if (!was_open && open) begin(o);
   if (o.state == OrderState::kLive) o.cancel_asked = false;
   reclaim(o);
-  history_ = hash_fold(history_, (u64{o.user_ref_num} << 32) | (static_cast<u64>(input) << 16) | static_cast<u64>(t.next));
+  history_ =
+      hash_fold(history_, (u64{o.user_ref_num} << 32) | (static_cast<u64>(input) << 16) | static_cast<u64>(t.next));
   history_ = hash_fold(history_, static_cast<u64>(o.executed_lots));
   if (t.anomaly) {
     ++counters_.anomalies;
@@ -145,7 +146,8 @@ void OrderManager::on_enter(u32 number, const NewOrder& n, TimeNs now) {
   history_ = hash_fold(history_, number);
 }
 
-void OrderManager::on_replace(u32 orig, u32 number, PriceTicks price_ticks, QtyLots total_lots, u64 decision, TimeNs now) {
+void OrderManager::on_replace(u32 orig, u32 number, PriceTicks price_ticks, QtyLots total_lots, u64 decision,
+                              TimeNs now) {
   Order& old = slot(orig);
   PRG_ASSERT(find(orig) && old.state == OrderState::kLive);
   PRG_ASSERT(number > last_ref_num_ && !is_open(slot(number).state));

@@ -97,7 +97,8 @@ void OrderManager::apply(const ouch::Accepted& m, OrderEvent& e, TimeNs now) {
   if (o->state == OrderState::kDead) ++counters_.resurrected;
   o->acked = true;
   o->order_ref = m.order_ref;
-  step(*o, m.state == ouch::kStateDead ? OrderInput::kAcceptedDead : OrderInput::kAcceptedLive, e);
+  const bool dead = m.state == ouch::kStateDead || o->leaves_lots() == 0;
+  step(*o, dead ? OrderInput::kAcceptedDead : OrderInput::kAcceptedLive, e);
   e.lots = o->leaves_lots();
   e.price_ticks = o->price_ticks;
   e.order_ref = m.order_ref;
@@ -143,7 +144,8 @@ void OrderManager::apply(const ouch::Replaced& m, OrderEvent& e, TimeNs now) {
 void OrderManager::book(const Order& o, QtyLots lots, PriceTicks price, u8 liquidity, u64 match, OrderEvent& e) {
   e.fee = fee_of(liquidity, lots);
   exposure_.apply_fill(o.instrument, o.side, lots, price, e.fee);
-  fills_[fill_count_++ % config_.fill_capacity] = {match, o.user_ref_num, o.instrument, o.side, true, lots, price, e.fee};
+  fills_[fill_count_++ % config_.fill_capacity] = {match, o.user_ref_num, o.instrument, o.side,
+                                                   true,  lots,           price,        e.fee};
 }
 
 void OrderManager::apply(const ouch::Executed& m, OrderEvent& e) {
@@ -367,17 +369,39 @@ OrderEvent OrderManager::on_message(Bytes msg, TimeNs now) {
     return e;
   }
   switch (msg[0]) {
-    case 'A': if (const auto m = take(ouch::Accepted{}); good) apply(m, e, now); break;
-    case 'U': if (const auto m = take(ouch::Replaced{}); good) apply(m, e, now); break;
-    case 'E': if (const auto m = take(ouch::Executed{}); good) apply(m, e); break;
-    case 'C': if (const auto m = take(ouch::Canceled{}); good) apply_removed(m.user_ref_num, m.quantity, m.reason, e); break;
-    case 'D': if (const auto m = take(ouch::AiqCanceled{}); good) apply_removed(m.user_ref_num, m.quantity, m.reason, e); break;
-    case 'J': if (const auto m = take(ouch::Rejected{}); good) apply(m, e); break;
-    case 'B': if (const auto m = take(ouch::BrokenTrade{}); good) apply(m, e); break;
-    case 'F': if (const auto m = take(ouch::TradeCorrection{}); good) apply(m, e); break;
-    case 'T': if (const auto m = take(ouch::PriorityUpdate{}); good) apply(m, e); break;
-    case 'M': if (const auto m = take(ouch::Modified{}); good) apply(m, e); break;
-    case 'R': if (const auto m = take(ouch::Restated{}); good) apply(m, e); break;
+    case 'A':
+      if (const auto m = take(ouch::Accepted{}); good) apply(m, e, now);
+      break;
+    case 'U':
+      if (const auto m = take(ouch::Replaced{}); good) apply(m, e, now);
+      break;
+    case 'E':
+      if (const auto m = take(ouch::Executed{}); good) apply(m, e);
+      break;
+    case 'C':
+      if (const auto m = take(ouch::Canceled{}); good) apply_removed(m.user_ref_num, m.quantity, m.reason, e);
+      break;
+    case 'D':
+      if (const auto m = take(ouch::AiqCanceled{}); good) apply_removed(m.user_ref_num, m.quantity, m.reason, e);
+      break;
+    case 'J':
+      if (const auto m = take(ouch::Rejected{}); good) apply(m, e);
+      break;
+    case 'B':
+      if (const auto m = take(ouch::BrokenTrade{}); good) apply(m, e);
+      break;
+    case 'F':
+      if (const auto m = take(ouch::TradeCorrection{}); good) apply(m, e);
+      break;
+    case 'T':
+      if (const auto m = take(ouch::PriorityUpdate{}); good) apply(m, e);
+      break;
+    case 'M':
+      if (const auto m = take(ouch::Modified{}); good) apply(m, e);
+      break;
+    case 'R':
+      if (const auto m = take(ouch::Restated{}); good) apply(m, e);
+      break;
     case 'P':
       if (const auto m = take(ouch::CancelPending{}); good) {
         e.kind = OrderEventKind::kCancelPending;
@@ -393,9 +417,11 @@ OrderEvent OrderManager::on_message(Bytes msg, TimeNs now) {
         }
       }
       break;
-    case 'S': case 'Q': case 'X': case 'G': case 'K':
-      e.kind = OrderEventKind::kNotOrder;
-      return e;
+    case 'S':
+    case 'Q':
+    case 'X':
+    case 'G':
+    case 'K': e.kind = OrderEventKind::kNotOrder; return e;
     default:
       ++counters_.unknown_types;
       e.kind = OrderEventKind::kUnknownType;

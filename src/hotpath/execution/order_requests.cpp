@@ -14,8 +14,9 @@ u8 side_letter(Side side, SellMark mark) {
 }  // namespace
 
 const char* send_error_name(SendError e) {
-  constexpr const char* names[] = {"sent",         "held",          "not_ready", "pool_full",       "throttled",          "bad_quantity",
-                                   "bad_price", "unknown_order", "not_open",  "replace_pending", "unknown_instrument", "cancel_pending"};
+  constexpr const char* names[] = {
+      "sent",      "held",          "not_ready", "pool_full",       "throttled",          "bad_quantity",
+      "bad_price", "unknown_order", "not_open",  "replace_pending", "unknown_instrument", "cancel_pending"};
   const auto i = static_cast<u8>(e);
   return i < sizeof(names) / sizeof(names[0]) ? names[i] : "?";
 }

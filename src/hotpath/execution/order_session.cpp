@@ -53,7 +53,8 @@ void OrderSession::on_packet(Bytes packet, TimeNs now, SessionOut& out) {
   const u8 type = packet[0];
   const Bytes payload = packet.subspan(1);
   switch (type) {
-    case soup::kServerHeartbeat: case soup::kDebug: return;
+    case soup::kServerHeartbeat:
+    case soup::kDebug: return;
     case soup::kLoginAccepted:
       if (phase_ != SessionPhase::kLoggingIn) return malformed(type);
       return on_login(payload, now, out);
@@ -118,7 +119,8 @@ void OrderSession::on_sequenced(Bytes msg, TimeNs now, SessionOut& out) {
   const OrderEvent e = orders_.on_message(msg, now);
   switch (e.kind) {
     case OrderEventKind::kNotOrder: return on_host_message(msg, now, out);
-    case OrderEventKind::kMalformed: case OrderEventKind::kUnknownType:
+    case OrderEventKind::kMalformed:
+    case OrderEventKind::kUnknownType:
       ++malformed_;
       out.alarm(SessionAlarm::kMalformed, soup::kSequenced, msg[0]);
       return;
@@ -130,7 +132,8 @@ void OrderSession::on_sequenced(Bytes msg, TimeNs now, SessionOut& out) {
   out.on_order(e);
   const Order* o = orders_.find(e.user_ref_num);
   const Order* other = orders_.find(e.other_ref_num);
-  const bool wanted = (o && o->cancel_wanted && is_open(o->state)) || (other && other->cancel_wanted && is_open(other->state));
+  const bool wanted =
+      (o && o->cancel_wanted && is_open(o->state)) || (other && other->cancel_wanted && is_open(other->state));
   if (phase_ == SessionPhase::kReady && wanted && mass_cancel_number_ == 0) pump_cancels(now, out);
   if (phase_ == SessionPhase::kSettling && orders_.open_orders() == 0) settle(now, out);
 }
@@ -217,9 +220,9 @@ void OrderSession::retry(TimeNs now, SessionOut& out) {
 void OrderSession::on_timer(TimeNs now, SessionOut& out) {
   if (deadline_ns_ <= now) {
     switch (phase_) {
-      case SessionPhase::kQuerying: case SessionPhase::kMassCanceling: case SessionPhase::kSettling:
-        next_round(now, out);
-        break;
+      case SessionPhase::kQuerying:
+      case SessionPhase::kMassCanceling:
+      case SessionPhase::kSettling: next_round(now, out); break;
       case SessionPhase::kCanceling: fence_passed(now, out); break;
       default: deadline_ns_ = kNever;
     }

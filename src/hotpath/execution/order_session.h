@@ -128,7 +128,7 @@ class OrderSession {
                SessionOut& out);
   // intended_total_lots 0 = all that is left; otherwise the order's total is cut to it, priority kept.
   SendError cancel(u32 user_ref_num, QtyLots intended_total_lots, const Cause& cause, TimeNs now, SessionOut& out);
-  // Everything, at once: used by kill and drain. Never throttled; what is left open after its answer is cancelled singly.
+  // Everything, at once: kill and drain. Never throttled; what its answer leaves open is cancelled singly.
   void mass_cancel(const Cause& cause, TimeNs now, SessionOut& out);
 
   // ---- state

@@ -155,8 +155,8 @@ struct Accepted : Response {
   }
 };
 struct Replaced : Response {
-  u32 orig_ref_num = 0; u32 user_ref_num = 0; u8 side = 'B'; u32 quantity = 0; Symbol symbol = alpha<8>(""); u64 price = 0;
-  u8 tif = kTifDay; u8 display = 'Y'; u64 order_ref = 0; u8 capacity = 'P'; u8 iso = 'N'; u8 cross = 'N';
+  u32 orig_ref_num = 0; u32 user_ref_num = 0; u8 side = 'B'; u32 quantity = 0; Symbol symbol = alpha<8>("");
+  u64 price = 0; u8 tif = kTifDay; u8 display = 'Y'; u64 order_ref = 0; u8 capacity = 'P'; u8 iso = 'N'; u8 cross = 'N';
   u8 state = kStateLive; ClOrdId cl_ord_id = alpha<14>("");
   PRG_OUCH('U', 68, kRequired) {
     v("orig_ref_num", m.orig_ref_num); v("user_ref_num", m.user_ref_num); v("side", m.side);
@@ -170,7 +170,8 @@ struct Canceled : Response {  // quantity = what this message removed
   PRG_OUCH('C', 18, kOptional) { v("user_ref_num", m.user_ref_num); v("quantity", m.quantity); v("reason", m.reason); }
 };
 struct AiqCanceled : Response {
-  u32 user_ref_num = 0; u32 quantity = 0; u8 reason = 'Q'; u32 quantity_prevented = 0; u64 price = 0; u8 liquidity = 'A';
+  u32 user_ref_num = 0; u32 quantity = 0; u8 reason = 'Q'; u32 quantity_prevented = 0; u64 price = 0;
+  u8 liquidity = 'A';
   PRG_OUCH('D', 31, kOptional) {  // the long form has a strategy byte between the fields and the appendage length
     v("user_ref_num", m.user_ref_num); v("quantity", m.quantity); v("reason", m.reason);
     v("quantity_prevented", m.quantity_prevented); v("price", m.price); v("liquidity", m.liquidity);

@@ -11,8 +11,10 @@ machine, years later, with the same semantics version.
 
 from __future__ import annotations
 
+import calendar
 import hashlib
 import json
+import re
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -149,12 +151,8 @@ def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _date(text: str) -> str:
-    from datetime import date
-
-    try:
-        parsed = date.fromisoformat(text)
-    except ValueError:
-        parsed = None
-    if parsed is None or parsed.isoformat() != text:
+    match = re.fullmatch(r"(\d{4})-(\d\d)-(\d\d)", text, re.ASCII)
+    year, month, day = map(int, match.groups()) if match else (0, 0, 0)
+    if year < 1 or not 1 <= month <= 12 or not 1 <= day <= calendar.monthrange(year, month)[1]:
         raise HeaderError(f"header.session_date: expected YYYY-MM-DD, found {text!r}")
     return text

@@ -203,7 +203,7 @@ ReadResult Reader::State::at_end(Disk disk) {
   return ReadResult::kEnd;
 }
 
-Reader::Reader() = default;
+Reader::Reader(Private) {}
 Reader::~Reader() = default;
 const JournalError& Reader::error() const { return state_->error; }
 const JournalEnd& Reader::end() const { return state_->end; }
@@ -216,7 +216,7 @@ std::unique_ptr<Reader> Reader::open(const std::string& dir, const ReaderOptions
     error = system_error(2, dir, "opening the journal", "a directory with journal-000001.pgj in it is needed");
     return nullptr;
   }
-  std::unique_ptr<Reader> reader(new Reader);
+  auto reader = std::make_unique<Reader>(Private{});
   reader->state_ = std::make_unique<State>(dir, options);
   return reader;
 }

@@ -44,7 +44,10 @@ struct JournalEnd {
 
 // Works on a journal at rest and on one being written (then kEnd means "nothing more yet": call next() again later).
 class Reader {
+  struct Private {};
+
  public:
+  explicit Reader(Private);  // use open()
   static std::unique_ptr<Reader> open(const std::string& dir, const ReaderOptions& options, JournalError& error);
   ~Reader();
   // Numbered records only (padding and trailers are checked and passed over).
@@ -54,7 +57,6 @@ class Reader {
 
  private:
   struct State;
-  Reader();
   std::unique_ptr<State> state_;
 };
 

@@ -156,7 +156,7 @@ u32 prune_snapshots(const std::string& dir, u32 keep) {
   return gone;
 }
 
-Follower::Follower(std::unique_ptr<Reader> reader, std::string dir, u64 every, FollowerSink& sink)
+Follower::Follower(Private, std::unique_ptr<Reader> reader, std::string dir, u64 every, FollowerSink& sink)
     : reader_(std::move(reader)), dir_(std::move(dir)), every_(every), sink_(sink) {}
 
 std::unique_ptr<Follower> Follower::open(const std::string& dir, u64 every_records, FollowerSink& sink,
@@ -165,7 +165,7 @@ std::unique_ptr<Follower> Follower::open(const std::string& dir, u64 every_recor
   options.verify_chain = false;  // a follower keeps up; `verify` checks the chain
   std::unique_ptr<Reader> reader = Reader::open(dir, options, error);
   if (reader == nullptr) return nullptr;
-  return std::unique_ptr<Follower>(new Follower(std::move(reader), dir, every_records, sink));
+  return std::make_unique<Follower>(Private{}, std::move(reader), dir, every_records, sink);
 }
 
 i64 Follower::poll(u64 max_records) {

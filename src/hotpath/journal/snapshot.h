@@ -62,7 +62,10 @@ class FollowerSink {
 
 // Reads a journal as it grows and writes snapshots of what its sink made of it.
 class Follower {
+  struct Private {};
+
  public:
+  Follower(Private, std::unique_ptr<Reader> reader, std::string dir, u64 every, FollowerSink& sink);  // use open()
   static std::unique_ptr<Follower> open(const std::string& dir, u64 every_records, FollowerSink& sink, JournalError& error);
   // Passes on up to max_records new records; returns how many, -1 = corruption (error()).
   i64 poll(u64 max_records);
@@ -72,7 +75,6 @@ class Follower {
   u64 snapshots_failed() const { return failed_; }
 
  private:
-  Follower(std::unique_ptr<Reader> reader, std::string dir, u64 every, FollowerSink& sink);
   std::unique_ptr<Reader> reader_;
   std::string dir_;
   u64 every_, since_ = 0, last_seq_ = 0, snapshots_ = 0, failed_ = 0;

@@ -160,13 +160,13 @@ struct Writer::State {
   }
 };
 
-Writer::Writer() = default;
+Writer::Writer(Private) {}
 Writer::~Writer() { stop(); }
 
 std::unique_ptr<Writer> Writer::open(std::shared_ptr<Ring> ring, const WriterOptions& options, JournalError& error) {
   error = {};
   if (!make_directories(options.dir, error)) return nullptr;
-  std::unique_ptr<Writer> writer(new Writer);
+  auto writer = std::make_unique<Writer>(Private{});
   writer->state_ = std::make_unique<State>(std::move(ring), options);
   State& s = *writer->state_;
   if (options.batch_bytes == 0 || options.segment_bytes < sizeof(SegmentHeader) + kTrailerRecordBytes) {

@@ -35,7 +35,10 @@ struct WriterCounters {
 };
 
 class Writer {
+  struct Private {};
+
  public:
+  explicit Writer(Private);  // use open()
   // Continues the directory's open segment or starts the next one. The directory must be clean (recover() done):
   // kNeedsRecovery otherwise. Creates the directory when absent.
   static std::unique_ptr<Writer> open(std::shared_ptr<Ring> ring, const WriterOptions& options, JournalError& error);
@@ -61,7 +64,6 @@ class Writer {
 
  private:
   struct State;
-  Writer();
   std::unique_ptr<State> state_;
   std::thread thread_;
   std::atomic<u64> last_seq_{0};

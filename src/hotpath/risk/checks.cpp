@@ -14,11 +14,11 @@ struct GateChecks {
   const RiskLimits* l = nullptr;  // of the instrument
   const InstrumentExposure* e = nullptr;
   bool reducing = false;
-  Money notional = 0;         // of the order
-  Money added_notional = 0;   // more than the replaced order claims already
+  Money notional = 0;        // of the order
+  Money added_notional = 0;  // more than the replaced order claims already
   QtyLots added_lots = 0;
   i64 added_orders = 0;
-  QtyLots side_worst = 0;     // worst case of the order's side with it
+  QtyLots side_worst = 0;  // worst case of the order's side with it
   i64 observed = 0;
   i64 limit = 0;
   u64 soft = 0;
@@ -106,7 +106,8 @@ struct GateChecks {
     return over(RiskReason::kWorkingNotional, add_sat(e->working_notional, added_notional), l->max_working_notional);
   }
   bool account_orders() {
-    return over(RiskReason::kAccountOrders, i64{x.account().working_orders} + added_orders, g.account_.max_account_orders);
+    return over(RiskReason::kAccountOrders, i64{x.account().working_orders} + added_orders,
+                g.account_.max_account_orders);
   }
   bool account_notional() {
     return over(RiskReason::kAccountNotional, add_sat(x.account().working_notional, added_notional),

@@ -95,7 +95,9 @@ void Exposure::move_claim(InstrumentIx ix, Side side, const OrderClaim& before, 
   end_change(e);
 }
 
-void Exposure::set_own_best(InstrumentIx ix, Side side, PriceTicks ticks) { at(ix).own_best_ticks[index(side)] = ticks; }
+void Exposure::set_own_best(InstrumentIx ix, Side side, PriceTicks ticks) {
+  at(ix).own_best_ticks[index(side)] = ticks;
+}
 
 void Exposure::trade(InstrumentIx ix, QtyLots signed_lots, PriceTicks price_ticks, Money fee) {
   InstrumentExposure& e = at(ix);
@@ -171,7 +173,8 @@ u64 Exposure::state_hash(u64 h) const {
   for (u32 i = 0; i < max_instruments_; ++i) {
     const InstrumentExposure& e = items_[i];
     fold(e.position_lots);
-    for (int s = 0; s < 2; ++s) fold(e.open_lots[s]), fold(e.unknown_lots[s]), fold(e.working_orders[s]), fold(e.own_best_ticks[s]);
+    for (int s = 0; s < 2; ++s)
+      fold(e.open_lots[s]), fold(e.unknown_lots[s]), fold(e.working_orders[s]), fold(e.own_best_ticks[s]);
     fold(e.working_notional), fold(e.cost_basis), fold(e.realized), fold(e.fees), fold(e.mark_value), fold(e.fills);
   }
   fold(account_.working_orders), fold(account_.unknown_orders), fold(account_.worst_lots), fold(account_.pnl_peak);

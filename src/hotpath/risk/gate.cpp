@@ -5,21 +5,54 @@
 namespace peregrine {
 namespace {
 
-constexpr const char* kNames[kRiskReasons] = {
-    "pass", "killed", "paused", "reduce_only", "session_not_ready", "journal_unhealthy", "unknown_instrument",
-    "strategy_not_authorised", "restricted", "bad_price", "bad_quantity", "feed_not_live", "book_unsound",
-    "quote_stale", "halted", "market_closed", "no_reference", "price_collar", "order_quantity", "money_overflow",
-    "order_notional", "working_orders", "working_notional", "account_orders", "account_notional", "position_long",
-    "position_short", "gross", "credit", "loss", "drawdown", "lease_notional", "lease_quantity", "self_trade",
-    "short_mark", "short_sale_restricted", "duplicate_order", "execution_throttle", "message_rate"};
+constexpr const char* kNames[kRiskReasons] = {"pass",
+                                              "killed",
+                                              "paused",
+                                              "reduce_only",
+                                              "session_not_ready",
+                                              "journal_unhealthy",
+                                              "unknown_instrument",
+                                              "strategy_not_authorised",
+                                              "restricted",
+                                              "bad_price",
+                                              "bad_quantity",
+                                              "feed_not_live",
+                                              "book_unsound",
+                                              "quote_stale",
+                                              "halted",
+                                              "market_closed",
+                                              "no_reference",
+                                              "price_collar",
+                                              "order_quantity",
+                                              "money_overflow",
+                                              "order_notional",
+                                              "working_orders",
+                                              "working_notional",
+                                              "account_orders",
+                                              "account_notional",
+                                              "position_long",
+                                              "position_short",
+                                              "gross",
+                                              "credit",
+                                              "loss",
+                                              "drawdown",
+                                              "lease_notional",
+                                              "lease_quantity",
+                                              "self_trade",
+                                              "short_mark",
+                                              "short_sale_restricted",
+                                              "duplicate_order",
+                                              "execution_throttle",
+                                              "message_rate"};
 
 bool valid(const RiskLimits& l) {
   if (l.version != kRiskLimitsVersion) return false;
-  for (const i64 v : {l.collar_ticks, l.collar_bps, l.max_order_lots, l.max_order_notional, l.max_working_orders,
-                      l.max_working_notional, l.max_long_lots, l.max_short_lots, l.max_executions,
-                      l.execution_window_ns, l.duplicate_window_ns, l.max_quote_age_ns, l.max_account_orders,
-                      l.max_account_notional, l.max_gross, l.max_credit, l.max_loss, l.max_drawdown, l.max_messages,
-                      l.message_window_ns, l.cancel_reserve})
+  for (const i64 v :
+       {l.collar_ticks,         l.collar_bps,       l.max_order_lots,     l.max_order_notional,   l.max_working_orders,
+        l.max_working_notional, l.max_long_lots,    l.max_short_lots,     l.max_executions,       l.execution_window_ns,
+        l.duplicate_window_ns,  l.max_quote_age_ns, l.max_account_orders, l.max_account_notional, l.max_gross,
+        l.max_credit,           l.max_loss,         l.max_drawdown,       l.max_messages,         l.message_window_ns,
+        l.cancel_reserve})
     if (v < 0) return false;
   return l.soft_permille >= 1 && l.soft_permille <= 1000;
 }

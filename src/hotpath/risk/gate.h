@@ -1,4 +1,4 @@
-// The risk gate: every order and every replace passes all checks (risk/checks.cpp lists them in order) before it exists.
+// The risk gate: every order and every replace passes all checks (in order in risk/checks.cpp) before it exists.
 // There is no flag to go round it. Cancels are not checked: they lower risk; they only count in the message rate.
 //
 // check() changes nothing; a request that was really sent is told to on_sent(), an execution to on_execution().

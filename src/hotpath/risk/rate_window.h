@@ -16,7 +16,7 @@ class RateWindow {
   }
   u32 capacity() const { return capacity_; }
 
-  // Events with time in (now - window_ns, now]. Limits above capacity - 1 cannot be told apart and are refused upstream.
+  // Events with time in (now - window_ns, now]. Limits above capacity - 1 could not be told apart: refused upstream.
   u32 count(TimeNs now, TimeNs window_ns) const {
     // Binary search: times never fall.
     u32 lo = 0, hi = held_;  // first held event inside the window lies in [lo, hi]

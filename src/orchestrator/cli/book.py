@@ -108,8 +108,9 @@ def build_from_capture(file: Path, at: int | None) -> tuple[mk.Market, int]:
     seen: set[tuple[bytes, int]] = set()
     for packet in capture.packets:
         parsed = core.mold_parse(packet.payload) if packet.protocol == UDP else None
-        for i, msg in enumerate(parsed[3] if parsed else []):
-            key = (parsed[0], parsed[1] + i)
+        session, first, _, messages = parsed or (b"", 0, 0, [])
+        for i, msg in enumerate(messages):
+            key = (session, first + i)
             if key in seen:
                 continue
             if at is not None and len(seen) >= at:

@@ -39,9 +39,11 @@ class EmbeddedVenue(Section):
 
     kind: Literal["embedded"]
     seed: NotNegative = Field(default=7, description="seed of the order flow: the same seed gives the same market")
-    rate_per_s: Positive = Field(default=2_000, description="mean number of flow messages a second")
+    rate_per_s: Positive = Field(default=2_000, description="mean number of flow events a second and symbol")
     symbols: list[Symbol] = Field(default=[], description="symbols the venue lists; empty: the configured instruments")
-    username: str = Field(default="DEMO01", min_length=1, max_length=6, description="demo account to trade with")
+    username: Literal["DEMO01", "DEMO02"] = Field(
+        default="DEMO01", description="demo account to trade with; its password is public and known to the engine"
+    )
     cancel_on_disconnect: bool = Field(default=True, description="venue cancels our orders when the session drops")
     flow_file: str | None = Field(default=None, description="recorded ITCH file to play instead of generated flow")
     faults: str = Field(
@@ -257,7 +259,7 @@ class Engine(Section):
     max_orders: Positive = Field(default=65_536, description="live orders of all books")
     max_levels: Positive = Field(default=32_768, description="live price levels of all books")
     max_own_orders: Positive = Field(default=4_096, description="own orders of the day kept at once")
-    stage_sample: Positive = Field(default=64, description="inner stages are stamped once in this many")
+    stage_sample: Positive = Field(default=8, description="inner stages are stamped once in this many")
     supervisor_timeout_ms: NotNegative = Field(
         default=0, description="supervisor silent this long: cancel and stop; 0 = off"
     )

@@ -44,8 +44,8 @@ def replay_itch(path: Path, cfg: Config, *, journal: bool = True) -> RunResult:
     """
     from hotpath.market import files
 
-    data = bytes(files.read_itch(path))
-    symbol, locate, first_ts_ns = files.first_traded(data)
+    data = files.read_bytes(path)
+    symbol, locate, first_ts_ns = first_traded(data, str(path))
     midnight = plan.session_midnight_ns(VIRTUAL_DAY)
     cfg = cfg.model_copy(update={"instruments": [cfg.instruments[0].model_copy(update={"symbol": symbol})]})
     virtual = virtual_spec(cfg, midnight_ns=midnight, start_ns=midnight + first_ts_ns, duration_ns=WHOLE_DAY_NS)
@@ -53,6 +53,22 @@ def replay_itch(path: Path, cfg: Config, *, journal: bool = True) -> RunResult:
     result = _run(cfg, virtual, data, VIRTUAL_DAY, journal=journal, mode="replay")
     result.seed = None
     return result
+
+
+def first_traded(data: bytes, where: str = "file") -> tuple[str, int, int]:
+    """(symbol, locate, nanoseconds since midnight) of the first order in ITCH blocks (u16 length + message).
+
+    Raises ValueError when there is none.
+    """
+    at = 0
+    while at + 2 <= len(data):
+        n = int.from_bytes(data[at : at + 2], "big")
+        message = data[at + 2 : at + 2 + n]
+        if len(message) >= 36 and message[0:1] in (b"A", b"F"):
+            symbol = message[24:32].decode("ascii", "replace").rstrip()
+            return symbol, int.from_bytes(message[1:3], "big"), int.from_bytes(message[5:11], "big")
+        at += 2 + n
+    raise ValueError(f"{where}: no order in it: not an ITCH 5.0 file of length-prefixed messages, or one without orders")
 
 
 def virtual_spec(cfg: Config, *, midnight_ns: int, start_ns: int, duration_ns: int, seed: int | None = None) -> dict[str, Any]:
