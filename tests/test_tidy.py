@@ -21,10 +21,7 @@ HOT_ROOMS = ("core", "market", "signal", "policy", "risk", "execution", "journal
 FORMAT_HEADERS = {"journal/record.h"}
 
 #: file → why it may be longer than 500 lines
-LONG_FILES: dict[str, str] = {
-    "sim/venue/server.cpp": "one poll loop over every socket of the venue; its parts share all their state",
-    "src/hotpath/bindings/rings.pyx": "one Cython module a build unit: two kinds of ring, consumer and producer each",
-}
+LONG_FILES: dict[str, str] = {}
 
 #: file → why it may allocate, throw or lock. Construction, files and helper threads; never the step.
 COLD_FILES: dict[str, str] = {
