@@ -72,6 +72,7 @@ void LiveEngine::consume(RecordType type, Bytes head, Bytes body) {
     journal_refused();
     return;
   }
+  if (runner_.intents_refused() != 0) request_stop(StopReason::kJournal);  // not even the reserve took an intent
   if (!runner_.wire().empty()) send_wire();
 }
 
@@ -247,8 +248,9 @@ bool LiveEngine::poll_commands() {
   const std::unique_ptr<CommandMessage> c(mailbox_.exchange(nullptr, std::memory_order_acq_rel));
   if (c == nullptr) return false;
   if (c->policy != nullptr) {
-    PolicySet& set = runner_.shard().policies();
-    if (!set.stage(c->slot, std::move(*c->policy)).ok || !set.set_slot(c->slot, c->slot_config).ok) return true;
+    // Checked where it was posted; a refusal here would make the journal say what did not happen.
+    const PolicyError staged = runner_.shard().policies().stage(c->slot, std::move(*c->policy));
+    PRG_ASSERT(staged.ok);
   }
   journal::CommandHead head{};
   head.idempotency_key = c->idempotency_key;
@@ -351,8 +353,8 @@ StopReason LiveEngine::run() {
     if (config_.run_for_ns > 0 && now_ - started_ns_ >= config_.run_for_ns) request_stop(StopReason::kTimeUp);
     if (stop_.load(std::memory_order_relaxed) == 0) continue;
     if (drain_until_ns_ == 0) begin_drain();
-    const bool session_gone = !orders_.connected();
-    if (runner_.shard().working_orders() == 0 || session_gone || now_ >= drain_until_ns_) break;
+    // A session that is down just now comes back and cancels at its fence: orders are not left behind for that.
+    if (runner_.shard().working_orders() == 0 || now_ >= drain_until_ns_) break;
   }
   tick();
   const journal::TimerDue due{kTimerStateHash, 0, now_};

@@ -29,7 +29,6 @@ struct CommandMessage {
   std::vector<u8> body;
   std::unique_ptr<Policy> policy;  // kBankSwap: staged into `slot` first
   u32 slot = 0;
-  PolicySet::SlotConfig slot_config;
 };
 
 class LiveEngine final : private FeedSink, private StageProbe {

@@ -69,8 +69,6 @@ class _Run:
 
 def _make(cfg: Config, cores: dict[str, int | None], addresses: dict[str, Any], for_ns: int | None,
           resume: Path | None) -> _Run:
-    from hotpath import _core
-
     day = plan.today()
     if resume is not None:
         from orchestrator.run.journals import read_header
@@ -79,6 +77,7 @@ def _make(cfg: Config, cores: dict[str, int | None], addresses: dict[str, Any], 
         parsed, header = read_header(resume)
         spec, quorum = parsed.config["shard"], parsed.config["quorum"]
         policies = plan.policies_of_header(parsed)
+        _check_resumable(cfg, spec)
     else:
         folder = new_run_folder(Path(cfg.journal.dir), cfg.name)
         policies = plan.load_policies(cfg)
@@ -94,7 +93,36 @@ def _make(cfg: Config, cores: dict[str, int | None], addresses: dict[str, Any], 
         "sync_interval_ns": cfg.journal.sync_interval_ms * 1_000_000,
         "header": header,
     }
-    engine = _core.LiveRun(
+    try:
+        engine = _live_run(cfg, cores, addresses, for_ns, spec, policies, quorum, journal, signal_fn)
+    except ValueError as err:
+        if resume is None:
+            raise
+        from orchestrator.run.journals import JournalUnreadable
+
+        raise JournalUnreadable(f"{folder}: {err}", hint="peregrine verify says whether it is whole") from err
+    return _Run(engine, folder, policies, signal_fn)
+
+
+def _check_resumable(cfg: Config, spec: dict[str, Any]) -> None:
+    """The journal's own settings go on; what the configuration must bring along has to fit them."""
+    problems = []
+    here, there = [i.symbol for i in cfg.instruments], [i["symbol"] for i in spec["instruments"]]
+    if here != there:
+        problems.append(Problem("instruments", ", ".join(here), ", ".join(there), "a run goes on with the symbols it began with"))
+    if spec["user_signal"] != (cfg.policies.signal is not None):
+        expected = "the signal the run began with" if spec["user_signal"] else "none: the run began without one"
+        problems.append(Problem("policies.signal", str(cfg.policies.signal), expected, "resume with the run's own configuration"))
+    if problems:
+        raise ConfigError(problems)
+
+
+def _live_run(cfg: Config, cores: dict[str, int | None], addresses: dict[str, Any], for_ns: int | None,
+              spec: dict[str, Any], policies: list[plan.LoadedPolicy], quorum: int, journal: dict[str, Any],
+              signal_fn: Any) -> Any:
+    from hotpath import _core
+
+    return _core.LiveRun(
         shard=spec,
         policies=[p.spec for p in policies],
         quorum=quorum,
@@ -105,12 +133,10 @@ def _make(cfg: Config, cores: dict[str, int | None], addresses: dict[str, Any], 
         signal_address=signal_fn.address if signal_fn else 0,
         stage=_stage,
     )
-    return _Run(engine, folder, policies, signal_fn)
 
 
 def _stage(slot: int, data: bytes) -> dict[str, Any]:
-    member = {"slot": slot, "weight": 1, "role": "trader", "veto_actions": [], "forced_action": 0}
-    return plan.policy_from_bytes(data, f"slot {slot}", member).spec
+    return plan.bank_spec(slot, data)
 
 
 def _live_spec(cfg: Config, cores: dict[str, int | None], addresses: dict[str, Any], for_ns: int | None) -> dict[str, Any]:
@@ -258,6 +284,8 @@ def _result(cfg: Config, run: _Run, summary: dict[str, Any]) -> RunResult:
         result.warnings.append(f"engine thread: {summary['placement_error']}")
     if not summary["journal_closed"]:
         result.warnings.append(f"journal: {summary['journal_error']}")
+    if summary["working_orders"]:
+        result.warnings.append(f"{summary['working_orders']} orders may still work at the venue: run --resume on this journal cancels them")
     if summary["feed"]["kernel_drops"]:
         result.warnings.append(f"the kernel dropped {summary['feed']['kernel_drops']} feed packets: peregrine doctor says how to give it room")
     return result
