@@ -59,7 +59,7 @@ class Budget:
     calibration_sessions: int
 
 
-FULL = Budget(24, 30, 6000, 20, 16, 6, 20, 12, 8)
+FULL = Budget(24, 30, 6000, 30, 20, 8, 30, 12, 10)
 QUICK = Budget(3, 10, 200, 1, 4, 1, 5, 2, 1)
 
 
@@ -134,7 +134,7 @@ def search(fitted: Fitted, seed: int, budget: Budget, rng: np.random.Generator) 
         best_first = np.argsort(scores)[::-1]
         chosen = noise[best_first]
         mean = mean + step * (weights @ chosen)
-        step = step * np.exp(0.15 * (np.sqrt(weights @ chosen**2) - 1)) * 0.97
+        step = step * np.exp(0.15 * (np.sqrt(weights @ chosen**2) - 1)) * 0.98
         say(f"search {generation + 1}/{budget.generations}: best {max(scores):.0f}, median {np.median(scores):.0f} "
             f"dollars a session")
     return START.replaced(mean)
