@@ -119,7 +119,7 @@ def python_includes() -> list[str]:
     """Include flags of this interpreter and pybind11."""
     import pybind11
 
-    return [f"-I{sysconfig.get_paths()['include']}", f"-I{pybind11.get_include()}"]
+    return ["-isystem", sysconfig.get_paths()["include"], "-isystem", pybind11.get_include()]
 
 
 def _run_unit(unit: tuple[Path, Path, list[str]]) -> tuple[Path, subprocess.CompletedProcess[str]]:

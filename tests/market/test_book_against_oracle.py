@@ -5,10 +5,11 @@ from __future__ import annotations
 import random
 
 import pytest
-from hotpath._core import market as mk
 from oracles.market_book import OracleMarket
 from oracles.market_streams import SYMBOLS, stream
 from recordings import read_recording
+
+from hotpath._core import market as mk
 
 
 def assert_equal(fast: mk.Market, slow: OracleMarket, symbol: str, where: str) -> None:

@@ -7,10 +7,10 @@ import struct
 from pathlib import Path
 
 import pytest
-from hotpath._core import market as mk
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hotpath._core import market as mk
 from hotpath.market.pcap import Packet, TcpStream, read_capture
 
 

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 import zstandard
-from hotpath._core import market as mk
 from oracles.market_book import OracleMarket
 from oracles.market_streams import stream
 from recordings import data_root, recording
 
+from hotpath._core import market as mk
 from orchestrator.cli.main import main
 
 

@@ -6,6 +6,7 @@ import random
 from collections.abc import Callable
 
 import pytest
+
 from hotpath._core import market as mk
 
 SESSION = b"PRG0000001"

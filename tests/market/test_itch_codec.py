@@ -6,12 +6,12 @@ import struct
 
 import numpy as np
 import pytest
-from hotpath._core import market as mk
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from oracles.market_book import LENGTHS
 from oracles.market_streams import stream
 
+from hotpath._core import market as mk
 from hotpath.market.event import EVENT_DTYPE, KINDS
 
 # Offset and width of every body field, typed in from the specification and nowhere else used.

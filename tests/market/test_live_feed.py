@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 
 import pytest
+
 from hotpath._core import market as mk
 
 SESSION = b"PRG0000001"

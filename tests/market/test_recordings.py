@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 
 import pytest
-from hotpath._core import market as mk
 from recordings import read_recording, recording
+
+from hotpath._core import market as mk
 
 FILES = [("itch/aapl_20200130_first6000.itch", "itch/aapl_20200130_first6000.expected.json"),
          ("itch/lobster_aapl_20120621_0930_1000.itch.zst", "itch/lobster_aapl_20120621_0930_1000.expected.json")]

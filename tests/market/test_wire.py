@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from hotpath._core import market as mk
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from recordings import recording
 
+from hotpath._core import market as mk
 from hotpath.execution import wire
 from hotpath.market.pcap import TCP, read_capture
 

@@ -6,10 +6,10 @@ import statistics
 
 import client as c
 import pytest
-from peregrine_sim import flow_stats
 from recordings import read_recording
 
 from hotpath import _venue
+from peregrine_sim import flow_stats
 
 T0 = 34_200_000_000_000
 

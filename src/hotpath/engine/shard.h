@@ -97,6 +97,7 @@ class Shard final : private SessionOut {
   void on_feed(const Input& in);
   void on_snapshot(const Input& in);
   void on_feed_state(const Input& in);
+  void on_recovered(const Input& in);
   void on_session(const Input& in);
   void on_command(const Input& in);
   void on_timer(const Input& in, u64 seq);
@@ -106,6 +107,7 @@ class Shard final : private SessionOut {
   bool seen_command(u64 key);
   void after_event(const Event& e);
   void kill();
+  void cancel(const Order& o, const Cause& cause);
   void cancel_all();
   void flatten_step();
   void accrue_stale(TimeNs now);
@@ -151,7 +153,9 @@ class Shard final : private SessionOut {
   u64 decision_ = 0;
   u64 order_hash_ = 0;
   bool draining_ = false;
+  bool paused_ = false;  // by command; the gate is also paused while draining
   bool flattening_ = false;
+  bool kill_wanted_ = false;
   bool decision_recorded_ = false;
   i32 features_now_[FeatureEngine::kFeatures] = {};
   PolicySet::Decision decision_now_;

@@ -136,8 +136,7 @@ void Shard::record_decision(InstrumentIx ix, u8 action, const RiskVerdict& verdi
 void Shard::submit(InstrumentIx ix, const Op& op, u8 action) {
   const Cause cause{decision_, policies_.version(), action};
   if (op.kind == OpKind::kCancel) {
-    const SendError error = session_.cancel(op.user_ref_num, 0, cause, now_ns_, *this);
-    if (error == SendError::kSent || error == SendError::kHeld) ++counters_.cancels;
+    if (const Order* o = orders_.find(op.user_ref_num); o != nullptr) cancel(*o, cause);
     return;
   }
 

@@ -100,7 +100,8 @@ class TcpStream:
                     return
                 self.gaps += 1
                 fresh = True
-                self.expected = min(self.held, key=lambda s: (s - self.expected) & 0xFFFFFFFF)
+                base = self.expected
+                self.expected = min(self.held, key=lambda s: (s - base) & 0xFFFFFFFF)
                 continue
             seq = ready[0]
             data = self.held.pop(seq)

@@ -68,7 +68,7 @@ class Artifact:
 
         Raises ArtifactError with the engine's own reason when it is refused.
         """
-        from hotpath import _core
+        import hotpath._core as _core
 
         layers = [(layer.weights, layer.bias, layer.shift, layer.relu) for layer in self.network.layers]
         try:
@@ -166,7 +166,7 @@ def parse(data: bytes, *, where: str = "artifact", params: schema.FeatureParams 
 
 def verify(artifact: Artifact) -> dict[str, bool]:
     """Parity vectors by the oracle and by each kernel this machine runs: {"oracle": True, "scalar": True, …}."""
-    from hotpath import _core
+    import hotpath._core as _core
 
     report = {"oracle": bool((oracle.infer(artifact.network, artifact.parity_inputs)
                               == artifact.parity_logits).all())}

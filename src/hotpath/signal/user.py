@@ -42,7 +42,7 @@ class UserSignal:
 
     def __call__(self, features: np.ndarray) -> tuple[int, int]:
         """(value, status) as the shard sees it; status 1 = it raised, value 0. features: int32[n]."""
-        from hotpath import _core
+        import hotpath._core as _core
 
         value, status = _core.call_user_signal(self.address, np.ascontiguousarray(features, np.int32))
         return int(value), int(status)

@@ -98,7 +98,6 @@ def build_from_itch(file: Path, at: int | None) -> tuple[mk.Market, int]:
 def build_from_capture(file: Path, at: int | None) -> tuple[mk.Market, int]:
     """Apply the MoldUDP64 messages of a capture in the order captured, each sequence number once."""
     from hotpath._core import market as core
-
     from hotpath.market.pcap import UDP, read_capture
 
     capture = read_capture(file)
@@ -108,8 +107,9 @@ def build_from_capture(file: Path, at: int | None) -> tuple[mk.Market, int]:
     seen: set[tuple[bytes, int]] = set()
     for packet in capture.packets:
         parsed = core.mold_parse(packet.payload) if packet.protocol == UDP else None
-        for i, msg in enumerate(parsed[3] if parsed else []):
-            key = (parsed[0], parsed[1] + i)
+        session, first, _, messages = parsed or (b"", 0, 0, [])
+        for i, msg in enumerate(messages):
+            key = (session, first + i)
             if key in seen:
                 continue
             if at is not None and len(seen) >= at:

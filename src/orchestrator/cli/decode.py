@@ -85,7 +85,6 @@ def open_lines(file: Path, warnings: Warnings) -> Iterator[Line]:
 def check_itch(file: Path) -> None:
     """A CliError when the file does not begin as an ITCH file does: a length, then a message of a known type."""
     from hotpath._core import market
-
     from hotpath.market.files import TruncatedError, read_chunks
 
     try:
