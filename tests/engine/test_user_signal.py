@@ -16,6 +16,7 @@ from rig import (
     SESSION,
     SESSION_STATE,
     SIGNAL,
+    Record,
     feed_all,
     intents,
     records,
@@ -133,13 +134,16 @@ def test_a_crash_while_a_signal_was_asked_for_does_not_silence_the_shard(tmp_pat
     """Between a decision and its value the process dies: after RECOVERED the shard decides again."""
     result = run(tmp_path, "lean")
     journal = records(Path(result.journal))
-    at = next(i for i, r in enumerate(journal) if r.type == SIGNAL and i > len(journal) // 2)
-    head, now = journal[:at], journal[at].ts_ns
     _, shard = replayer(Path(result.journal))
+    head: list[Record] = []
+    for r in journal:  # to a value that is asked for while nothing works at the venue
+        if r.type == SIGNAL and len(head) > len(journal) // 2 and shard.finish(crashed=True)["summary"]["working_orders"] == 0:
+            break
+        shard.feed(r.type, r.seq, r.ts_ns, r.payload)
+        head.append(r)
+    now, seq = head[-1].ts_ns, 10**6
     sent = sum(r.type == SESSION and r.payload[:1] == b"S" for r in head)
     numbers = max(i.user_ref_num for i in intents(head))
-    recovered = struct.pack("<IIQQ", 2, numbers, intents(head)[-1].seq, sent)
-    seq = 10**6
 
     def give(kind: int, payload: bytes) -> dict:
         nonlocal seq
@@ -147,9 +151,7 @@ def test_a_crash_while_a_signal_was_asked_for_does_not_silence_the_shard(tmp_pat
         shard.feed(kind, seq, now, payload)
         return shard.finish(crashed=True)["summary"]
 
-    for r in head:
-        shard.feed(r.type, r.seq, r.ts_ns, r.payload)
-    give(RECOVERED, recovered)
+    give(RECOVERED, struct.pack("<IIQQ", 2, numbers, intents(head)[-1].seq, sent))
     login = next(r for r in head if r.type == SESSION).payload
     give(SESSION_STATE, struct.pack("<BBxxI", 1, 0, 1))
     give(SESSION, login[:11] + str(sent + 1).rjust(20).encode())
