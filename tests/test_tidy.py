@@ -21,18 +21,12 @@ HOT_ROOMS = ("core", "market", "signal", "policy", "risk", "execution", "journal
 FORMAT_HEADERS = {"journal/record.h"}
 
 #: file → why it may be longer than 500 lines
-LONG_FILES: dict[str, str] = {
-    "sim/venue/server.cpp": "one poll loop over every socket of the venue; its parts share all their state",
-    "src/hotpath/bindings/rings.pyx": "one Cython module a build unit: two kinds of ring, consumer and producer each",
-}
+LONG_FILES: dict[str, str] = {}
 
 #: file → why it may allocate, throw or lock. Construction, files and helper threads; never the step.
 COLD_FILES: dict[str, str] = {
     "src/hotpath/market/huge_array.h": "the one mapping of a table, made at construction",
     "src/hotpath/journal/files.cpp": "opens a journal: folders and names, before and after a run",
-    "src/hotpath/journal/reader.cpp": "reads a journal after the run",
-    "src/hotpath/journal/snapshot.cpp": "the journal's follower, on a thread of its own",
-    "src/hotpath/journal/writer.cpp": "the thread that moves the ring to disk",
     "src/hotpath/journal/ring.cpp": "makes or opens a ring; appending is in ring_append and allocates nothing",
 }
 

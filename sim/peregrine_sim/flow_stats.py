@@ -216,7 +216,7 @@ def measure(name: str, messages: Iterable[bytes], skip_first_ns: bool = True) ->
 
 def generated(seed: int, messages: int, **params: int) -> list[bytes]:
     """The first `messages` ITCH messages of the venue's generator, one symbol, default parameters but for `params`."""
-    from hotpath import _venue
+    import hotpath._venue as _venue
 
     exchange = _venue.Exchange({"symbols": [{"symbol": "PRGN"}]})
     flow = _venue.Flow({"seed": seed, **params}, exchange)

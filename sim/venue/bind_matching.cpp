@@ -62,30 +62,58 @@ void bind_matching(py::module_& m) {
   py::class_<PyMatching>(m, "Matching", "Price-time matching of several symbols; fills are collected in `take_events`.")
       .def(py::init<u32, u32, u32, std::string>(), py::arg("symbols") = 1, py::arg("max_orders") = 65536,
            py::arg("max_levels_per_side") = 4096, py::arg("stp") = "cancel_resting")
-      .def("enter", [](PyMatching& s, const py::kwargs& k) { return result_dict(s.engine.enter(order_spec(k))); },
-           "Enter an order: symbol, side (B S), price_ticks, qty, tif (day ioc), hidden, post_only, min_qty, owner, "
-           "stp_group, tag. Returns outcome, handle, ref, filled, left, prevented.")
-      .def("cancel", [](PyMatching& s, u64 h) { return s.engine.cancel(h); }, py::arg("handle"),
-           "Remove an order; False when it is not live.")
-      .def("reduce", [](PyMatching& s, u64 h, u32 qty) { return s.engine.reduce(h, qty); }, py::arg("handle"),
-           py::arg("qty"), "Cut the open quantity, keeping priority; returns what was removed.")
-      .def("cross",
-           [](PyMatching& s, u32 symbol, peregrine::PriceTicks reference) {
+      .def(
+          "enter", [](PyMatching& s, const py::kwargs& k) { return result_dict(s.engine.enter(order_spec(k))); },
+          "Enter an order: symbol, side (B S), price_ticks, qty, tif (day ioc), hidden, post_only, min_qty, owner, "
+          "stp_group, tag. Returns outcome, handle, ref, filled, left, prevented.")
+      .def(
+          "cancel", [](PyMatching& s, u64 h) { return s.engine.cancel(h); }, py::arg("handle"),
+          "Remove an order; False when it is not live.")
+      .def(
+          "reduce", [](PyMatching& s, u64 h, u32 qty) { return s.engine.reduce(h, qty); }, py::arg("handle"),
+          py::arg("qty"), "Cut the open quantity, keeping priority; returns what was removed.")
+      .def(
+          "cross",
+          [](PyMatching& s, u32 symbol, peregrine::PriceTicks reference) {
+            s.checked(symbol);
+            const auto r = s.engine.cross(symbol, reference);
+            return py::make_tuple(r.price_ticks, r.qty);
+          },
+          py::arg("symbol"), py::arg("reference_ticks"), "Uncross a collected book; (price_ticks, quantity).")
+      .def("set_mode",
+           [](PyMatching& s, u32 symbol, const std::string& mode) {
              s.checked(symbol);
-             const auto r = s.engine.cross(symbol, reference);
-             return py::make_tuple(r.price_ticks, r.qty);
-           },
-           py::arg("symbol"), py::arg("reference_ticks"), "Uncross a collected book; (price_ticks, quantity).")
-      .def("set_mode", [](PyMatching& s, u32 symbol, const std::string& mode) { s.checked(symbol); s.engine.set_mode(symbol, mode_of(mode)); })
-      .def("levels", [](const PyMatching& s, u32 symbol, const std::string& side, int n) { s.checked(symbol); return level_list(s.engine, symbol, side_of(side), n); },
-           py::arg("symbol"), py::arg("side"), py::arg("n") = 10,
-           "Best first: (price_ticks, displayed qty, displayed orders, hidden qty, hidden orders).")
-      .def("orders", [](const PyMatching& s, u32 symbol, const std::string& side) { s.checked(symbol); return order_list(s.engine, symbol, side_of(side)); },
-           "Live orders of a side in priority order.")
-      .def("take_events", [](PyMatching& s) { py::list out = s.events; s.events = py::list(); return out; },
-           "Fills and preventions since the last call.")
+             s.engine.set_mode(symbol, mode_of(mode));
+           })
+      .def(
+          "levels",
+          [](const PyMatching& s, u32 symbol, const std::string& side, int n) {
+            s.checked(symbol);
+            return level_list(s.engine, symbol, side_of(side), n);
+          },
+          py::arg("symbol"), py::arg("side"), py::arg("n") = 10,
+          "Best first: (price_ticks, displayed qty, displayed orders, hidden qty, hidden orders).")
+      .def(
+          "orders",
+          [](const PyMatching& s, u32 symbol, const std::string& side) {
+            s.checked(symbol);
+            return order_list(s.engine, symbol, side_of(side));
+          },
+          "Live orders of a side in priority order.")
+      .def(
+          "take_events",
+          [](PyMatching& s) {
+            py::list out = s.events;
+            s.events = py::list();
+            return out;
+          },
+          "Fills and preventions since the last call.")
       .def("live_orders", [](const PyMatching& s) { return s.engine.live_orders(); })
-      .def("traded_qty", [](const PyMatching& s, u32 symbol) { s.checked(symbol); return s.engine.traded_qty(symbol); })
+      .def("traded_qty",
+           [](const PyMatching& s, u32 symbol) {
+             s.checked(symbol);
+             return s.engine.traded_qty(symbol);
+           })
       .def("state_hash", [](const PyMatching& s) { return s.engine.state_hash(); })
       .def("check", [](const PyMatching& s) { s.engine.check(); }, "Assert every invariant (aborts when one fails).");
 }

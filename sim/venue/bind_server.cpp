@@ -80,12 +80,14 @@ PortIx port_or_throw(VenueServer& s, const std::string& user) {
 }  // namespace
 
 void bind_server(py::module_& m) {
-  m.def("check_faults", [](const std::string& text) {
-          FaultPlan plan;
-          const std::string wrong = parse_faults(text, plan);
-          if (!wrong.empty()) throw py::value_error(wrong);
-        },
-        py::arg("text"), "ValueError when the fault option cannot be read.");
+  m.def(
+      "check_faults",
+      [](const std::string& text) {
+        FaultPlan plan;
+        const std::string wrong = parse_faults(text, plan);
+        if (!wrong.empty()) throw py::value_error(wrong);
+      },
+      py::arg("text"), "ValueError when the fault option cannot be read.");
 
   const auto release = py::call_guard<py::gil_scoped_release>();
   py::class_<VenueServer>(m, "VenueServer", "The simulated venue with sockets on loopback, run by its own thread.")
@@ -94,24 +96,32 @@ void bind_server(py::module_& m) {
       .def("start", &VenueServer::start, release, "Bind and run; OSError when an address cannot be had.")
       .def("stop", &VenueServer::stop, release, "End the session on every door and stop. May be called twice.")
       .def_property_readonly("running", &VenueServer::running)
-      .def_property_readonly("ouch", [](const VenueServer& s) { return s.addresses().ouch; }, "host:port")
+      .def_property_readonly(
+          "ouch", [](const VenueServer& s) { return s.addresses().ouch; }, "host:port")
       .def_property_readonly("itch_a", [](const VenueServer& s) { return s.addresses().itch_a; })
       .def_property_readonly("itch_b", [](const VenueServer& s) { return s.addresses().itch_b; })
       .def_property_readonly("retransmit", [](const VenueServer& s) { return s.addresses().retransmit; })
       .def_property_readonly("glimpse", [](const VenueServer& s) { return s.addresses().glimpse; })
       .def("halt", &VenueServer::halt, release, py::arg("symbol"), py::arg("state") = 'H', py::arg("reason") = "T1")
-      .def("resume", [](VenueServer& s, const std::string& symbol) { s.halt(symbol, 'T', ""); }, release, py::arg("symbol"))
+      .def(
+          "resume", [](VenueServer& s, const std::string& symbol) { s.halt(symbol, 'T', ""); }, release,
+          py::arg("symbol"))
       .def("bust", &VenueServer::bust, release, py::arg("match"), py::arg("reason") = 'S')
-      .def("set_session_state", [](VenueServer& s, const std::string& state) {
-             const SessionState wanted = session_state_of(state);
-             const py::gil_scoped_release r;
-             s.set_session_state(wanted);
-           },
-           py::arg("state"), "pre_open, open, closed or ended; only forwards.")
-      .def("drop_connections", &VenueServer::drop_connections, release, "Cut every order-entry connection, as a network failure would.")
+      .def(
+          "set_session_state",
+          [](VenueServer& s, const std::string& state) {
+            const SessionState wanted = session_state_of(state);
+            const py::gil_scoped_release r;
+            s.set_session_state(wanted);
+          },
+          py::arg("state"), "pre_open, open, closed or ended; only forwards.")
+      .def("drop_connections", &VenueServer::drop_connections, release,
+           "Cut every order-entry connection, as a network failure would.")
       .def("pause_flow", &VenueServer::pause_flow, release, py::arg("paused") = true)
-      .def("silence", &VenueServer::silence, release, py::arg("silent") = true, "Feed lines send nothing, heartbeats included.")
-      .def("stats", [](VenueServer& s) {
+      .def("silence", &VenueServer::silence, release, py::arg("silent") = true,
+           "Feed lines send nothing, heartbeats included.")
+      .def("stats",
+           [](VenueServer& s) {
              ServerStats stats;
              {
                const py::gil_scoped_release r;
@@ -119,46 +129,58 @@ void bind_server(py::module_& m) {
              }
              return stats_dict(stats);
            })
-      .def("record", [](VenueServer& s) {
-             std::vector<RecordEntry> record;
-             on_thread(s, [&](Exchange& x, TimeNs) { record = x.record(); });
-             return record_list(record);
-           },
-           "The venue's own record of every order event, a dict an event.")
-      .def("summary", [](VenueServer& s, const std::string& user) {
-             const PortIx port = port_or_throw(s, user);
-             PortSummary summary;
-             on_thread(s, [&](Exchange& x, TimeNs) { summary = x.summary(port); });
-             return summary_dict(summary);
-           },
-           py::arg("user"))
-      .def("orders", [](VenueServer& s, u32 symbol, const std::string& side) {
-             std::vector<OrderView> orders;
-             const peregrine::Side which = side_of(side);
-             on_thread(s, [&](Exchange& x, TimeNs) {
-               if (symbol < x.config().symbols.size()) x.matching().for_each_order(symbol, which, [&](const OrderView& o) { orders.push_back(o); });
-             });
-             py::list out;
-             for (const OrderView& o : orders) out.append(order_dict(o));
-             return out;
-           },
-           py::arg("symbol"), py::arg("side"), "Live orders in priority order, hidden ones too.")
-      .def("itch_count", [](VenueServer& s) {
+      .def(
+          "record",
+          [](VenueServer& s) {
+            std::vector<RecordEntry> record;
+            on_thread(s, [&](Exchange& x, TimeNs) { record = x.record(); });
+            return record_list(record);
+          },
+          "The venue's own record of every order event, a dict an event.")
+      .def(
+          "summary",
+          [](VenueServer& s, const std::string& user) {
+            const PortIx port = port_or_throw(s, user);
+            PortSummary summary;
+            on_thread(s, [&](Exchange& x, TimeNs) { summary = x.summary(port); });
+            return summary_dict(summary);
+          },
+          py::arg("user"))
+      .def(
+          "orders",
+          [](VenueServer& s, u32 symbol, const std::string& side) {
+            std::vector<OrderView> orders;
+            const peregrine::Side which = side_of(side);
+            on_thread(s, [&](Exchange& x, TimeNs) {
+              if (symbol < x.config().symbols.size())
+                x.matching().for_each_order(symbol, which, [&](const OrderView& o) { orders.push_back(o); });
+            });
+            py::list out;
+            for (const OrderView& o : orders) out.append(order_dict(o));
+            return out;
+          },
+          py::arg("symbol"), py::arg("side"), "Live orders in priority order, hidden ones too.")
+      .def("itch_count",
+           [](VenueServer& s) {
              u64 n = 0;
              on_thread(s, [&](Exchange& x, TimeNs) { n = x.itch_store().size(); });
              return n;
            })
-      .def("itch_messages", [](VenueServer& s, u64 from) {
-             MessageStore store;
-             on_thread(s, [&](Exchange& x, TimeNs) { store = x.itch_store(); });
-             return messages(store, from);
-           },
-           py::arg("from_seq") = 1)
-      .def("ouch_messages", [](VenueServer& s, const std::string& user) {
-             const PortIx port = port_or_throw(s, user);
-             MessageStore store;
-             on_thread(s, [&](Exchange& x, TimeNs) { store = x.port_store(port); });
-             return messages(store, 1);
-           },
-           py::arg("user"), "Every sequenced message of an account.");
+      .def(
+          "itch_messages",
+          [](VenueServer& s, u64 from) {
+            MessageStore store;
+            on_thread(s, [&](Exchange& x, TimeNs) { store = x.itch_store(); });
+            return messages(store, from);
+          },
+          py::arg("from_seq") = 1)
+      .def(
+          "ouch_messages",
+          [](VenueServer& s, const std::string& user) {
+            const PortIx port = port_or_throw(s, user);
+            MessageStore store;
+            on_thread(s, [&](Exchange& x, TimeNs) { store = x.port_store(port); });
+            return messages(store, 1);
+          },
+          py::arg("user"), "Every sequenced message of an account.");
 }

@@ -17,8 +17,10 @@ ExchangeConfig exchange_config(Dict& d) {
       Dict r(sd, "symbols");
       r.get("symbol", s.symbol).get("round_lot", s.round_lot).get("increment_ticks", s.increment_ticks);
       r.get("reference_ticks", s.reference_ticks).finish();
-      if (s.symbol.empty() || s.symbol.size() > 8) throw py::value_error("symbol \"" + s.symbol + "\": 1 to 8 characters");
-      if (s.increment_ticks <= 0 || s.reference_ticks < s.increment_ticks) throw py::value_error(s.symbol + ": increment_ticks and reference_ticks must be above 0");
+      if (s.symbol.empty() || s.symbol.size() > 8)
+        throw py::value_error("symbol \"" + s.symbol + "\": 1 to 8 characters");
+      if (s.increment_ticks <= 0 || s.reference_ticks < s.increment_ticks)
+        throw py::value_error(s.symbol + ": increment_ticks and reference_ticks must be above 0");
       c.symbols.push_back(s);
     }
     if (c.symbols.empty()) throw py::value_error("symbols: at least one");
@@ -50,11 +52,16 @@ FlowParams flow_params(const py::dict& dict) {
   Dict d(dict, "flow");
   d.get("seed", p.seed).get("rate_per_s", p.rate_per_s).get("participants", p.participants).get("take", p.take);
   d.get("cancel", p.cancel).get("partial", p.partial).get("replace", p.replace).get("hidden", p.hidden);
-  d.get("improve", p.improve).get("join", p.join).get("recent_cancel", p.recent_cancel).get("recent", p.recent).get("touch_cancel", p.touch_cancel);
+  d.get("improve", p.improve)
+      .get("join", p.join)
+      .get("recent_cancel", p.recent_cancel)
+      .get("recent", p.recent)
+      .get("touch_cancel", p.touch_cancel);
   d.get("target_orders", p.target_orders).get("usual_spread", p.usual_spread).get("value_step_256", p.value_step_256);
   d.get("revert_shift", p.revert_shift).get("burst", p.burst).get("burst_events", p.burst_events);
   d.get("burst_step_256", p.burst_step_256).get("lean", p.lean).finish();
-  if (p.participants == 0 || p.usual_spread == 0 || p.recent == 0 || p.revert_shift > 62) throw py::value_error("flow: participants, usual_spread and recent above 0, revert_shift at most 62");
+  if (p.participants == 0 || p.usual_spread == 0 || p.recent == 0 || p.revert_shift > 62)
+    throw py::value_error("flow: participants, usual_spread and recent above 0, revert_shift at most 62");
   return p;
 }
 
@@ -72,8 +79,9 @@ OrderSpec order_spec(const py::kwargs& kwargs) {
 }
 
 py::dict result_dict(const EnterResult& r) {
-  static constexpr const char* kNames[] = {"rested",     "filled",      "ioc_remainder", "min_qty_missed", "post_only_takes",
-                                           "self_match", "would_cross", "halted",        "full",           "bad_spec"};
+  static constexpr const char* kNames[] = {
+      "rested",     "filled",      "ioc_remainder", "min_qty_missed", "post_only_takes",
+      "self_match", "would_cross", "halted",        "full",           "bad_spec"};
   py::dict d;
   d["outcome"] = kNames[static_cast<int>(r.outcome)];
   d["handle"] = r.handle;
@@ -115,8 +123,9 @@ py::list order_list(const Matching& m, u32 symbol, Side side) {
 }
 
 py::list record_list(const std::vector<RecordEntry>& record) {
-  static constexpr const char* kNames[] = {"",          "accepted", "replaced", "canceled",  "executed",    "rejected", "ignored", "prevented",
-                                           "modified",  "broken",   "malformed", "mass_cancel", "disabled", "enabled", "query"};
+  static constexpr const char* kNames[] = {"",          "accepted",    "replaced",  "canceled", "executed",
+                                           "rejected",  "ignored",     "prevented", "modified", "broken",
+                                           "malformed", "mass_cancel", "disabled",  "enabled",  "query"};
   py::list out;
   for (const RecordEntry& e : record) {
     py::dict d;

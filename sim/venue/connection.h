@@ -17,16 +17,16 @@ struct Connection {
   int fd = -1;
   Kind kind = Kind::kOuch;
   bool logged_in = false;
-  bool closing = false;       // close once `out` is sent
+  bool closing = false;  // close once `out` is sent
   PortIx port = 0;
-  u64 next_seq = 1;           // of the next sequenced packet to go out
+  u64 next_seq = 1;  // of the next sequenced packet to go out
   TimeNs opened_ns = 0;
   TimeNs last_rx_ns = 0;
   TimeNs last_tx_ns = 0;
   std::unique_ptr<soup::Framer> framer = std::make_unique<soup::Framer>();
   std::vector<u8> out;
   std::size_t out_at = 0;
-  MessageStore snapshot;      // GLIMPSE: what this connection is sent
+  MessageStore snapshot;  // GLIMPSE: what this connection is sent
 
   void packet(u8 type, Bytes payload, TimeNs now_ns) {
     const std::size_t at = out.size();

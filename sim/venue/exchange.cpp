@@ -200,17 +200,24 @@ u32 Exchange::background_reduce(OrderHandle handle, u32 qty, TimeNs now_ns) {
 
 EnterResult Exchange::background_replace(OrderHandle handle, PriceTicks price_ticks, u32 qty, TimeNs now_ns) {
   OrderView v;
-  if (!matching_.view(handle, v) || !(v.owner & kBackground) || matching_.mode(v.symbol) == BookMode::kHalted) return {};
+  if (!matching_.view(handle, v) || !(v.owner & kBackground) || matching_.mode(v.symbol) == BookMode::kHalted)
+    return {};
   const bool quiet = !v.hidden && !matching_.would_take(v.symbol, v.side, price_ticks);
   if (!quiet) {
     background_cancel(handle, now_ns);
-    return background_enter({.symbol = v.symbol, .side = v.side, .hidden = v.hidden, .price_ticks = price_ticks,
-                             .qty = qty, .owner = v.owner, .tag = v.tag}, now_ns);
+    return background_enter({.symbol = v.symbol,
+                             .side = v.side,
+                             .hidden = v.hidden,
+                             .price_ticks = price_ticks,
+                             .qty = qty,
+                             .owner = v.owner,
+                             .tag = v.tag},
+                            now_ns);
   }
   matching_.cancel(handle);
   events_.clear();
-  const EnterResult result = matching_.enter({.symbol = v.symbol, .side = v.side, .price_ticks = price_ticks,
-                                              .qty = qty, .owner = v.owner, .tag = v.tag});
+  const EnterResult result = matching_.enter(
+      {.symbol = v.symbol, .side = v.side, .price_ticks = price_ticks, .qty = qty, .owner = v.owner, .tag = v.tag});
   if (result.handle == kNoOrder) {
     itch::OrderDelete d;
     d.ref = v.ref;

@@ -31,9 +31,9 @@ struct SymbolConfig {
 struct PortConfig {
   std::string user;
   std::string password;
-  std::string firm;                   // 4 characters; self-trade prevention and mass cancel go by it
+  std::string firm;  // 4 characters; self-trade prevention and mass cancel go by it
   bool cancel_on_disconnect = false;
-  std::string drop_copy_of;           // not empty: read-only, receives the executions of that firm
+  std::string drop_copy_of;  // not empty: read-only, receives the executions of that firm
 };
 
 struct ExchangeConfig {
@@ -43,12 +43,12 @@ struct ExchangeConfig {
   TimeNs midnight_ns = 0;              // protocol times are nanoseconds since this instant
   StpMode stp = StpMode::kCancelResting;
   u32 max_orders = 1u << 17;
-  i64 taker_fee_ticks = 30;            // per share, in price ticks (1/10,000 dollars)
+  i64 taker_fee_ticks = 30;  // per share, in price ticks (1/10,000 dollars)
   i64 maker_fee_ticks = -20;
-  bool open_cross = false;             // collect orders before the open and uncross them with a Q
-  bool long_forms = false;             // append the appendage length where the 2024 text of OUCH does
-  u32 reject_per_million = 0;          // fault: refuse this share of orders (seeded)
-  u64 seed = 1;                        // of the reject fault only
+  bool open_cross = false;     // collect orders before the open and uncross them with a Q
+  bool long_forms = false;     // append the appendage length where the 2024 text of OUCH does
+  u32 reject_per_million = 0;  // fault: refuse this share of orders (seeded)
+  u64 seed = 1;                // of the reject fault only
 };
 
 enum class SessionState : u8 { kStart = 0, kPreOpen = 1, kOpen = 2, kClosed = 3, kEnded = 4 };
@@ -93,11 +93,11 @@ class Exchange : private MatchSink {
   EnterResult background_replace(OrderHandle handle, PriceTicks price_ticks, u32 qty, TimeNs now_ns);
 
   // --- administration ---
-  void start(TimeNs now_ns);                              // start of messages, directory, states
+  void start(TimeNs now_ns);  // start of messages, directory, states
   // Only forwards; a state not after the present one is ignored.
   void set_session_state(SessionState state, TimeNs now_ns);
   void halt(u32 symbol, u8 state, std::string_view reason, TimeNs now_ns);  // 'H', 'P', 'Q'; 'T' resumes
-  bool bust(u64 match, u8 reason, TimeNs now_ns);         // breaks a trade; false = unknown or already broken
+  bool bust(u64 match, u8 reason, TimeNs now_ns);  // breaks a trade; false = unknown or already broken
   void set_short_sale(u32 symbol, u8 action, TimeNs now_ns);
 
   // --- reading ---
@@ -105,7 +105,7 @@ class Exchange : private MatchSink {
   SessionState session_state() const { return state_; }
   u8 trading_state(u32 symbol) const { return trading_[symbol]; }
   const Matching& matching() const { return matching_; }
-  int port_of(std::string_view user) const;               // -1 unknown; case does not matter
+  int port_of(std::string_view user) const;  // -1 unknown; case does not matter
   const MessageStore& port_store(PortIx port) const { return ports_[port].store; }
   const MessageStore& itch_store() const { return itch_store_; }
   // The snapshot messages of this instant, without the closing G.
@@ -121,7 +121,7 @@ class Exchange : private MatchSink {
   struct Order {
     OrderHandle handle = kNoOrder;
     PortIx port = 0;
-    u32 urn = 0;       // the newest of the chain
+    u32 urn = 0;  // the newest of the chain
     u32 symbol = 0;
     u32 executed = 0;  // over the whole chain
     u32 open = 0;
@@ -147,8 +147,8 @@ class Exchange : private MatchSink {
     PriceTicks price_ticks;
     u32 qty;
     bool broken;
-    u32 orders[2];      // index in orders_ + 1, 0 = background
-    u32 urns[2];        // as told in the execution
+    u32 orders[2];  // index in orders_ + 1, 0 = background
+    u32 urns[2];    // as told in the execution
     i64 fees_ticks[2];
     u8 sides[2];
   };

@@ -39,15 +39,24 @@ void Exchange::on_ouch(PortIx port, Bytes m, TimeNs now_ns) {
   on_timer(now_ns);
   if (m.empty() || !ports_[port].config.drop_copy_of.empty()) return malformed(port, m.empty() ? 0 : m[0], now_ns);
   switch (m[0]) {
-    case 'O': return on_enter(port, m, now_ns);
-    case 'U': return on_replace(port, m, now_ns);
-    case 'X': return on_cancel(port, m, now_ns);
-    case 'M': return on_modify(port, m, now_ns);
-    case 'C': return on_mass_cancel(port, m, now_ns);
-    case 'D': return on_disable(port, m, now_ns);
-    case 'E': return on_enable(port, m, now_ns);
-    case 'Q': return on_query(port, m, now_ns);
-    default: return malformed(port, m[0], now_ns);
+    case 'O':
+      return on_enter(port, m, now_ns);
+    case 'U':
+      return on_replace(port, m, now_ns);
+    case 'X':
+      return on_cancel(port, m, now_ns);
+    case 'M':
+      return on_modify(port, m, now_ns);
+    case 'C':
+      return on_mass_cancel(port, m, now_ns);
+    case 'D':
+      return on_disable(port, m, now_ns);
+    case 'E':
+      return on_enable(port, m, now_ns);
+    case 'Q':
+      return on_query(port, m, now_ns);
+    default:
+      return malformed(port, m[0], now_ns);
   }
 }
 

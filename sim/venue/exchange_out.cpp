@@ -94,11 +94,11 @@ void fill_terms(T& m, const O& o, bool dead, const itch::Stock& stock) {
 }  // namespace
 
 // The appendage echoes what the order was given beyond the fixed part.
-#define PRG_ECHO(m, o)                                                                   \
-  ouch::AppendageBuilder echo;                                                           \
-  echo.add(ouch::kTagFirm, ouch::alpha<4>(ports_[(o).port].config.firm).data(), 4);      \
-  if ((o).min_qty > 0) echo.add_u32(ouch::kTagMinQuantity, (o).min_qty);                 \
-  if ((o).post_only) echo.add_char(ouch::kTagPostOnly, 'P');                             \
+#define PRG_ECHO(m, o)                                                              \
+  ouch::AppendageBuilder echo;                                                      \
+  echo.add(ouch::kTagFirm, ouch::alpha<4>(ports_[(o).port].config.firm).data(), 4); \
+  if ((o).min_qty > 0) echo.add_u32(ouch::kTagMinQuantity, (o).min_qty);            \
+  if ((o).post_only) echo.add_char(ouch::kTagPostOnly, 'P');                        \
   (m).appendage = echo.bytes()
 
 void Exchange::send_accepted(Order& o, bool dead, TimeNs now_ns) {
@@ -360,7 +360,7 @@ void Exchange::each_directory_message(F&& f) const {
 }
 
 void Exchange::start(TimeNs now_ns) {
-  PRG_ASSERT(state_ == SessionState::kStart);
+  if (state_ != SessionState::kStart) return;
   publish_system('O', now_ns);
   each_directory_message([&](u32 symbol, auto message) { publish(symbol, message, now_ns); });
   publish_system('S', now_ns);

@@ -1,7 +1,8 @@
 // Faults by option: what the venue does wrong on purpose, by seed.
 //
 // `loss=1%,b.loss=5%,reorder=0.5%,dup=1%,delay=2ms@10%,corrupt=0.1%,disconnect=30s,halt=PRGN@10s+5s,
-//  reject=2%,lag=5ms,late=200ms` ; a prefix `a.` or `b.` names one feed line, `r.` the retransmission service, none means both lines.
+//  reject=2%,lag=5ms,late=200ms` ; a prefix `a.` or `b.` names one feed line, `r.` the retransmission service, none
+//  means both lines.
 #pragma once
 
 #include <string>
@@ -14,9 +15,9 @@ namespace peregrine::venue {
 
 struct LineFaults {
   u32 loss_ppm = 0;
-  u32 reorder_ppm = 0;   // the packet is sent after the next one
+  u32 reorder_ppm = 0;  // the packet is sent after the next one
   u32 dup_ppm = 0;
-  u32 corrupt_ppm = 0;   // framing bits flipped or the tail cut: damage a receiver can see
+  u32 corrupt_ppm = 0;  // framing bits flipped or the tail cut: damage a receiver can see
   u32 delay_ppm = 0;
   i64 delay_ns = 0;
 };
@@ -28,7 +29,7 @@ struct HaltFault {
 };
 
 struct FaultPlan {
-  LineFaults line[3];           // A, B, the retransmission service (loss, dup, corrupt)
+  LineFaults line[3];  // A, B, the retransmission service (loss, dup, corrupt)
   u32 reject_ppm = 0;
   i64 disconnect_every_ns = 0;  // drop every order-entry connection this often, without a word
   i64 lag_ns = 0;               // every inbound order packet waits this long

@@ -106,9 +106,15 @@ bool Flow::place(u32 symbol, Side side, PriceTicks price_ticks, u32 qty, bool hi
   const PriceTicks inc = exchange_.config().symbols[symbol].increment_ticks;
   if (price_ticks < inc || price_ticks > static_cast<PriceTicks>(ouch::kMaxPrice)) return false;
   SymbolState& s = symbols_[symbol];
-  const EnterResult r = exchange_.background_enter(
-      {.symbol = symbol, .side = side, .hidden = hidden, .post_only = true, .price_ticks = price_ticks, .qty = qty,
-       .owner = static_cast<u32>(rng_.below(params_.participants)), .tag = next_tag_++}, now_ns);
+  const EnterResult r = exchange_.background_enter({.symbol = symbol,
+                                                    .side = side,
+                                                    .hidden = hidden,
+                                                    .post_only = true,
+                                                    .price_ticks = price_ticks,
+                                                    .qty = qty,
+                                                    .owner = static_cast<u32>(rng_.below(params_.participants)),
+                                                    .tag = next_tag_++},
+                                                   now_ns);
   if (r.handle != kNoOrder) s.live.push_back(r.handle);
   return r.handle != kNoOrder;
 }
@@ -172,7 +178,8 @@ void Flow::add(u32 symbol, TimeNs now_ns) {
     const i64 into = 1 + static_cast<i64>(std::min({rng_.below(room), rng_.below(room), rng_.below(room)}));
     price = touch - away * into;
     // Nobody bids above (offers below) what the thing is worth to them.
-    const i64 limit = value + away * static_cast<i64>(params_.usual_spread / 4 + rng_.below(params_.usual_spread / 2 + 1));
+    const i64 limit =
+        value + away * static_cast<i64>(params_.usual_spread / 4 + rng_.below(params_.usual_spread / 2 + 1));
     if (away < 0 ? price > limit : price < limit) price = limit;
   } else if (!roll(params_.join)) {
     price = touch + away * draw_distance();
@@ -198,9 +205,14 @@ void Flow::take(u32 symbol, TimeNs now_ns) {
     limit += (side == Side::kBuy ? 1 : -1) * inc * static_cast<i64>(rng_.below(8));
   }
   if (limit <= 0) return;
-  exchange_.background_enter({.symbol = symbol, .side = side, .tif = Tif::kIoc, .price_ticks = limit,
+  exchange_.background_enter({.symbol = symbol,
+                              .side = side,
+                              .tif = Tif::kIoc,
+                              .price_ticks = limit,
                               .qty = static_cast<u32>(qty),
-                              .owner = static_cast<u32>(rng_.below(params_.participants)), .tag = next_tag_++}, now_ns);
+                              .owner = static_cast<u32>(rng_.below(params_.participants)),
+                              .tag = next_tag_++},
+                             now_ns);
 }
 
 // A live order: often a young one, else any. Dead handles met on the way are dropped.
@@ -221,7 +233,8 @@ void Flow::remove(u32 symbol, TimeNs now_ns, bool partial) {
   const Side side = mispricing(symbol) > 0 ? Side::kSell : Side::kBuy;  // the side that is offered too cheaply
   if (!partial && roll(params_.touch_cancel) && exchange_.matching().front(symbol, side, v) &&
       exchange_.matching().front(symbol, opposite(side), other)) {
-    const i64 gap = v.price_ticks > other.price_ticks ? v.price_ticks - other.price_ticks : other.price_ticks - v.price_ticks;
+    const i64 gap =
+        v.price_ticks > other.price_ticks ? v.price_ticks - other.price_ticks : other.price_ticks - v.price_ticks;
     if (gap < params_.usual_spread * exchange_.config().symbols[symbol].increment_ticks) {
       exchange_.background_cancel(v.handle, now_ns);  // not when it is a client's; the dead handle is met later
       return;
@@ -323,8 +336,13 @@ void RecordedFlow::apply(Bytes m, TimeNs now_ns) {
     case 'C':
       // The order that traded was the first in its queue then; whatever of ours stands before it trades first.
       if (find(ref, v)) {
-        exchange_.background_enter({.symbol = symbol_, .side = opposite(v.side), .tif = Tif::kIoc,
-                                    .price_ticks = v.price_ticks, .qty = load_be32(m.data() + 19), .owner = 1}, now_ns);
+        exchange_.background_enter({.symbol = symbol_,
+                                    .side = opposite(v.side),
+                                    .tif = Tif::kIoc,
+                                    .price_ticks = v.price_ticks,
+                                    .qty = load_be32(m.data() + 19),
+                                    .owner = 1},
+                                   now_ns);
       }
       break;
     case 'X':

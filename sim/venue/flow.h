@@ -17,27 +17,27 @@ namespace peregrine::venue {
 // Shares per 10,000 unless the name says otherwise; calibrated on the AAPL recordings (docs/concepts/venue.md).
 struct FlowParams {
   u64 seed = 7;
-  u32 rate_per_s = 2000;          // events per second and symbol; 0 = no flow
+  u32 rate_per_s = 2000;  // events per second and symbol; 0 = no flow
   u32 participants = 8;
   // The event mix; the rest are adds.
   u32 take = 500;
-  u32 cancel = 4300;              // at target_orders; more when the book is fuller, fewer when it is thinner
+  u32 cancel = 4300;  // at target_orders; more when the book is fuller, fewer when it is thinner
   u32 partial = 56;
   u32 replace = 100;
-  u32 hidden = 950;               // of adds
-  u32 improve = 3500;             // of adds, at the usual spread: inside it
-  u32 join = 900;                // of adds: at the touch
-  u32 recent_cancel = 6500;       // of cancels: one of the youngest orders
-  u32 touch_cancel = 2200;        // of cancels while the spread is narrower than usual: the touch gives way
-  u32 recent = 5;                // how many orders count as the youngest
-  u32 target_orders = 340;        // live background orders a symbol
-  u32 usual_spread = 26;          // increments
-  u32 value_step_256 = 384;       // random walk of the value per event, up to this many 1/256 increments each way
-  u32 revert_shift = 14;          // pull of the anchor: (anchor - value) >> shift per event
-  u32 burst = 4;                  // per 10,000 events: momentum starts
-  u32 burst_events = 300;         // mean length of a burst
-  u32 burst_step_256 = 26;        // drift during a burst
-  u32 lean = 500;                 // what one increment of mispricing moves the takers' side
+  u32 hidden = 950;          // of adds
+  u32 improve = 3500;        // of adds, at the usual spread: inside it
+  u32 join = 900;            // of adds: at the touch
+  u32 recent_cancel = 6500;  // of cancels: one of the youngest orders
+  u32 touch_cancel = 2200;   // of cancels while the spread is narrower than usual: the touch gives way
+  u32 recent = 5;            // how many orders count as the youngest
+  u32 target_orders = 340;   // live background orders a symbol
+  u32 usual_spread = 26;     // increments
+  u32 value_step_256 = 384;  // random walk of the value per event, up to this many 1/256 increments each way
+  u32 revert_shift = 14;     // pull of the anchor: (anchor - value) >> shift per event
+  u32 burst = 4;             // per 10,000 events: momentum starts
+  u32 burst_events = 300;    // mean length of a burst
+  u32 burst_step_256 = 26;   // drift during a burst
+  u32 lean = 500;            // what one increment of mispricing moves the takers' side
 };
 
 class Flow {
@@ -56,7 +56,7 @@ class Flow {
 
  private:
   struct SymbolState {
-    i64 anchor_256;   // in 1/256 increments
+    i64 anchor_256;  // in 1/256 increments
     i64 value_256;
     i64 drift_256 = 0;
     u32 burst_left = 0;
@@ -73,7 +73,7 @@ class Flow {
   void move_value(SymbolState& s);
   i64 mispricing(u32 symbol) const;  // value less displayed mid, in increments
   Side leaning_side(u32 symbol, u32 weight);
-  i64 draw_distance();               // from the touch, increments
+  i64 draw_distance();  // from the touch, increments
   u32 draw_qty();
   bool roll(u32 per_10k) { return rng_.below(10'000) < per_10k; }
   i64 exponential_ns(i64 mean_ns);

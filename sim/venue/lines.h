@@ -47,7 +47,7 @@ class FeedLines {
     LineFaults faults;
     Rng rng;
     LineStats stats;
-    std::vector<u8> held;                              // waits for the packet after it
+    std::vector<u8> held;  // waits for the packet after it
     std::multimap<TimeNs, std::vector<u8>> delayed;
   };
   void send(int line, Bytes packet, TimeNs now_ns);

@@ -57,8 +57,7 @@ EnterResult Matching::enter(const OrderSpec& spec) {
 
 bool Matching::would_take(u32 symbol, Side side, PriceTicks price_ticks) const {
   const auto& contra = books_[symbol].sides[index(opposite(side))].levels;
-  return !contra.empty() &&
-         (price_ticks == kMarketPriceTicks || crosses(side, price_ticks, contra.back().price_ticks));
+  return !contra.empty() && (price_ticks == kMarketPriceTicks || crosses(side, price_ticks, contra.back().price_ticks));
 }
 
 // What `spec` could trade at once, counted no further than its minimum quantity.
@@ -101,8 +100,8 @@ void Matching::match(const OrderSpec& spec, u64 ref, EnterResult& result, bool& 
     const u32 qty = std::min(maker.qty, result.left);
 
     if (spec.stp_group != 0 && maker.stp_group == spec.stp_group && config_.stp != StpMode::kOff) {
-      Prevented p{spec.symbol, contra_side, maker.hidden,     maker.price_ticks, qty,       0,   0, 0,
-                  handle_of(slot), maker.ref,   maker.tag, maker.owner, spec.owner, ref, spec.tag};
+      Prevented p{spec.symbol,     contra_side, maker.hidden, maker.price_ticks, qty,        0,   0,       0,
+                  handle_of(slot), maker.ref,   maker.tag,    maker.owner,       spec.owner, ref, spec.tag};
       if (config_.stp == StpMode::kCancelResting) {
         p.resting_decrement = maker.qty;
       } else if (config_.stp == StpMode::kCancelIncoming) {
@@ -124,8 +123,9 @@ void Matching::match(const OrderSpec& spec, u64 ref, EnterResult& result, bool& 
       continue;
     }
 
-    Fill f{next_match_++,   spec.symbol, spec.side, maker.hidden, spec.hidden, maker.price_ticks, qty, maker.qty - qty,
-           handle_of(slot), maker.ref,   maker.tag, maker.owner,  spec.owner,  ref,               spec.tag};
+    Fill f{next_match_++,   spec.symbol,     spec.side, maker.hidden, spec.hidden, maker.price_ticks, qty,
+           maker.qty - qty, handle_of(slot), maker.ref, maker.tag,    maker.owner, spec.owner,        ref,
+           spec.tag};
     result.filled += qty;
     result.left -= qty;
     book.traded_qty += qty;
@@ -281,10 +281,12 @@ Matching::CrossResult Matching::cross(u32 symbol, PriceTicks reference_ticks) {
     const u64 qty = std::min(buy, sell);
     const u64 imbalance = std::max(buy, sell) - qty;
     const auto away = [&](PriceTicks p) { return p > reference_ticks ? p - reference_ticks : reference_ticks - p; };
-    const bool better = qty > best.qty || (qty == best.qty && qty > 0 &&
-                                           (imbalance < best_imbalance ||
-                                            (imbalance == best_imbalance && (away(price) < away(best.price_ticks) ||
-                                             (away(price) == away(best.price_ticks) && price < best.price_ticks)))));
+    const bool better =
+        qty > best.qty ||
+        (qty == best.qty && qty > 0 &&
+         (imbalance < best_imbalance ||
+          (imbalance == best_imbalance && (away(price) < away(best.price_ticks) ||
+                                           (away(price) == away(best.price_ticks) && price < best.price_ticks)))));
     if (better) best = {price, qty}, best_imbalance = imbalance;
   };
   for (const LevelRef& l : bids) consider(l.price_ticks);
@@ -300,8 +302,9 @@ Matching::CrossResult Matching::cross(u32 symbol, PriceTicks reference_ticks) {
     Order& b = orders_[buy];
     Order& s = orders_[sell];
     const u32 qty = static_cast<u32>(std::min<u64>(left, std::min(b.qty, s.qty)));
-    Fill f{next_match_++,  symbol, Side::kSell, b.hidden, s.hidden, best.price_ticks, qty, b.qty - qty,
-           handle_of(buy), b.ref,  b.tag,       b.owner,  s.owner,  s.ref,            s.tag};
+    Fill f{next_match_++, symbol,      Side::kSell,    b.hidden, s.hidden, best.price_ticks,
+           qty,           b.qty - qty, handle_of(buy), b.ref,    b.tag,    b.owner,
+           s.owner,       s.ref,       s.tag};
     sink_->on_fill(f);
     reduce(handle_of(buy), qty);
     reduce(handle_of(sell), qty);
@@ -397,7 +400,8 @@ void Matching::check() const {
             qty += o.qty;
             ++n;
           }
-          PRG_ASSERT(level.queue[hidden].tail == prev && level.queue[hidden].qty == qty && level.queue[hidden].orders == n);
+          PRG_ASSERT(level.queue[hidden].tail == prev && level.queue[hidden].qty == qty &&
+                     level.queue[hidden].orders == n);
           live += n;
         }
       }

@@ -48,16 +48,16 @@ struct OrderSpec {
 };
 
 enum class EnterOutcome : u8 {
-  kRested = 0,          // something rests (perhaps after fills)
-  kFilled = 1,          // nothing left
-  kIocRemainder = 2,    // the rest was cancelled: immediate or cancel, or a market order
-  kMinQtyMissed = 3,    // less than min_qty was to be had: nothing traded
-  kPostOnlyTakes = 4,   // would have taken: nothing traded
-  kSelfMatch = 5,       // the remainder was cancelled by self-trade prevention
-  kWouldCross = 6,      // refused: BookMode::kNoCross
-  kHalted = 7,          // refused
-  kFull = 8,            // refused: no slot or no level left
-  kBadSpec = 9,         // refused: symbol, quantity or price out of range
+  kRested = 0,         // something rests (perhaps after fills)
+  kFilled = 1,         // nothing left
+  kIocRemainder = 2,   // the rest was cancelled: immediate or cancel, or a market order
+  kMinQtyMissed = 3,   // less than min_qty was to be had: nothing traded
+  kPostOnlyTakes = 4,  // would have taken: nothing traded
+  kSelfMatch = 5,      // the remainder was cancelled by self-trade prevention
+  kWouldCross = 6,     // refused: BookMode::kNoCross
+  kHalted = 7,         // refused
+  kFull = 8,           // refused: no slot or no level left
+  kBadSpec = 9,        // refused: symbol, quantity or price out of range
 };
 
 constexpr bool refused(EnterOutcome o) { return o >= EnterOutcome::kWouldCross; }
@@ -67,8 +67,8 @@ struct EnterResult {
   OrderHandle handle = kNoOrder;  // of the resting order
   u64 ref = 0;                    // venue-wide order reference; 0 when refused
   u32 filled = 0;
-  u32 left = 0;                   // resting, or cancelled when nothing rests
-  u32 prevented = 0;              // taken off the incoming order by self-trade prevention
+  u32 left = 0;       // resting, or cancelled when nothing rests
+  u32 prevented = 0;  // taken off the incoming order by self-trade prevention
 };
 
 struct Fill {
@@ -95,7 +95,7 @@ struct Prevented {
   Side resting_side;
   bool resting_hidden;
   PriceTicks price_ticks;
-  u32 qty;                  // that would have traded
+  u32 qty;  // that would have traded
   u32 resting_decrement;
   u32 incoming_decrement;
   u32 resting_left;
@@ -140,8 +140,8 @@ struct LevelView {
 
 struct MatchingConfig {
   u32 symbols = 1;
-  u32 max_orders = 1u << 16;           // live at once, all symbols
-  u32 max_levels_per_side = 4096;      // of each symbol
+  u32 max_orders = 1u << 16;       // live at once, all symbols
+  u32 max_levels_per_side = 4096;  // of each symbol
   StpMode stp = StpMode::kCancelResting;
 };
 
@@ -160,7 +160,10 @@ class Matching {
 
   // Uncrosses a book in BookMode::kCollect: most volume, then least imbalance, then nearest `reference_ticks`.
   // Fills go to the sink with one price (maker = buy order, taker = sell order) and one match number each.
-  struct CrossResult { PriceTicks price_ticks = 0; u64 qty = 0; };
+  struct CrossResult {
+    PriceTicks price_ticks = 0;
+    u64 qty = 0;
+  };
   CrossResult cross(u32 symbol, PriceTicks reference_ticks);
 
   void set_mode(u32 symbol, BookMode mode) { books_[symbol].mode = mode; }

@@ -14,7 +14,7 @@ enum class RecordKind : u8 {
   kIgnored = 6,    // a request that had no effect: URN not rising, order not live, superfluous
   kPrevented = 7,  // self-trade prevention: qty = decrement
   kModified = 8,
-  kBroken = 9,     // match
+  kBroken = 9,  // match
   kMalformed = 10,
   kMassCancel = 11,
   kDisabled = 12,
@@ -36,10 +36,10 @@ struct RecordEntry {
   u32 executed = 0;     // of the chain, after this event
   u32 contra_port = 0;  // port index + 1 of the other side of an execution, 0 = background
   RecordKind kind = RecordKind::kAccepted;
-  u8 side = 0;          // as in OUCH: B S T E
-  u8 message = 0;       // type byte of the request that caused it
-  u8 liquidity = 0;     // executions
-  u16 reason = 0;       // cancel reason (ASCII) or reject code
+  u8 side = 0;       // as in OUCH: B S T E
+  u8 message = 0;    // type byte of the request that caused it
+  u8 liquidity = 0;  // executions
+  u16 reason = 0;    // cancel reason (ASCII) or reject code
   u16 zero = 0;
 };
 static_assert(sizeof(RecordEntry) == 72);

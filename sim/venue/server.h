@@ -16,10 +16,10 @@ struct ServerConfig {
   ExchangeConfig exchange;
   FlowParams flow;
   FaultPlan faults;
-  std::string recording;             // ITCH file to replay in place of the generator
+  std::string recording;  // ITCH file to replay in place of the generator
   u32 recording_speed_percent = 100;
   std::string host = "127.0.0.1";
-  u16 ouch_port = 0;                 // 0 = any free one
+  u16 ouch_port = 0;  // 0 = any free one
   u16 glimpse_port = 0;
   u16 retransmit_port = 0;
   std::string itch_a = "127.0.0.1:0";  // destination of line A, unicast or multicast; port 0 = any free one

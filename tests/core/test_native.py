@@ -1,5 +1,6 @@
 """The C++ stress programs, optimised, and the runner's own verdicts."""
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
+CROSS = shutil.which("aarch64-linux-gnu-g++")
 
 
 def native(*args: str) -> subprocess.CompletedProcess[str]:
@@ -41,3 +43,12 @@ def test_a_name_that_matches_no_program_is_an_error():
     result = native("--flavour", "tsan", "--only", "nonesuch")
     assert result.returncode == 64
     assert "no program" in result.stderr
+
+
+@pytest.mark.skipif(CROSS is None, reason="aarch64-linux-gnu-g++ is not installed")
+@pytest.mark.parametrize("source", sorted((ROOT / "src/hotpath/core").glob("*.cpp")), ids=lambda p: p.name)
+def test_the_core_compiles_for_aarch64(source):
+    command = [CROSS, "-std=c++20", "-Wall", "-Wextra", "-Werror", "-fsyntax-only", '-DPEREGRINE_VERSION="0"',
+               f"-I{ROOT / 'src/hotpath'}", str(source)]
+    result = subprocess.run(command, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr

@@ -116,6 +116,27 @@ def test_a_record_larger_than_the_ring_is_refused(bench):
     assert len(bench.read()[0][4]) == 65536 - 32
 
 
+def test_a_ring_takes_its_size_to_the_byte_and_no_more(bench):
+    bench.start()
+    assert bench.appender.append(journal.RecordType.FEED, 0, bytes(65536 - 24 - 32)) == 1
+    assert bench.appender.free_bytes == 24
+    assert bench.appender.append(journal.RecordType.FEED, 0, b"") == 0, "8 bytes too many"
+    bench.drain()
+    assert bench.appender.append(journal.RecordType.FEED, 0, bytes(65536 - 32 - 32)) == 2
+    assert bench.appender.append(journal.RecordType.FEED, 0, b"") == 3
+    assert bench.appender.free_bytes == 0
+
+
+def test_padding_is_zero_also_where_the_ring_held_other_bytes(bench):
+    bench.start()
+    for _ in range(2):
+        bench.append([b"\xff" * (32768 - 32)] * 2)
+        bench.drain()
+    bench.append([b"abc"])
+    reader = journal.Reader(str(bench.dir))
+    assert len(list(reader)) == 5 and reader.raw[32:] == b"abc" + bytes(5)
+
+
 def test_segments_are_closed_before_they_pass_their_size_and_chained(bench):
     bench.start(segment_bytes=1000)
     bench.append([bytes([i]) * 100 for i in range(30)])

@@ -28,7 +28,8 @@ struct Sink final : ExchangeSink, DatagramSink {
 ExchangeConfig config() {
   ExchangeConfig c;
   c.symbols = {SymbolConfig{}, SymbolConfig{.symbol = "FLCN"}};
-  c.ports = {{.user = "ONE", .password = "", .firm = "AAAA"}, {.user = "TWO", .password = "", .firm = "BBBB", .cancel_on_disconnect = true}};
+  c.ports = {{.user = "ONE", .password = "", .firm = "AAAA"},
+             {.user = "TWO", .password = "", .firm = "BBBB", .cancel_on_disconnect = true}};
   c.max_orders = 512;
   return c;
 }
@@ -45,7 +46,9 @@ std::vector<u8> request(Rng& rng, u32& urn) {
   const u32 some = static_cast<u32>(rng.below(urn + 2));
   const u8 tifs[] = {'0', '3', '5', '6'}, displays[] = {'Y', 'N', 'A'}, sides[] = {'B', 'S', 'T', 'E'};
   switch (rng.below(8)) {
-    case 0: case 1: case 2: {
+    case 0:
+    case 1:
+    case 2: {
       ouch::EnterOrder o;
       o.user_ref_num = ++urn;
       o.side = sides[rng.below(4)];
@@ -150,7 +153,9 @@ int fuzz_requests(u64 seed) {
     if (rng.below(3) == 0) lines.flush(now);
     lines.on_timer(now);
     u8 packet[24];
-    mold::encode(mold::Request{mold::make_session("PRG0000001"), rng.below(store.size() + 3), static_cast<u16>(rng.next())}, packet);
+    mold::encode(
+        mold::Request{mold::make_session("PRG0000001"), rng.below(store.size() + 3), static_cast<u16>(rng.next())},
+        packet);
     if (rng.below(4) == 0) packet[rng.below(20)] ^= static_cast<u8>(1u << rng.below(8));
     lines.retransmit(Bytes(packet, rng.below(3) == 0 ? rng.below(24) : 20), store);
   }
@@ -179,7 +184,8 @@ int fuzz_text_and_files(u64 seed) {
       file.push_back(0);
       file.push_back(static_cast<u8>(n));
       const std::size_t at = file.size();
-      for (std::size_t k = 0; k < n; ++k) file.push_back(static_cast<u8>(k < 18 || rng.below(2) ? rng.below(3) : rng.next()));
+      for (std::size_t k = 0; k < n; ++k)
+        file.push_back(static_cast<u8>(k < 18 || rng.below(2) ? rng.below(3) : rng.next()));
       if (n > 0) file[at] = type;
     }
     if (rng.below(4) == 0) file.resize(rng.below(file.size()));

@@ -276,6 +276,8 @@ def test_stopping_ends_the_session_on_every_door(start):
     client.wait_closed()
     assert client.ended
     feed.close()
+    with pytest.raises(RuntimeError, match="make a new one"):
+        v.start()
 
 
 def test_the_feed_goes_to_multicast_groups_when_asked(start):

@@ -7,6 +7,7 @@
 #include <cerrno>
 #include <chrono>
 #include <csignal>
+#include <cstring>
 #include <thread>
 
 #include "bindings/shard_view.h"
@@ -144,13 +145,13 @@ class LiveRun {
       have_action_map_ = shard_.policies().active(s);
       if (have_action_map_) action_map_hash_ = shard_.policies().policy(s).action_map_hash();
     }
-    make_segment(segment_name, units_per_currency);
+    make_segment(segment_name, units_per_currency, get<bool>(live_spec, "mlock"));
     open_journal(journal_spec, stage);
     runner_ = std::make_unique<engine::StepRunner>(shard_, journal_.appender.get());
     if (signal_address != 0) runner_->set_signal(UserSignal::from_address(signal_address));
     journal_cpu_ = get<int>(live_spec, "journal_cpu");
     live_ = std::make_unique<engine::LiveEngine>(live_config_from(live_spec), *runner_, *journal_.appender, *telemetry_,
-                                                 &segment_, clock_);
+                                                 &segment_, &commands_, clock_);
     if (const std::string error = live_->open(); !error.empty()) throw py::value_error(error);
   }
   ~LiveRun() { segment_.close(true); }
@@ -178,6 +179,7 @@ class LiveRun {
     static constexpr const char* kWhy[] = {"", "time", "asked", "signal", "journal", "placement"};
     d["stopped_by"] = kWhy[static_cast<u8>(why)];
     d["placement_error"] = live_->placement_error();
+    d["lock_notes"] = lock_notes_;
     d["journal_closed"] = closed;
     d["journal_error"] = closed ? "" : error.text();
     return d;
@@ -271,16 +273,25 @@ class LiveRun {
     }
   }
 
-  void make_segment(const std::string& name, i64 units_per_currency) {
+  void make_segment(const std::string& name, i64 units_per_currency, bool lock) {
     std::vector<std::string> symbols;
     for (const engine::InstrumentSpec& s : shard_.config().instruments) symbols.push_back(s.symbol);
     RegionSpec region;
     region.name = "telemetry";
     region.bytes = engine::Telemetry::bytes_needed(symbols.size());
     region.version = 1;
-    const Error error = name.empty() ? Segment::create_anonymous({region}, {}, segment_)
-                                     : Segment::create(name, {region}, {}, segment_);
+    region.lock = lock;
+    RegionSpec commands = command_region(64);
+    commands.lock = lock;
+    Error error = name.empty() ? Segment::create_anonymous({region, commands}, {}, segment_)
+                               : Segment::create(name, {region, commands}, {}, segment_);
+    if (error.ok()) error = CommandReader::create(segment_, commands_);
     if (!error.ok()) throw py::value_error(error.text);
+    for (u32 i = 0; i < segment_.region_count(); ++i) {
+      if (const u32 code = segment_.region_at(i).lock; code >= 1000) {
+        lock_notes_.push_back(std::string(segment_.region_at(i).name) + ": " + std::strerror(static_cast<int>(code - 1000)));
+      }
+    }
     telemetry_ = std::make_unique<engine::Telemetry>(segment_.region("telemetry"), symbols, units_per_currency);
   }
 
@@ -353,6 +364,8 @@ class LiveRun {
   engine::Shard shard_;
   TscClock clock_;
   Segment segment_;
+  CommandReader commands_;
+  std::vector<std::string> lock_notes_;
   std::unique_ptr<engine::Telemetry> telemetry_;
   journal::OpenJournal journal_;
   std::unique_ptr<engine::StepRunner> runner_;

@@ -133,17 +133,12 @@ cdef class _Slots:
         view.format = NULL
         if flags & PyBUF_FORMAT:
             view.format = b"B"
-        view.shape = NULL
+        view.shape = view.strides = NULL
         if flags & PyBUF_ND:
             view.shape = &self.shape[0]
-        view.strides = NULL
         if (flags & PyBUF_STRIDES) == PyBUF_STRIDES:
             view.strides = &self.strides[0]
-        view.suboffsets = NULL
-        view.internal = NULL
-
-    def __releasebuffer__(self, Py_buffer* view):
-        pass
+        view.suboffsets = view.internal = NULL
 
 
 cdef object _slots_view(_Memory memory, uint8_t* at, Py_ssize_t size, bint writable):
@@ -166,12 +161,6 @@ def _as_array(view, Py_ssize_t n, Py_ssize_t stride, dtype):
     if n == 0:
         return np.empty(0, dtype)
     return np.ndarray((n,), dtype, buffer=view, strides=(stride,))
-
-
-def _segment_of(name, size, kind, epoch):
-    from hotpath import _core
-
-    return _core.Segment.create(name, [_core.RegionSpec("ring", size, kind)], epoch=epoch)
 
 
 cdef class SpscRing:
@@ -214,7 +203,8 @@ cdef class SpscRing:
         """A ring in the region "ring" of a new segment /dev/shm/peregrine.<name>; `ring.segment` owns the name."""
         from hotpath import _core
 
-        segment = _segment_of(name, CSpscRing.bytes_needed(slot_bytes, slot_count), _core.RegionKind.SPSC_RING, epoch)
+        size = CSpscRing.bytes_needed(slot_bytes, slot_count)
+        segment = _core.Segment.create(name, [_core.RegionSpec("ring", size, _core.RegionKind.SPSC_RING)], epoch=epoch)
         cdef SpscRing ring = cls(segment.region("ring"), slot_bytes=slot_bytes, slot_count=slot_count)
         ring.segment = segment
         return ring
@@ -474,11 +464,6 @@ cdef class BroadcastReader:
         return reader
 
     @property
-    def capacity(self):
-        """Number of slots."""
-        return self.ring.capacity()
-
-    @property
     def payload_bytes(self):
         """Bytes of a message."""
         return self.ring.payload_bytes()
@@ -492,11 +477,6 @@ cdef class BroadcastReader:
     def lost(self):
         """Messages overwritten before they were read."""
         return self.ring.lost()
-
-    @property
-    def published(self):
-        """Messages published so far."""
-        return self.ring.published()
 
     def poll(self):
         """The next message as bytes of payload_bytes, or None."""

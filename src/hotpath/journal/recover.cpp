@@ -1,5 +1,7 @@
 #include "journal/recover.h"
 
+#include <memory>
+
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/stat.h>
@@ -268,7 +270,9 @@ Recovered RecoveredBuilder::build(u32 epoch) const {
 }
 
 bool recover(const RecoverOptions& o, RecoverResult& r, JournalError& error) {
-  r = {};
+  // Made anew in place: gcc 12's UBSan takes the move assignment of its empty strings for a null reference.
+  std::destroy_at(&r);
+  std::construct_at(&r);
   error = {};
   const FileOps& ops = o.ops != nullptr ? *o.ops : posix_file_ops();
   if (!make_directories(o.dir, error)) return false;

@@ -1,4 +1,4 @@
-"""`peregrine policy info|verify FILE`."""
+"""`peregrine policy info|verify FILE`; FILE may be `builtin:default`, the shipped policy."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from orchestrator.cli._errors import EXIT_CONFIG, CliError
 
 ORDER = 60
 
-FileArgument = Annotated[Path, typer.Argument(help="A policy artifact (.safetensors).", show_default=False)]
+FileArgument = Annotated[Path, typer.Argument(help="A policy artifact (.safetensors), or builtin:default.", show_default=False)]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
@@ -77,9 +77,10 @@ def describe(artifact: Any, file: Path | None = None) -> dict[str, Any]:
 
 def _load(file: Path) -> Any:
     from hotpath.policy import artifact
+    from orchestrator.run.plan import BUILTIN_POLICY, builtin_policy_path
 
     try:
-        return artifact.load(file)
+        return artifact.load(builtin_policy_path() if str(file) == BUILTIN_POLICY else file)
     except artifact.ArtifactError as err:
         raise CliError(f"policy refused: {err}", code=EXIT_CONFIG,
                        hint="make the artifact again with this version of Peregrine, or take another file") from err

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import json
 import signal
 import sys
+import tempfile
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 from zoneinfo import ZoneInfo
@@ -136,7 +139,7 @@ def register(app: typer.Typer) -> None:
         closed: Annotated[bool, typer.Option("--pre-open", help="Start before the open; orders rest but do not trade.")] = False,
         for_: Annotated[str, typer.Option("--for", help="Stop after this time, as in 30s or 5m.")] = "",
     ) -> None:
-        from hotpath import _venue
+        import hotpath._venue as _venue
 
         seconds = parse_duration(for_) if for_ else None
         if len(session) > 10:
@@ -145,10 +148,11 @@ def register(app: typer.Typer) -> None:
             seed=seed, symbols=symbols, rate=rate, fault=fault, session=session,
             cancel_on_disconnect=cancel_on_disconnect, host=host, ouch_port=ouch_port, glimpse_port=glimpse_port,
             retransmit_port=retransmit_port, itch_a=itch_a, itch_b=itch_b, open_at_start=not closed,
-            **({"recording": str(_plain_file(recording)), "recording_speed_percent": speed} if recording else {}),
         )
         try:
-            server = _venue.VenueServer(config)
+            with _plain_file(recording) as plain:  # read whole by the constructor
+                replayed = {"recording": plain, "recording_speed_percent": speed} if plain else {}
+                server = _venue.VenueServer({**config, **replayed})
             server.start()
         except ValueError as err:
             raise CliError(str(err)) from err
@@ -169,19 +173,23 @@ def register(app: typer.Typer) -> None:
         print(_summary(server, stats), file=sys.stderr)
 
 
-def _plain_file(path: Path) -> Path:
-    """The recording as an uncompressed file (a .zst one is unpacked beside the temporary files)."""
+@contextlib.contextmanager
+def _plain_file(path: Path | None) -> Iterator[str]:
+    """Name of the recording as an uncompressed file while inside; "" for none."""
+    if path is None:
+        yield ""
+        return
     if not path.is_file():
         raise CliError(f"recording {path} is not a file")
     if path.suffix != ".zst":
-        return path
-    import tempfile
-
+        yield str(path)
+        return
     from peregrine_sim.flow_stats import load
 
-    with tempfile.NamedTemporaryFile(prefix="peregrine-", suffix=".itch", delete=False) as out:
+    with tempfile.NamedTemporaryFile(prefix="peregrine-", suffix=".itch") as out:
         out.write(load(path))
-    return Path(out.name)
+        out.flush()
+        yield out.name
 
 
 def _summary(server: Any, stats: dict[str, Any]) -> str:

@@ -236,11 +236,10 @@ def policy_kernel(flags: set[str]) -> str:
     """The kernel policies run on: what the engine itself says, else what the CPU's flags allow."""
     try:
         from hotpath import _core
-    except ImportError:
-        _core = None
-    told = getattr(_core, "best_policy_kernel", None)
-    if callable(told):
-        return str(told())
+
+        return str(_core.best_kernel())
+    except (ImportError, AttributeError):
+        pass  # not built: the flags tell
     if {"avx512_vnni", "avx512bw", "avx512vl"} <= flags:
         return "avx512vnni"
     return "avx2" if "avx2" in flags else "scalar"

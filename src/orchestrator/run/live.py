@@ -44,8 +44,8 @@ def run_live(cfg: Config, *, for_ns: int | None, on_tick: OnTick | None, resume:
         stack.enter_context(_signals_blocked())
         run = _make(cfg, cores, addresses, for_ns, resume)
         if helpers:
-            os.sched_setaffinity(0, helpers)  # helper threads started from here inherit it; the engine pins itself
-        watcher = _Watcher(cfg, on_tick)
+            _move_threads(helpers)  # threads started from here on inherit it; the engine pins itself
+        watcher = _Watcher(cfg, on_tick, run.engine.supervisor_beat)
         watcher.start()
         try:
             summary = run.engine.run()
@@ -161,6 +161,7 @@ def _live_spec(cfg: Config, cores: dict[str, int | None], addresses: dict[str, A
         "engine_cpu": _cpu(cores["engine"]),
         "journal_cpu": _cpu(cores["journal"]),
         "refuse_bad_placement": engine.refuse_shared_cores,
+        "mlock": engine.mlock,
         "stage_sample": engine.stage_sample,
         "run_for_ns": for_ns or 0,
         "supervisor_timeout_ns": engine.supervisor_timeout_ms * 1_000_000,
@@ -208,17 +209,19 @@ def _signals_blocked() -> Iterator[None]:
 
 
 class _Watcher:
-    """Reads the engine's telemetry at intervals and hands it on."""
+    """The supervisor's side of a run: a heartbeat to the engine, and its telemetry handed on, at intervals."""
 
-    def __init__(self, cfg: Config, on_tick: OnTick | None) -> None:
+    def __init__(self, cfg: Config, on_tick: OnTick | None, beat: Callable[[], None]) -> None:
         self._name = cfg.engine.name
         self._every_s = cfg.report.refresh_ms / 1000
         self._on_tick = on_tick
+        self._beat = beat
+        self._needed = on_tick is not None or cfg.engine.supervisor_timeout_ms > 0
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="panel", daemon=True)
 
     def start(self) -> None:
-        if self._on_tick is not None:
+        if self._needed:
             self._thread.start()
 
     def stop(self) -> None:
@@ -230,8 +233,10 @@ class _Watcher:
         from orchestrator.observe.segment import Segment, SegmentError
         from orchestrator.observe.telemetry import REGION, TelemetryError, read
 
-        assert self._on_tick is not None
         while not self._over.wait(self._every_s):
+            self._beat()  # the engine stops by itself when its supervisor falls silent
+            if self._on_tick is None:
+                continue
             with contextlib.suppress(SegmentError, TelemetryError), Segment(self._name) as segment:
                 self._on_tick(read(segment.region(REGION)))
 
@@ -252,6 +257,13 @@ def new_run_folder(base: Path, name: str) -> Path:
         latest.unlink(missing_ok=True)
         latest.symlink_to(folder.name)
     return folder
+
+
+def _move_threads(cores: set[int]) -> None:
+    """Keep every thread this process already has (numpy's workers too) off the hot core."""
+    for task in Path("/proc/self/task").iterdir():
+        with contextlib.suppress(OSError):  # it may just have ended
+            os.sched_setaffinity(int(task.name), cores)
 
 
 def _helper_cores(cores: dict[str, int | None]) -> set[int] | None:
@@ -282,6 +294,8 @@ def _result(cfg: Config, run: _Run, summary: dict[str, Any]) -> RunResult:
     result.duration_ns = summary["now_ns"] - summary["started_ns"]
     if summary["placement_error"]:
         result.warnings.append(f"engine thread: {summary['placement_error']}")
+    for note in summary["lock_notes"]:
+        result.warnings.append(f"not locked into memory: {note} (hint: peregrine doctor)")
     if not summary["journal_closed"]:
         result.warnings.append(f"journal: {summary['journal_error']}")
     if summary["working_orders"]:

@@ -1,0 +1,98 @@
+// The inside of VenueServer: one thread's state, in one class over two files (server.cpp: the loop, server_io.cpp:
+// connections and re-requests).
+#pragma once
+
+#include <deque>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "core/clock.h"
+#include "venue/connection.h"
+#include "venue/net.h"
+#include "venue/server.h"
+
+namespace peregrine::venue {
+
+inline constexpr std::size_t kMaxUnsentBytes = 64u << 20;  // a client that reads no more is cut off
+inline constexpr int kFlowBatch = 256;                     // flow events between two looks at the sockets
+
+class VenueServer::Impl final : private ExchangeSink, private DatagramSink {
+ public:
+  explicit Impl(const ServerConfig& config);
+  ~Impl() { stop(); }
+
+  void start();
+  void stop();
+  void call(const std::function<void(Exchange&, TimeNs)>& f);
+  bool running() const { return thread_.joinable(); }
+
+  ServerAddresses addresses;
+  bool silent = false;
+  ServerStats stats;
+  void drop_connections();
+  void pause_flow(bool paused);
+  void set_session_state(SessionState state, TimeNs now_ns);
+  const FeedLines& lines() const { return lines_; }
+
+ private:
+  static ExchangeConfig with_faults(const ServerConfig& c) {
+    ExchangeConfig e = c.exchange;
+    e.reject_per_million = c.faults.reject_ppm;
+    e.seed = c.flow.seed;
+    return e;
+  }
+  // The wall gives the start, the monotonic clock every step from there.
+  TimeNs now() const { return wall_base_ns_ + (monotonic_ns() - mono_base_ns_); }
+
+  void ouch(PortIx port, u64 seq, Bytes message) override;
+  void itch(u64 seq, u16 locate, Bytes message) override;
+  void datagram(int line, Bytes packet) override;
+
+  void open_sockets();
+  void close_sockets();
+  void run();
+  void step(TimeNs now_ns);
+  void run_flow(TimeNs now_ns);
+  void run_faults(TimeNs now_ns);
+  void run_held(TimeNs now_ns);
+  void check_connections(TimeNs now_ns);
+  TimeNs next_due(TimeNs now_ns) const;
+  void accept_from(int fd, Connection::Kind kind, TimeNs now_ns);
+  void read_from(Connection& c, TimeNs now_ns);
+  void on_packet(Connection& c, Bytes packet, TimeNs now_ns);
+  void on_login(Connection& c, Bytes payload, TimeNs now_ns);
+  void write_to(Connection& c);
+  void close_connection(std::size_t i, bool reset, TimeNs now_ns);
+  void answer_retransmits();
+
+  ServerConfig config_;
+  Exchange exchange_;
+  Flow flow_;
+  FeedLines lines_;
+  std::vector<u8> recording_;
+  std::unique_ptr<RecordedFlow> recorded_;
+  std::vector<std::unique_ptr<Connection>> connections_;
+  std::vector<Connection*> port_connection_;
+  std::deque<HeldInput> held_;   // of living connections, in order of arrival
+  std::vector<HeldInput> late_;  // of dead ones
+  int ouch_fd_ = -1, glimpse_fd_ = -1, retransmit_fd_ = -1, wake_fd_ = -1;
+  int feed_fd_[2] = {-1, -1};
+  sockaddr_in feed_to_[2] = {};
+  sockaddr_in answer_to_ = {};
+  TimeNs wall_base_ns_ = 0, mono_base_ns_ = 0, started_ns_ = 0, next_disconnect_ns_ = INT64_MAX, now_ns_ = 0;
+  std::size_t halts_done_ = 0;
+  std::vector<std::pair<TimeNs, std::pair<std::string, bool>>> halt_plan_;
+  std::thread thread_;
+  std::mutex mutex_;
+  std::vector<std::function<void()>> commands_;
+  bool stopping_ = false;
+  bool loop_over_ = false;  // nobody will take a command any more
+  bool flow_paused_ = false;
+};
+
+}  // namespace peregrine::venue

@@ -1,0 +1,1 @@
+"""Fitting policies offline: numpy only, seeded, on the simulated exchange in virtual time."""
