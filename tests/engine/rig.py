@@ -331,4 +331,4 @@ def constant_policy(action: int, name: str = "constant") -> bytes:
     bias[action] = 1000
     layer = Layer(np.zeros((5, 1), np.int8), bias, None, False)
     network = Network(np.zeros(1, np.uint16), np.ones(1, np.int16), np.zeros(1, np.uint8), (layer,))
-    return artifact.dump(artifact.make(network, name=f"{name}-{action}", provenance={}))
+    return artifact.dump(artifact.make(network, name=f"{name}-{action}", provenance={"data": {}, "seed": 0, "versions": {}}))

@@ -201,7 +201,7 @@ def test_a_crash_between_input_and_intents_is_no_difference(venue, engine) -> No
     for cut in (outputs[2], outputs[3], outputs[len(outputs) // 2], outputs[-1]):
         _, shard = replayer(run.run_folder)
         head = journal[:cut]  # the intent at `cut` was decided, not journaled
-        before = [i for i in intents(head)]
+        before = intents(head)
         payload = struct.pack("<IIQQ", 2, max(i.user_ref_num for i in before), before[-1].seq, 0)
         end = Record(RECOVERED, journal[cut].seq, journal[cut].ts_ns, 2, payload)
         result = feed_all(shard, [*head, end])

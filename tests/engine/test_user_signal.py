@@ -146,8 +146,8 @@ def test_a_crash_while_a_signal_was_asked_for_does_not_silence_the_shard(tmp_pat
     numbers = max(i.user_ref_num for i in intents(head))
 
     def give(kind: int, payload: bytes) -> dict:
-        nonlocal seq
-        seq += 1
+        nonlocal seq, now
+        seq, now = seq + 1, now + 10_000
         shard.feed(kind, seq, now, payload)
         return shard.finish(crashed=True)["summary"]
 
