@@ -333,8 +333,8 @@ def test_each_action_means_its_order(tmp_path, members, action, side, tif) -> No
     """Joins are post-only day orders at the touch, takes immediate-or-cancel through it, none beyond the inventory."""
     cfg = load_profile("replay", {"journal.dir": str(tmp_path / "runs"), "journal.ring_mb": 4, "engine.mlock": False,
                                   "engine.max_orders": 65_536, "policies.members": members((action, {})),
-                                  "execution.max_inventory_lots": 300, "execution.min_resting_ns": 50_000_000,
-                                  "execution.max_resting_ns": 50_000_000})  # fmt: skip
+                                  "execution.max_inventory_lots": 300, "execution.min_resting_ns": 5_000_000,
+                                  "execution.max_resting_ns": 5_000_000})  # fmt: skip
     run = run_virtual(cfg, for_ns=2_000_000_000)
     journal = intents(records(Path(run.journal)))
     entered = [i for i in journal if i.kind == ENTER]
