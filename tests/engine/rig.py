@@ -26,7 +26,7 @@ SIGNAL, SEND_RESULT, RECOVERED, INTENT, DECISION, STATE_HASH = 25, 26, 27, 64, 6
 ENTER, REPLACE, CANCEL, MASS_CANCEL, ACCOUNT_QUERY = 1, 2, 3, 4, 5
 NEW_RISK = (ENTER, REPLACE)  # what adds risk at the venue; everything else takes it away
 
-PATIENCE_S = 120.0
+PATIENCE_S = float(os.environ.get("PEREGRINE_TEST_PATIENCE_S", "90"))
 PASSWORD_ENV = "PEREGRINE_TEST_PASSWORD"
 
 
@@ -256,3 +256,79 @@ def verify(folder: Path) -> dict[str, Any]:
     from orchestrator.run.journals import verify_journal
 
     return verify_journal(folder)
+
+
+# ---- an engine in this process, for commands
+
+LIMITS, WEIGHTS, BANK_SWAP, PAUSE, RESUME, DRAIN, KILL, FLATTEN, LEASE_GRANT, LEASE_RETURN = range(1, 11)
+
+
+class LiveEngine:
+    """A `LiveRun` on a thread of this process: takes commands as a supervisor would give them."""
+
+    def __init__(self, folder: Path, name: str, venue: Venue, changes: dict[str, Any] | None = None) -> None:
+        import threading
+
+        from orchestrator.config import load_profile
+        from orchestrator.run import live
+
+        settings = {
+            "engine.name": name, "engine.mlock": False, "engine.idle": "sleep", "venue": venue.yaml(),
+            "journal.dir": str(folder / "runs"), "journal.ring_mb": 4, "journal.segment_mb": 64, "journal.sync": "none",
+            **(changes or {}),
+        }  # fmt: skip
+        os.environ[PASSWORD_ENV] = "PEREGRINE1"
+        cfg = load_profile("laptop", settings)
+        with live._venue(cfg, None) as addresses:
+            self._run = live._make(cfg, {"engine": None, "journal": None, "feed": None, "helper": None}, addresses, None, None)
+        self.live, self.folder, self.name = self._run.engine, self._run.folder, name
+        self._summary: dict[str, Any] = {}
+        self._thread = threading.Thread(target=self._go)
+        self._thread.start()
+
+    def _go(self) -> None:
+        self._summary = self.live.run()
+
+    def counters(self) -> dict[str, int]:
+        """Telemetry's counters."""
+        with Segment(self.name) as segment:
+            return dict(read(segment.region(REGION)).counters)
+
+    def until(self, what: str, least: int = 1) -> dict[str, int]:
+        """Waits until a counter has reached `least`; the counters then."""
+        def reached() -> dict[str, int] | None:
+            now = self.counters()
+            return now if now.get(what, 0) >= least else None
+
+        return until(reached, f"{what} >= {least}")
+
+    def command(self, kind: int, body: bytes = b"", key: int = 0, policy: Any = None) -> None:
+        """Posts a command and waits until the engine has taken it."""
+        seq = self.counters()["inputs"]
+        until(lambda: self.live.command(kind, body, key, policy), "room for a command")
+        until(lambda: self.counters()["inputs"] > seq + 30, "the command consumed")
+
+    def events(self, n: int) -> None:
+        """Lets `n` more feed messages pass."""
+        self.until("events", self.counters()["events"] + n)
+
+    def stop(self) -> dict[str, Any]:
+        """Ends the run; its summary."""
+        self.live.stop()
+        self._thread.join(PATIENCE_S)
+        assert not self._thread.is_alive()
+        return self._summary
+
+
+def constant_policy(action: int, name: str = "constant") -> bytes:
+    """An artifact that always answers `action`."""
+    import numpy as np
+
+    from hotpath.policy import artifact
+    from hotpath.policy.oracle import Layer, Network
+
+    bias = np.zeros(5, np.int32)
+    bias[action] = 1000
+    layer = Layer(np.zeros((5, 1), np.int8), bias, None, False)
+    network = Network(np.zeros(1, np.uint16), np.ones(1, np.int16), np.zeros(1, np.uint8), (layer,))
+    return artifact.dump(artifact.make(network, name=f"{name}-{action}", provenance={"data": {}, "seed": 0, "versions": {}}))

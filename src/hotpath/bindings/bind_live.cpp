@@ -1,12 +1,13 @@
 // Python view of a live run: everything one engine process owns, made before the loop, held until it is over.
-#include <sys/signalfd.h>
-
-#include <csignal>
-#include <cstring>
+#include <fcntl.h>
 #include <poll.h>
 #include <unistd.h>
 
+#include <atomic>
+#include <cerrno>
 #include <chrono>
+#include <csignal>
+#include <cstring>
 #include <thread>
 
 #include "bindings/shard_view.h"
@@ -85,6 +86,54 @@ py::dict percentiles(const Histogram& h) {
 // A wall clock set back a little between two runs is waited for; more is for a person to look at.
 constexpr TimeNs kMaxBehindNs = 2'000'000'000;
 
+// SIGINT, SIGTERM and SIGUSR1 while a run is on. Real handlers, not a signalfd: a library's helper thread (of numpy's
+// linear algebra, say) may have been started with nothing blocked, and takes a signal from under a signalfd. A handler
+// does the same wherever it runs: it writes the number into a pipe.
+class SignalCatcher {
+ public:
+  SignalCatcher() {
+    if (::pipe2(pipe_, O_CLOEXEC | O_NONBLOCK) != 0) throw py::value_error("no pipe for signals: too many open files?");
+    writer_ = pipe_[1];
+    struct sigaction act{};
+    act.sa_handler = [](int number) {
+      const int saved = errno;
+      const u8 byte = static_cast<u8>(number);
+      [[maybe_unused]] const ssize_t n = ::write(writer_, &byte, 1);
+      errno = saved;
+    };
+    act.sa_flags = SA_RESTART;
+    for (std::size_t i = 0; i < 3; ++i) ::sigaction(kSignals[i], &act, &before_[i]);
+  }
+  ~SignalCatcher() {
+    for (std::size_t i = 0; i < 3; ++i) ::sigaction(kSignals[i], &before_[i], nullptr);
+    ::close(pipe_[0]);
+    ::close(pipe_[1]);
+  }
+  SignalCatcher(const SignalCatcher&) = delete;
+  SignalCatcher& operator=(const SignalCatcher&) = delete;
+
+  // On the thread that is to take them: the engine's own threads have them blocked.
+  static void unblock() {
+    sigset_t set;
+    sigemptyset(&set);
+    for (const int s : kSignals) sigaddset(&set, s);
+    pthread_sigmask(SIG_UNBLOCK, &set, nullptr);
+  }
+  // The next signal's number, 0 when none came within `timeout_ms`.
+  int wait(int timeout_ms) const {
+    pollfd p{pipe_[0], POLLIN, 0};
+    u8 number = 0;
+    if (::poll(&p, 1, timeout_ms) <= 0 || ::read(pipe_[0], &number, 1) != 1) return 0;
+    return number;
+  }
+
+ private:
+  static constexpr int kSignals[3] = {SIGINT, SIGTERM, SIGUSR1};
+  static inline std::atomic<int> writer_{-1};
+  int pipe_[2] = {-1, -1};
+  struct sigaction before_[3] {};
+};
+
 class LiveRun {
  public:
   LiveRun(const py::dict& shard_spec, const py::list& policies, u16 quorum, const py::dict& live_spec,
@@ -116,7 +165,11 @@ class LiveRun {
       const py::gil_scoped_release release;
       journal_.writer->start();
       std::atomic<bool> over{false};
-      std::thread signals([this, &over] { watch_signals(over); });
+      const SignalCatcher caught;
+      std::thread signals([this, &over, &caught] {
+        SignalCatcher::unblock();
+        watch_signals(over, caught);
+      });
       why = live_->run();
       over.store(true);
       signals.join();
@@ -298,26 +351,13 @@ class LiveRun {
     }
   }
 
-  void watch_signals(std::atomic<bool>& over) {
+  void watch_signals(std::atomic<bool>& over, const SignalCatcher& caught) {
     name_this_thread("signals");
-    sigset_t set;
-    sigemptyset(&set);
-    for (const int s : {SIGINT, SIGTERM, SIGUSR1}) sigaddset(&set, s);
-    pthread_sigmask(SIG_BLOCK, &set, nullptr);
-    const int fd = ::signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
-    if (fd < 0) return;
     while (!over.load()) {
-      pollfd p{fd, POLLIN, 0};
-      if (::poll(&p, 1, 50) <= 0) continue;
-      signalfd_siginfo info;
-      if (::read(fd, &info, sizeof info) != static_cast<ssize_t>(sizeof info)) continue;
-      if (info.ssi_signo == SIGUSR1) {
-        live_->request_kill();
-      } else {
-        live_->request_stop(engine::StopReason::kSignal);
-      }
+      const int number = caught.wait(50);
+      if (number == SIGUSR1) live_->request_kill();
+      if (number == SIGINT || number == SIGTERM) live_->request_stop(engine::StopReason::kSignal);
     }
-    ::close(fd);
   }
 
   std::string header_;

@@ -275,8 +275,10 @@ bool LiveEngine::poll_command_ring() {
     return true;
   }
   std::memcpy(&head, slot, sizeof head);
-  // A bank travels with its policy through the engine's own process; by ring only a swap back is possible.
-  if (head.body_bytes != bytes - sizeof head) {
+  // A bank travels with its policy through the engine's own process; by ring only a swap back is possible: an
+  // artifact here would be staged by a replay, and was not staged live.
+  const bool bank = head.kind == static_cast<u16>(journal::CommandKind::kBankSwap) && head.body_bytes != sizeof(u32);
+  if (bank || head.body_bytes != bytes - sizeof head) {
     ++malformed_commands_;
     return true;
   }

@@ -51,16 +51,17 @@ def journal_errors() -> Iterator[None]:
 
 @contextmanager
 def terminable() -> Iterator[None]:
-    """SIGTERM counts as Ctrl-C while Python holds the thread; the engine itself listens by signalfd."""
+    """SIGTERM and SIGUSR1 count as Ctrl-C while Python holds the thread; a running engine has handlers of its own."""
 
     def stop(number: int, frame: object) -> None:
         raise KeyboardInterrupt
 
-    before = signal.signal(signal.SIGTERM, stop)
+    before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGUSR1)}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def show_result(result: Any, as_json: bool) -> None:

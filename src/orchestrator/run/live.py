@@ -196,7 +196,7 @@ def _venue(cfg: Config, helpers: set[int] | None) -> Iterator[dict[str, Any]]:
 
 @contextlib.contextmanager
 def _signals_blocked() -> Iterator[None]:
-    """The engine's own thread reads these signals by signalfd; every thread started meanwhile inherits the mask."""
+    """Keeps these signals off the engine's threads, which inherit the mask; a thread of its own takes them."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
     affinity = os.sched_getaffinity(0)
     try:
@@ -289,9 +289,9 @@ def _result(cfg: Config, run: _Run, summary: dict[str, Any]) -> RunResult:
         journal=str(run.folder),
         machine=machine.describe(),
     )
-    apply_summary(result, summary, run.policies)
-    result.duration_ns = summary["now_ns"] - summary["started_ns"]
     result.stopped_by = summary["stopped_by"]
+    apply_summary(result, summary, run.policies)  # a kill or a tripped breaker is the reason, however the process ended
+    result.duration_ns = summary["now_ns"] - summary["started_ns"]
     if summary["placement_error"]:
         result.warnings.append(f"engine thread: {summary['placement_error']}")
     for note in summary["lock_notes"]:

@@ -1,0 +1,13 @@
+"""Signals of a user, for the tests: plain functions over the int32 features."""
+
+
+def lean(features):
+    """The imbalance less a part of the position."""
+    return features[2] - features[16] // 4
+
+
+def raises_now_and_then(features):
+    """Refuses when the last digit of the imbalance says so."""
+    if features[2] % 5 == 0:
+        raise ValueError("not now")
+    return features[2]

@@ -1,0 +1,85 @@
+"""The same journal through an engine built by another compiler: the same bytes."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from rig import feed_all, records, replayer
+
+from orchestrator.config import load_profile
+from orchestrator.run import journals, plan
+from orchestrator.run.virtual import run_virtual
+
+ROOT = Path(__file__).resolve().parents[2]
+MODULE = """
+#include <pybind11/pybind11.h>
+void bind_replay(pybind11::module_& m);
+PYBIND11_MODULE(other_build, m) { bind_replay(m); }
+"""
+
+# In a process of its own: two builds of one class cannot live in one interpreter.
+REPLAY = """
+import importlib.util, json, pickle, sys
+spec = importlib.util.spec_from_file_location("other_build", sys.argv[1])
+other = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(other)
+with open(sys.argv[2], "rb") as f:
+    plan = pickle.load(f)
+print(json.dumps(other.ReplayEngine(**plan).run(sys.argv[3]), default=repr))
+"""
+
+
+def build_with(compiler: str, folder: Path) -> Path:
+    """The engine and its replay binding alone, compiled by `compiler` into `folder`."""
+    sys.path.insert(0, str(ROOT / "tools"))
+    try:
+        import cxx
+    finally:
+        sys.path.pop(0)
+    tc = cxx.Toolchain(build_dir=folder / "objects", cxx=[compiler], verbose=False,
+                       jobs=int(os.environ.get("PEREGRINE_JOBS", "2")))  # fmt: skip
+    tc.flags = ["-g0"]
+    core = tc.archive(tc.compile(cxx.core_sources(), ['-DPEREGRINE_VERSION="other"']), "core")
+    source = ROOT / "build" / f"other_build_{os.getpid()}.cpp"
+    source.parent.mkdir(exist_ok=True)
+    source.write_text(MODULE)
+    try:
+        objects = tc.compile([source, ROOT / "src/hotpath/bindings/bind_replay.cpp"], cxx.python_includes())
+    finally:
+        source.unlink()
+    return tc.link([*objects, core], folder / "other_build.so", shared=True)
+
+
+@pytest.mark.slow
+def test_a_journal_of_the_gcc_build_is_identical_through_a_clang_build(tmp_path) -> None:
+    compiler = shutil.which("clang++")
+    if compiler is None:
+        pytest.skip("no clang++ on this machine: the engine is compared with itself only")
+    cfg = load_profile("replay", {"journal.dir": str(tmp_path / "runs"), "journal.ring_mb": 4, "engine.mlock": False,
+                                  "engine.max_orders": 65_536})  # fmt: skip
+    run = run_virtual(cfg, for_ns=5_000_000_000)
+    folder = Path(run.journal)
+    library = build_with(compiler, tmp_path / "clang")
+    parsed, _ = journals.read_header(folder)
+    (tmp_path / "plan.pickle").write_bytes(pickle.dumps(
+        {"shard": parsed.config["shard"], "policies": [p.spec for p in plan.policies_of_header(parsed)], "quorum": parsed.config["quorum"]}
+    ))  # fmt: skip
+    done = subprocess.run([sys.executable, "-c", REPLAY, str(library), str(tmp_path / "plan.pickle"), str(folder)],
+                          capture_output=True, text=True, timeout=120)  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    theirs = json.loads(done.stdout)
+    assert theirs["identical"], theirs
+    assert theirs["orders"] > 50
+    assert theirs["state_hashes"] >= 5
+    _, same = replayer(folder)
+    ours = feed_all(same, records(folder))
+    for key in ("order_hash", "state_hash", "pnl_units", "fills", "decisions"):
+        assert theirs["summary"][key] == ours["summary"][key], key
+    assert f"{theirs['summary']['order_hash']:016x}" == run.order_hash
