@@ -2,12 +2,15 @@
 #include <sys/signalfd.h>
 
 #include <csignal>
+#include <cstring>
 #include <poll.h>
 #include <unistd.h>
 
+#include <chrono>
 #include <thread>
 
 #include "bindings/shard_view.h"
+#include "core/bytes.h"
 #include "core/pin.h"
 #include "engine/live_engine.h"
 #include "engine/replay.h"
@@ -79,6 +82,9 @@ py::dict percentiles(const Histogram& h) {
   return d;
 }
 
+// A wall clock set back a little between two runs is waited for; more is for a person to look at.
+constexpr TimeNs kMaxBehindNs = 2'000'000'000;
+
 class LiveRun {
  public:
   LiveRun(const py::dict& shard_spec, const py::list& policies, u16 quorum, const py::dict& live_spec,
@@ -86,13 +92,17 @@ class LiveRun {
           const py::object& stage)
       : shard_(bindings::shard_config_from(shard_spec)), clock_(TscClock::calibrate()) {
     bindings::load_policies(shard_, policies, quorum);
-    make_segment(segment_name, units_per_currency);
+    for (u32 s = 0; s < kMaxPolicies && !have_action_map_; ++s) {
+      have_action_map_ = shard_.policies().active(s);
+      if (have_action_map_) action_map_hash_ = shard_.policies().policy(s).action_map_hash();
+    }
+    make_segment(segment_name, units_per_currency, get<bool>(live_spec, "mlock"));
     open_journal(journal_spec, stage);
     runner_ = std::make_unique<engine::StepRunner>(shard_, journal_.appender.get());
     if (signal_address != 0) runner_->set_signal(UserSignal::from_address(signal_address));
     journal_cpu_ = get<int>(live_spec, "journal_cpu");
     live_ = std::make_unique<engine::LiveEngine>(live_config_from(live_spec), *runner_, *journal_.appender, *telemetry_,
-                                                 &segment_, clock_);
+                                                 &segment_, &commands_, clock_);
     if (const std::string error = live_->open(); !error.empty()) throw py::value_error(error);
   }
   ~LiveRun() { segment_.close(true); }
@@ -116,6 +126,7 @@ class LiveRun {
     static constexpr const char* kWhy[] = {"", "time", "asked", "signal", "journal", "placement"};
     d["stopped_by"] = kWhy[static_cast<u8>(why)];
     d["placement_error"] = live_->placement_error();
+    d["lock_notes"] = lock_notes_;
     d["journal_closed"] = closed;
     d["journal_error"] = closed ? "" : error.text();
     return d;
@@ -135,9 +146,9 @@ class LiveRun {
     if (!policy.is_none()) {
       const py::dict p = policy.cast<py::dict>();
       c->slot = get<u32>(p, "slot");
-      c->slot_config = shard_.policies().slot_config(c->slot);
       c->policy = std::make_unique<Policy>(bindings::policy_from(p, shard_.config().features));
     }
+    if (c->kind == journal::CommandKind::kBankSwap) check_bank_swap(*c);
     return live_->post(std::move(c));
   }
 
@@ -191,16 +202,43 @@ class LiveRun {
   }
 
  private:
-  void make_segment(const std::string& name, i64 units_per_currency) {
+  // What is staged here must be what a replay will find in the command's body. A body of the slot alone swaps back.
+  void check_bank_swap(const engine::CommandMessage& c) const {
+    const std::vector<u8>& b = c.body;
+    if (b.size() < 4 || load_le<u32>(b.data()) >= kMaxPolicies) throw py::value_error("bank swap: the body begins with the slot, 0 to 7");
+    if (c.policy == nullptr) {
+      if (b.size() != 4) throw py::value_error("bank swap: an artifact in the body, but no policy made from it");
+      return;
+    }
+    if (load_le<u32>(b.data()) != c.slot) throw py::value_error("bank swap: slot of the body and of the policy differ");
+    if (b.size() < 8 || load_le<u32>(b.data() + 4) != b.size() - 8 ||
+        !(Sha256::of(b.data() + 8, b.size() - 8) == c.policy->artifact_hash())) {
+      throw py::value_error("bank swap: the body must carry the artifact the policy was made from (slot, bytes, artifact)");
+    }
+    if (have_action_map_ && !(c.policy->action_map_hash() == action_map_hash_)) {
+      throw py::value_error("bank swap: its action map differs from that of the other policies");
+    }
+  }
+
+  void make_segment(const std::string& name, i64 units_per_currency, bool lock) {
     std::vector<std::string> symbols;
     for (const engine::InstrumentSpec& s : shard_.config().instruments) symbols.push_back(s.symbol);
     RegionSpec region;
     region.name = "telemetry";
     region.bytes = engine::Telemetry::bytes_needed(symbols.size());
     region.version = 1;
-    const Error error = name.empty() ? Segment::create_anonymous({region}, {}, segment_)
-                                     : Segment::create(name, {region}, {}, segment_);
+    region.lock = lock;
+    RegionSpec commands = command_region(64);
+    commands.lock = lock;
+    Error error = name.empty() ? Segment::create_anonymous({region, commands}, {}, segment_)
+                               : Segment::create(name, {region, commands}, {}, segment_);
+    if (error.ok()) error = CommandReader::create(segment_, commands_);
     if (!error.ok()) throw py::value_error(error.text);
+    for (u32 i = 0; i < segment_.region_count(); ++i) {
+      if (const u32 code = segment_.region_at(i).lock; code >= 1000) {
+        lock_notes_.push_back(std::string(segment_.region_at(i).name) + ": " + std::strerror(static_cast<int>(code - 1000)));
+      }
+    }
     telemetry_ = std::make_unique<engine::Telemetry>(segment_.region("telemetry"), symbols, units_per_currency);
   }
 
@@ -225,6 +263,11 @@ class LiveRun {
       throw py::value_error(error.text());
     }
     recovered_ = !journal_.recovered.fresh;
+    if (const TimeNs behind = journal_.recovered.last_ts_ns - clock_.now_ns(); behind > kMaxBehindNs) {
+      throw py::value_error("this machine's clock is " + std::to_string(behind / 1'000'000'000) + " s behind the journal in " +
+                            recover.dir + ": set it right first, a journal's time never runs backwards");
+    }
+    while (clock_.now_ns() < journal_.recovered.last_ts_ns) std::this_thread::sleep_for(std::chrono::milliseconds(1));
     if (recovered_) replay_journal(recover.dir, stage);
   }
 
@@ -235,7 +278,7 @@ class LiveRun {
       hook = [this, &stage](u32 slot, Bytes artifact) {
         const py::dict spec =
             stage(slot, py::bytes(reinterpret_cast<const char*>(artifact.data()), artifact.size())).cast<py::dict>();
-        bindings::stage_policy(shard_, spec);
+        bindings::stage_bank(shard_, slot, spec);
       };
     }
     engine::Replay replay(shard_, hook);
@@ -281,10 +324,14 @@ class LiveRun {
   engine::Shard shard_;
   TscClock clock_;
   Segment segment_;
+  CommandReader commands_;
+  std::vector<std::string> lock_notes_;
   std::unique_ptr<engine::Telemetry> telemetry_;
   journal::OpenJournal journal_;
   std::unique_ptr<engine::StepRunner> runner_;
   std::unique_ptr<engine::LiveEngine> live_;
+  Sha256Digest action_map_hash_{};  // the set's, fixed for the run
+  bool have_action_map_ = false;
   int journal_cpu_ = -1;
   bool recovered_ = false;
 };

@@ -51,7 +51,7 @@ class ReplayEngine {
         const py::gil_scoped_acquire gil;
         const py::dict spec =
             stage_(slot, py::bytes(reinterpret_cast<const char*>(artifact.data()), artifact.size())).cast<py::dict>();
-        bindings::stage_policy(shard_, spec);
+        bindings::stage_bank(shard_, slot, spec);
       };
     }
     replay_ = std::make_unique<engine::Replay>(shard_, hook);

@@ -171,6 +171,12 @@ inline Policy policy_from(const py::dict& d, const FeatureParams& features) {
   return policy;
 }
 
+// A bank as a bank swap command carries it: staged into its slot, whose weight and role stay what they are.
+inline void stage_bank(engine::Shard& shard, u32 slot, const py::dict& d) {
+  const PolicyError error = shard.policies().stage(slot, policy_from(d, shard.config().features));
+  if (!error.ok) throw py::value_error(error.message);
+}
+
 inline void stage_policy(engine::Shard& shard, const py::dict& d) {
   const u32 slot = get<u32>(d, "slot");
   PolicySet::SlotConfig config;

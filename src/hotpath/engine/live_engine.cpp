@@ -4,6 +4,7 @@
 #include <sched.h>
 
 #include <cerrno>
+#include <cstring>
 
 #include "core/noise.h"
 #include "core/pin.h"
@@ -34,12 +35,13 @@ SoupClientConfig soup_config(const LiveConfig& c, const Endpoint& peer) {
 }  // namespace
 
 LiveEngine::LiveEngine(const LiveConfig& config, StepRunner& runner, journal::Appender& appender,
-                       Telemetry& telemetry, Segment* segment, const TscClock& clock)
+                       Telemetry& telemetry, Segment* segment, CommandReader* commands, const TscClock& clock)
     : config_(config),
       runner_(runner),
       appender_(appender),
       telemetry_(telemetry),
       segment_(segment),
+      commands_(commands),
       clock_(clock),
       feed_(config.feed, *this),
       order_line_(*this),
@@ -72,6 +74,7 @@ void LiveEngine::consume(RecordType type, Bytes head, Bytes body) {
     journal_refused();
     return;
   }
+  if (runner_.intents_refused() != 0) request_stop(StopReason::kJournal);  // not even the reserve took an intent
   if (!runner_.wire().empty()) send_wire();
 }
 
@@ -247,14 +250,37 @@ bool LiveEngine::poll_commands() {
   const std::unique_ptr<CommandMessage> c(mailbox_.exchange(nullptr, std::memory_order_acq_rel));
   if (c == nullptr) return false;
   if (c->policy != nullptr) {
-    PolicySet& set = runner_.shard().policies();
-    if (!set.stage(c->slot, std::move(*c->policy)).ok || !set.set_slot(c->slot, c->slot_config).ok) return true;
+    // Checked where it was posted; a refusal here would make the journal say what did not happen.
+    const PolicyError staged = runner_.shard().policies().stage(c->slot, std::move(*c->policy));
+    PRG_ASSERT(staged.ok);
   }
   journal::CommandHead head{};
   head.idempotency_key = c->idempotency_key;
   head.kind = static_cast<u16>(c->kind);
   head.body_bytes = static_cast<u32>(c->body.size());
   consume(RecordType::kCommand, bytes_of(head), Bytes(c->body.data(), c->body.size()));
+  return true;
+}
+
+// Commands of another process: a CommandHead and its body in one slot; the journal keeps what was consumed.
+bool LiveEngine::poll_command_ring() {
+  if (commands_ == nullptr) return false;
+  u8 slot[kCommandMaxBytes];
+  u32 bytes = 0;
+  const CommandReader::Poll polled = commands_->poll(slot, bytes);
+  if (polled == CommandReader::Poll::kNone || polled == CommandReader::Poll::kBroken) return false;
+  journal::CommandHead head;
+  if (polled == CommandReader::Poll::kMalformed || bytes < sizeof head) {
+    ++malformed_commands_;
+    return true;
+  }
+  std::memcpy(&head, slot, sizeof head);
+  // A bank travels with its policy through the engine's own process; by ring only a swap back is possible.
+  if (head.body_bytes != bytes - sizeof head) {
+    ++malformed_commands_;
+    return true;
+  }
+  consume(RecordType::kCommand, bytes_of(head), Bytes(slot + sizeof head, head.body_bytes));
   return true;
 }
 
@@ -300,6 +326,7 @@ bool LiveEngine::round() {
   tick();
   busy |= poll_control();
   busy |= poll_commands();
+  busy |= poll_command_ring();
   busy |= poll_timers();
   return busy;
 }
@@ -328,14 +355,23 @@ void LiveEngine::begin_drain() {
   consume(RecordType::kCommand, bytes_of(drain));
 }
 
-StopReason LiveEngine::run() {
+// Pins this thread, then looks at every thread of the process: what shares the hot core is named.
+void LiveEngine::place() {
   name_this_thread("engine");
-  if (config_.engine_cpu >= 0) {
-    Error error = pin_this_thread(config_.engine_cpu);
-    if (error.ok()) error = verify_pinned(config_.engine_cpu);
-    placement_error_ = error.text;
-    if (!placement_error_.empty() && config_.refuse_bad_placement) return StopReason::kPlacement;
+  if (config_.engine_cpu < 0) return;
+  Error error = pin_this_thread(config_.engine_cpu);
+  if (error.ok()) error = verify_pinned(config_.engine_cpu);
+  placement_error_ = error.text;
+  if (error.failed()) return;
+  const std::vector<HotThread> hot = {HotThread{this_thread_id(), config_.engine_cpu}};
+  for (const std::string& conflict : placement_conflicts(hot, list_threads(), cpu_topology())) {
+    placement_error_ += placement_error_.empty() ? conflict : "; " + conflict;
   }
+}
+
+StopReason LiveEngine::run() {
+  place();
+  if (!placement_error_.empty() && config_.refuse_bad_placement) return StopReason::kPlacement;
   if (config_.noise_ns > 0) spin_noise(clock_, config_.noise_ns, telemetry_.hist(Hist::noise));
   tick();
   started_ns_ = now_;
@@ -351,8 +387,8 @@ StopReason LiveEngine::run() {
     if (config_.run_for_ns > 0 && now_ - started_ns_ >= config_.run_for_ns) request_stop(StopReason::kTimeUp);
     if (stop_.load(std::memory_order_relaxed) == 0) continue;
     if (drain_until_ns_ == 0) begin_drain();
-    const bool session_gone = !orders_.connected();
-    if (runner_.shard().working_orders() == 0 || session_gone || now_ >= drain_until_ns_) break;
+    // A session that is down just now comes back and cancels at its fence: orders are not left behind for that.
+    if (runner_.shard().working_orders() == 0 || now_ >= drain_until_ns_) break;
   }
   tick();
   const journal::TimerDue due{kTimerStateHash, 0, now_};
@@ -402,6 +438,7 @@ void LiveEngine::update_telemetry() {
   set(Counter::stale_ns, c.stale_ns);
   set(Counter::reconnects, connections_ > 0 ? connections_ - 1 : 0);
   set(Counter::journal_seq, appender_.next_seq() - 1);
+  set(Counter::journal_bytes, appender_.ring()->header().head.load(std::memory_order_relaxed));
   set(Counter::journal_free_bytes, appender_.free_bytes());
   set(Counter::policy_version, shard.policies().version());
   set(Counter::inputs, runner_.inputs());

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "core/clock.h"
+#include "core/command_ring.h"
 #include "core/shm.h"
 #include "engine/live_config.h"
 #include "engine/soup_client.h"
@@ -29,14 +30,13 @@ struct CommandMessage {
   std::vector<u8> body;
   std::unique_ptr<Policy> policy;  // kBankSwap: staged into `slot` first
   u32 slot = 0;
-  PolicySet::SlotConfig slot_config;
 };
 
 class LiveEngine final : private FeedSink, private StageProbe {
  public:
-  // All references outlive this object. `segment` may be null (no control plane attached).
+  // All references outlive this object. `segment` and `commands` may be null (no control plane attached).
   LiveEngine(const LiveConfig& config, StepRunner& runner, journal::Appender& appender, Telemetry& telemetry,
-             Segment* segment, const TscClock& clock);
+             Segment* segment, CommandReader* commands, const TscClock& clock);
   ~LiveEngine();
 
   // Binds the feed sockets; an empty string, or what failed and the fix.
@@ -101,6 +101,8 @@ class LiveEngine final : private FeedSink, private StageProbe {
   bool poll_requests();
   bool poll_control();
   bool poll_commands();
+  bool poll_command_ring();
+  void place();
   bool poll_timers();
   void consume(journal::RecordType type, Bytes head, Bytes body = {});
   void send_wire();
@@ -116,6 +118,7 @@ class LiveEngine final : private FeedSink, private StageProbe {
   journal::Appender& appender_;
   Telemetry& telemetry_;
   Segment* segment_;
+  CommandReader* commands_;
   TscClock clock_;
   FeedReceiver feed_;
   FeedSocket lines_[2];
@@ -145,6 +148,7 @@ class LiveEngine final : private FeedSink, private StageProbe {
   TimeNs supervisor_ns_ = 0;
   bool supervisor_lost_ = false;
   std::string placement_error_;
+  u64 malformed_commands_ = 0;
   static constexpr u32 kSentRing = 4096;
   std::unique_ptr<i64[]> sent_ns_;  // by order number, for order-to-ack
   std::atomic<u8> stop_{0};

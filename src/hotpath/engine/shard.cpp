@@ -103,13 +103,7 @@ void Shard::step(const Input& in, u64 seq, ShardOutput& out) {
       gate_.set_session_ready(session_.ready());
       break;
     }
-    case RecordType::kRecovered: {
-      journal::Recovered recovered;
-      if (!read_head(in, recovered)) break;
-      session_.on_recovered(recovered, now_ns_, *this);
-      gate_.set_session_ready(session_.ready());
-      break;
-    }
+    case RecordType::kRecovered: on_recovered(in); break;
     default: break;  // not an input of this version
   }
   // Asked for in the middle of a message: done when that message is fully booked.
@@ -183,6 +177,26 @@ void Shard::on_feed_state(const Input& in) {
   if (before == FeedState::kLive && feed_state_ != FeedState::kLive) cancel_all();
 }
 
+// What was true only of the process that died: its connection and feed, a decision that waited for a value, a drain
+// under way, a failed journal. Kill, pause and flatten are orders of a person and stand until a person lifts them.
+void Shard::on_recovered(const Input& in) {
+  journal::Recovered recovered;
+  if (!read_head(in, recovered)) return;
+  session_.on_recovered(recovered, now_ns_, *this);
+  gate_.set_session_ready(session_.ready());
+  gate_.set_journal_healthy(true);
+  draining_ = false;
+  gate_.set_paused(paused_);
+  pending_ = Pending{};
+  feed_state_ = FeedState::kDown;
+  accrue_stale(now_ns_);
+  // Nothing of the feed is carried over: books begin empty, as in a fresh process.
+  market_.begin_snapshot();
+  market_.end_snapshot();
+  features_.reset();
+  for (PerInstrument& item : items_) item.top = Top{};
+}
+
 void Shard::on_session(const Input& in) {
   session_.on_packet(in.body, now_ns_, *this);
   gate_.set_session_ready(session_.ready());
@@ -227,9 +241,13 @@ void Shard::apply_command(CommandKind kind, Bytes body) {
       if (read_body(body, slot)) policies_.swap(slot);
       break;
     }
-    case CommandKind::kPause: gate_.set_paused(true); break;
+    case CommandKind::kPause:
+      paused_ = true;
+      gate_.set_paused(true);
+      break;
     case CommandKind::kResume:
-      gate_.set_paused(false);
+      paused_ = false;
+      gate_.set_paused(draining_);
       gate_.set_reduce_only(false);
       flattening_ = false;
       break;
@@ -411,7 +429,8 @@ u64 Shard::state_hash() const {
     h = hash_fold(h, static_cast<u64>(item.decided_ns));
     h = hash_fold(h, static_cast<u64>(item.taken_ns));
   }
-  return hash_fold(h, (draining_ ? 1u : 0u) | (flattening_ ? 2u : 0u) | (pending_.waiting ? 4u : 0u));
+  const u32 flags = (draining_ ? 1u : 0u) | (flattening_ ? 2u : 0u) | (pending_.waiting ? 4u : 0u) | (paused_ ? 8u : 0u);
+  return hash_fold(h, flags);
 }
 
 }  // namespace peregrine::engine

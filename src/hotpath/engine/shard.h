@@ -97,6 +97,7 @@ class Shard final : private SessionOut {
   void on_feed(const Input& in);
   void on_snapshot(const Input& in);
   void on_feed_state(const Input& in);
+  void on_recovered(const Input& in);
   void on_session(const Input& in);
   void on_command(const Input& in);
   void on_timer(const Input& in, u64 seq);
@@ -152,6 +153,7 @@ class Shard final : private SessionOut {
   u64 decision_ = 0;
   u64 order_hash_ = 0;
   bool draining_ = false;
+  bool paused_ = false;  // by command; the gate is also paused while draining
   bool flattening_ = false;
   bool kill_wanted_ = false;
   bool decision_recorded_ = false;

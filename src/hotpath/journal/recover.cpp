@@ -1,5 +1,7 @@
 #include "journal/recover.h"
 
+#include <memory>
+
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/stat.h>
@@ -25,6 +27,7 @@ struct Survey {
   std::vector<u8> ring_bytes;  // records only the ring holds, one after the other
   u64 ring_records = 0, ring_last_seq = 0;
   i64 ring_last_ts_ns = 0;
+  i64 last_ts_ns = 0;
 };
 
 bool survey(const RecoverOptions& o, const std::string& ring_path, Survey& out, JournalError& error) {
@@ -42,6 +45,7 @@ bool survey(const RecoverOptions& o, const std::string& ring_path, Survey& out, 
   ReadResult result;
   while ((result = reader->next(view)) == ReadResult::kRecord) {
     out.builder.on_record(view.header, view.payload);
+    if (view.header.ts_ns > out.last_ts_ns) out.last_ts_ns = view.header.ts_ns;
     if (view.header.type == static_cast<u16>(RecordType::kHeader)) {
       out.header_seq = view.header.seq;
       out.header_hash = Sha256::of(view.payload.data(), view.payload.size());
@@ -266,7 +270,9 @@ Recovered RecoveredBuilder::build(u32 epoch) const {
 }
 
 bool recover(const RecoverOptions& o, RecoverResult& r, JournalError& error) {
-  r = {};
+  // Made anew in place: gcc 12's UBSan takes the move assignment of its empty strings for a null reference.
+  std::destroy_at(&r);
+  std::construct_at(&r);
   error = {};
   const FileOps& ops = o.ops != nullptr ? *o.ops : posix_file_ops();
   if (!make_directories(o.dir, error)) return false;
@@ -293,10 +299,13 @@ bool recover(const RecoverOptions& o, RecoverResult& r, JournalError& error) {
   r.malformed = s.builder.malformed();
   r.last_seq_before = s.end.last_seq;
   r.journal_id = s.end.journal_id != 0 ? s.end.journal_id : journal_id_for(o.dir);
+  r.last_ts_ns = s.last_ts_ns;
   r.fresh = s.end.last_seq == 0;
   r.generation = r.fresh ? (s.end.generation > 1 ? s.end.generation : 1) : s.end.generation + 1;
   r.next_seq = s.end.last_seq + 1;
   r.header_seq = s.header_seq;
+
+  const i64 now_ns = o.now_ns > s.last_ts_ns ? o.now_ns : s.last_ts_ns;
 
   Writing writing(o, ops);
   // A fresh journal may have an empty segment from a run that died before its first record: it is closed and kept.
@@ -304,7 +313,7 @@ bool recover(const RecoverOptions& o, RecoverResult& r, JournalError& error) {
   if (!r.fresh) {
     r.recovered = s.builder.build(r.generation);
     r.recovered_seq = r.next_seq++;
-    if (!writing.append(RecordType::kRecovered, r.recovered_seq, o.now_ns, r.generation, r.journal_id,
+    if (!writing.append(RecordType::kRecovered, r.recovered_seq, now_ns, r.generation, r.journal_id,
                         Bytes(reinterpret_cast<const u8*>(&r.recovered), sizeof r.recovered), error)) {
       return false;
     }
@@ -313,7 +322,7 @@ bool recover(const RecoverOptions& o, RecoverResult& r, JournalError& error) {
       !o.header.empty() && (s.header_seq == 0 || !(Sha256::of(o.header.data(), o.header.size()) == s.header_hash));
   if (new_header) {
     r.header_seq = r.next_seq++;
-    if (!writing.append(RecordType::kHeader, r.header_seq, o.now_ns, r.generation, r.journal_id, o.header, error)) {
+    if (!writing.append(RecordType::kHeader, r.header_seq, now_ns, r.generation, r.journal_id, o.header, error)) {
       return false;
     }
   }

@@ -33,6 +33,7 @@ struct RecoverResult {
   u64 header_seq = 0;          // of the header record now in force, 0 = none given nor found
   Recovered recovered{};       // its payload
   u64 last_seq_before = 0;     // last record of the runs before
+  i64 last_ts_ns = 0;          // latest stamp in it: this run's stamps are never below
   u64 merged_records = 0;      // moved from the dead run's ring to the segments
   u64 cut_bytes = 0;           // torn tail cut
   u64 cut_offset = 0;

@@ -39,6 +39,17 @@ def load_config(profile: str | None, file: Path | None, overrides: list[str], de
 
 
 @contextmanager
+def journal_errors() -> Iterator[None]:
+    """A journal that cannot be read, recovered or trusted, as an error a person can act on (exit code 69)."""
+    from orchestrator.run.journals import JournalUnreadable
+
+    try:
+        yield
+    except JournalUnreadable as err:
+        raise CliError(f"the journal cannot be used: {err}", hint=err.hint, code=EXIT_UNAVAILABLE) from err
+
+
+@contextmanager
 def terminable() -> Iterator[None]:
     """SIGTERM counts as Ctrl-C while Python holds the thread; the engine itself listens by signalfd."""
 

@@ -26,15 +26,46 @@ def register(app: typer.Typer) -> None:
         as_json: Annotated[bool, typer.Option("--json", help="Print the result object.")] = False,
     ) -> None:
         from orchestrator.cli._run import runner
-        from orchestrator.observe.console import stderr, stdout
 
-        progress = None if as_json else lambda row: stderr().print(f"  {row['name']}", highlight=False)
+        progress = None if as_json else _say
         report, code = runner().bench(only=only or [], quick=quick, out=out, on_result=progress)
         if as_json:
             typer.echo(json.dumps(report))
         else:
-            stdout().print(table(report))
+            _show(report, out)
         raise typer.Exit(code)
+
+
+def _say(row: dict[str, Any]) -> None:
+    from orchestrator.observe.console import stderr
+
+    stderr().print(f"  {row['name']}  {figure(row['p50'], row['unit'])}", highlight=False)
+
+
+def _show(report: dict[str, Any], out: Path | None) -> None:
+    from orchestrator.observe.console import stdout
+
+    console, noise = stdout(), report.get("noise")
+    console.print(table(report))
+    if noise:
+        console.print(
+            f"noise floor: a bare spinning thread saw gaps of {figure(noise['p99_9'], 'ns')} at p99.9 and "
+            f"{figure(noise['max'], 'ns')} at worst; load {report['machine'].get('load_1m', '?')}",
+            highlight=False,
+        )
+    for line in (f"plot {report['plot']}" if "plot" in report else "",
+                 f"{len(report.get('files', []))} files in {out or 'bench/results'}", report.get("verdict", "")):  # fmt: skip
+        if line:
+            console.print(line, highlight=False)
+
+
+def figure(value: float, unit: str) -> str:
+    """A figure for people: times in the unit they read best in, with a digit more below 50 ns."""
+    from orchestrator.observe.report import nanoseconds
+
+    if unit != "ns":
+        return f"{value:,.0f}"
+    return f"{value:.1f} ns" if value < 50 else nanoseconds(round(value))
 
 
 def table(report: dict[str, Any]) -> Any:
@@ -42,15 +73,15 @@ def table(report: dict[str, Any]) -> Any:
     from rich.table import Table
 
     from orchestrator.observe.machine import one_line
-    from orchestrator.observe.report import nanoseconds
 
     out = Table(box=None, padding=(0, 2, 0, 0), caption=one_line(report["machine"]), caption_justify="left")
-    for title in ("", "p50", "p99", "p99.9", "max", "rate", "baseline", "ratio"):
-        out.add_column(title, justify="right" if title else "left")
+    for title in ("", "p50", "p99", "p99.9", "max", "rate", "baseline", "its p50", "ratio"):
+        out.add_column(title, justify="left" if title in ("", "baseline") else "right")
     for row in report["results"]:
-        show = nanoseconds if row["unit"] == "ns" else lambda v: f"{v:,.0f}"
-        figures = [show(row[k]) if row.get(k) is not None else "-" for k in ("p50", "p99", "p99_9", "max")]
+        cells = [figure(row[k], row["unit"]) if row.get(k) is not None else "-" for k in ("p50", "p99", "p99_9", "max")]
         rate = f"{row['rate']:,.0f}/s" if row.get("rate") else "-"
         ratio = f"{row['ratio']:.2f}" if row.get("ratio") is not None else "-"
-        out.add_row(row["name"], *figures, rate, (row.get("baseline") or {}).get("name", "-"), ratio)
+        twin = row.get("baseline") or {}
+        its = figure(twin["p50"], row["unit"]) if twin.get("p50") is not None else "-"
+        out.add_row(row["name"], *cells, rate, twin.get("name", "-"), its, ratio)
     return out

@@ -27,7 +27,7 @@ def register(app: typer.Typer) -> None:
         as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
     ) -> None:
         from orchestrator.cli._errors import CliError
-        from orchestrator.cli._run import load_config, runner, show_result, terminable
+        from orchestrator.cli._run import journal_errors, load_config, runner, show_result, terminable
 
         if (journal is None) == (itch is None):
             raise CliError("one of a journal's folder and --itch FILE is needed", hint="peregrine replay runs/latest")
@@ -36,7 +36,7 @@ def register(app: typer.Typer) -> None:
         source = itch if journal is None else journal
         if source is None or not source.exists():
             raise CliError(f"{source} is not there", hint="the report of a run names its journal")
-        with terminable():
+        with terminable(), journal_errors():
             try:
                 if itch is not None:
                     cfg = load_config(profile, config, overrides or [], default="replay")

@@ -28,6 +28,10 @@ def register(app: typer.Typer) -> None:
         ] = False,
         seed: Annotated[int | None, typer.Option(min=0, help="Seed of the shipped exchange's order flow.")] = None,
         journal: Annotated[Path | None, typer.Option(help="Folder under which the run's journal goes.")] = None,
+        resume: Annotated[
+            Path | None,
+            typer.Option("--resume", metavar="RUN", help="Folder of an earlier run: recover its journal and trade on."),
+        ] = None,
         overrides: Annotated[
             list[str] | None, typer.Option("--set", metavar="PATH=VALUE", help="Change a setting; may be repeated.")
         ] = None,
@@ -35,31 +39,37 @@ def register(app: typer.Typer) -> None:
     ) -> None:
         from orchestrator.cli._durations import duration_ns
         from orchestrator.cli._errors import CliError
-        from orchestrator.cli._run import load_config, runner, show_result, terminable
+        from orchestrator.cli._run import journal_errors, load_config, runner, show_result, terminable
         from orchestrator.observe.console import stderr
         from orchestrator.observe.panel import LivePanel
 
         for_ns = duration_ns(duration) if duration else None
         if virtual and for_ns is None:
             raise CliError("--virtual without --for", hint="say how much virtual time: --for 60s")
+        if resume is not None and (virtual or seed is not None or journal is not None):
+            raise CliError("--resume with --virtual, --seed or --journal", hint="the run goes on in its own folder, live")
+        if resume is not None and not resume.is_dir():
+            raise CliError(f"{resume} is not there", hint="the report of a run names its journal")
         changes = list(overrides or [])
         if seed is not None:
             changes.append(f"venue.seed={seed}")
         if journal is not None:
             changes.append(f"journal.dir={str(journal)!r}")
-        with terminable():
+        with terminable(), journal_errors():
             try:
                 cfg = load_config(profile, config, changes, default="replay" if virtual else "laptop")
                 engine = runner()
                 if as_json or not panel or not cfg.report.panel:
-                    call = engine.run_virtual if virtual else engine.run_live
-                    result = call(cfg, for_ns=for_ns, on_tick=None)
+                    if virtual:
+                        result = engine.run_virtual(cfg, for_ns=for_ns, on_tick=None)
+                    else:
+                        result = engine.run_live(cfg, for_ns=for_ns, on_tick=None, resume=resume)
                 elif virtual:
                     result = engine.run_virtual(cfg, for_ns=for_ns, on_tick=None)
                 else:
                     title = f"peregrine {cfg.name}" + (f", for {duration}" if duration else ", Ctrl-C to stop")
                     with LivePanel(stderr(), title=title, currency=cfg.account.currency) as live:
-                        result = engine.run_live(cfg, for_ns=for_ns, on_tick=live.update)
+                        result = engine.run_live(cfg, for_ns=for_ns, on_tick=live.update, resume=resume)
             except KeyboardInterrupt:
                 typer.echo("stopped before trading began", err=True)
                 raise typer.Exit(0) from None

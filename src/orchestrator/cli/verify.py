@@ -20,11 +20,12 @@ def register(app: typer.Typer) -> None:
         as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
     ) -> None:
         from orchestrator.cli._errors import CliError
-        from orchestrator.cli._run import runner
+        from orchestrator.cli._run import journal_errors, runner
 
         if not journal.exists():
             raise CliError(f"{journal} is not there", hint="the report of a run names its journal")
-        report = runner().verify_journal(journal)
+        with journal_errors():
+            report = runner().verify_journal(journal)
         typer.echo(json.dumps(report) if as_json else text(report))
         raise typer.Exit(0 if report["identical"] else 1)
 

@@ -20,7 +20,15 @@ _INTENT_KINDS = {1: "enter", 2: "replace", 3: "cancel", 4: "mass_cancel", 5: "ac
 
 
 class JournalUnreadable(Exception):
-    """The folder holds no journal, or one that cannot be read; the text says where."""
+    """The folder holds no journal, or one that cannot be read; the text says where, `hint` what can be done."""
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.hint = hint
+
+
+CORRUPT_HINT = "nothing of it is replayed: take the folder from a backup; the records before the place are whole"
+NO_JOURNAL_HINT = "name the folder of one run, as its report does: runs/latest"
 
 
 def read_header(folder: Path) -> tuple[Any, bytes]:
@@ -35,8 +43,8 @@ def read_header(folder: Path) -> tuple[Any, bytes]:
                 return parse_header(payload), payload
             break
     except (ValueError, OSError, RuntimeError, HeaderError) as err:
-        raise JournalUnreadable(f"{folder}: {err}") from err
-    raise JournalUnreadable(f"{folder}: no journal with a header record in it")
+        raise JournalUnreadable(f"{folder}: {err}", hint=CORRUPT_HINT) from err
+    raise JournalUnreadable(f"{folder}: no journal with a header record in it", hint=NO_JOURNAL_HINT)
 
 
 def replay_journal(folder: Path) -> RunResult:
@@ -90,14 +98,13 @@ def _replay(folder: Path) -> tuple[Any, list[plan.LoadedPolicy], dict[str, Any],
     )
     try:
         raw = engine.run(str(folder))
-    except ValueError as err:
-        raise JournalUnreadable(f"{folder}: {err}") from err
+    except (ValueError, RuntimeError) as err:
+        raise JournalUnreadable(f"{folder}: {err}", hint=CORRUPT_HINT) from err
     return parsed, policies, raw, engine
 
 
 def _stage(slot: int, data: bytes) -> dict[str, Any]:
-    member = {"slot": slot, "weight": 1, "role": "trader", "veto_actions": [], "forced_action": 0}
-    return plan.policy_from_bytes(data, f"slot {slot}", member).spec
+    return plan.bank_spec(slot, data)
 
 
 def explain(d: dict[str, Any]) -> dict[str, Any]:

@@ -44,8 +44,8 @@ def run_live(cfg: Config, *, for_ns: int | None, on_tick: OnTick | None, resume:
         stack.enter_context(_signals_blocked())
         run = _make(cfg, cores, addresses, for_ns, resume)
         if helpers:
-            os.sched_setaffinity(0, helpers)  # helper threads started from here inherit it; the engine pins itself
-        watcher = _Watcher(cfg, on_tick)
+            _move_threads(helpers)  # threads started from here on inherit it; the engine pins itself
+        watcher = _Watcher(cfg, on_tick, run.engine.supervisor_beat)
         watcher.start()
         try:
             summary = run.engine.run()
@@ -69,8 +69,6 @@ class _Run:
 
 def _make(cfg: Config, cores: dict[str, int | None], addresses: dict[str, Any], for_ns: int | None,
           resume: Path | None) -> _Run:
-    from hotpath import _core
-
     day = plan.today()
     if resume is not None:
         from orchestrator.run.journals import read_header
@@ -79,6 +77,7 @@ def _make(cfg: Config, cores: dict[str, int | None], addresses: dict[str, Any], 
         parsed, header = read_header(resume)
         spec, quorum = parsed.config["shard"], parsed.config["quorum"]
         policies = plan.policies_of_header(parsed)
+        _check_resumable(cfg, spec)
     else:
         folder = new_run_folder(Path(cfg.journal.dir), cfg.name)
         policies = plan.load_policies(cfg)
@@ -94,7 +93,36 @@ def _make(cfg: Config, cores: dict[str, int | None], addresses: dict[str, Any], 
         "sync_interval_ns": cfg.journal.sync_interval_ms * 1_000_000,
         "header": header,
     }
-    engine = _core.LiveRun(
+    try:
+        engine = _live_run(cfg, cores, addresses, for_ns, spec, policies, quorum, journal, signal_fn)
+    except ValueError as err:
+        if resume is None:
+            raise
+        from orchestrator.run.journals import JournalUnreadable
+
+        raise JournalUnreadable(f"{folder}: {err}", hint="peregrine verify says whether it is whole") from err
+    return _Run(engine, folder, policies, signal_fn)
+
+
+def _check_resumable(cfg: Config, spec: dict[str, Any]) -> None:
+    """The journal's own settings go on; what the configuration must bring along has to fit them."""
+    problems = []
+    here, there = [i.symbol for i in cfg.instruments], [i["symbol"] for i in spec["instruments"]]
+    if here != there:
+        problems.append(Problem("instruments", ", ".join(here), ", ".join(there), "a run goes on with the symbols it began with"))
+    if spec["user_signal"] != (cfg.policies.signal is not None):
+        expected = "the signal the run began with" if spec["user_signal"] else "none: the run began without one"
+        problems.append(Problem("policies.signal", str(cfg.policies.signal), expected, "resume with the run's own configuration"))
+    if problems:
+        raise ConfigError(problems)
+
+
+def _live_run(cfg: Config, cores: dict[str, int | None], addresses: dict[str, Any], for_ns: int | None,
+              spec: dict[str, Any], policies: list[plan.LoadedPolicy], quorum: int, journal: dict[str, Any],
+              signal_fn: Any) -> Any:
+    from hotpath import _core
+
+    return _core.LiveRun(
         shard=spec,
         policies=[p.spec for p in policies],
         quorum=quorum,
@@ -105,12 +133,10 @@ def _make(cfg: Config, cores: dict[str, int | None], addresses: dict[str, Any], 
         signal_address=signal_fn.address if signal_fn else 0,
         stage=_stage,
     )
-    return _Run(engine, folder, policies, signal_fn)
 
 
 def _stage(slot: int, data: bytes) -> dict[str, Any]:
-    member = {"slot": slot, "weight": 1, "role": "trader", "veto_actions": [], "forced_action": 0}
-    return plan.policy_from_bytes(data, f"slot {slot}", member).spec
+    return plan.bank_spec(slot, data)
 
 
 def _live_spec(cfg: Config, cores: dict[str, int | None], addresses: dict[str, Any], for_ns: int | None) -> dict[str, Any]:
@@ -135,6 +161,7 @@ def _live_spec(cfg: Config, cores: dict[str, int | None], addresses: dict[str, A
         "engine_cpu": _cpu(cores["engine"]),
         "journal_cpu": _cpu(cores["journal"]),
         "refuse_bad_placement": engine.refuse_shared_cores,
+        "mlock": engine.mlock,
         "stage_sample": engine.stage_sample,
         "run_for_ns": for_ns or 0,
         "supervisor_timeout_ns": engine.supervisor_timeout_ms * 1_000_000,
@@ -182,17 +209,19 @@ def _signals_blocked() -> Iterator[None]:
 
 
 class _Watcher:
-    """Reads the engine's telemetry at intervals and hands it on."""
+    """The supervisor's side of a run: a heartbeat to the engine, and its telemetry handed on, at intervals."""
 
-    def __init__(self, cfg: Config, on_tick: OnTick | None) -> None:
+    def __init__(self, cfg: Config, on_tick: OnTick | None, beat: Callable[[], None]) -> None:
         self._name = cfg.engine.name
         self._every_s = cfg.report.refresh_ms / 1000
         self._on_tick = on_tick
+        self._beat = beat
+        self._needed = on_tick is not None or cfg.engine.supervisor_timeout_ms > 0
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="panel", daemon=True)
 
     def start(self) -> None:
-        if self._on_tick is not None:
+        if self._needed:
             self._thread.start()
 
     def stop(self) -> None:
@@ -204,8 +233,10 @@ class _Watcher:
         from orchestrator.observe.segment import Segment, SegmentError
         from orchestrator.observe.telemetry import REGION, TelemetryError, read
 
-        assert self._on_tick is not None
         while not self._over.wait(self._every_s):
+            self._beat()  # the engine stops by itself when its supervisor falls silent
+            if self._on_tick is None:
+                continue
             with contextlib.suppress(SegmentError, TelemetryError), Segment(self._name) as segment:
                 self._on_tick(read(segment.region(REGION)))
 
@@ -226,6 +257,13 @@ def new_run_folder(base: Path, name: str) -> Path:
         latest.unlink(missing_ok=True)
         latest.symlink_to(folder.name)
     return folder
+
+
+def _move_threads(cores: set[int]) -> None:
+    """Keep every thread this process already has (numpy's workers too) off the hot core."""
+    for task in Path("/proc/self/task").iterdir():
+        with contextlib.suppress(OSError):  # it may just have ended
+            os.sched_setaffinity(int(task.name), cores)
 
 
 def _helper_cores(cores: dict[str, int | None]) -> set[int] | None:
@@ -256,8 +294,12 @@ def _result(cfg: Config, run: _Run, summary: dict[str, Any]) -> RunResult:
     result.stopped_by = summary["stopped_by"]
     if summary["placement_error"]:
         result.warnings.append(f"engine thread: {summary['placement_error']}")
+    for note in summary["lock_notes"]:
+        result.warnings.append(f"not locked into memory: {note} (hint: peregrine doctor)")
     if not summary["journal_closed"]:
         result.warnings.append(f"journal: {summary['journal_error']}")
+    if summary["working_orders"]:
+        result.warnings.append(f"{summary['working_orders']} orders may still work at the venue: run --resume on this journal cancels them")
     if summary["feed"]["kernel_drops"]:
         result.warnings.append(f"the kernel dropped {summary['feed']['kernel_drops']} feed packets: peregrine doctor says how to give it room")
     return result

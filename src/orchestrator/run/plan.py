@@ -6,6 +6,7 @@ The dict made by `shard_spec` stands in the journal's header, so that a replay n
 from __future__ import annotations
 
 import datetime as dt
+import struct
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -104,6 +105,17 @@ def policy_from_bytes(data: bytes, name: str, member: dict[str, Any]) -> LoadedP
         "artifact_hash": artifact.sha256,
     }
     return LoadedPolicy(member["slot"], artifact.name, artifact.sha256, data, spec)
+
+
+def bank_spec(slot: int, data: bytes) -> dict[str, Any]:
+    """What a bank swap stages: the artifact in `data` for `slot`, which keeps its own weight and role."""
+    member = {"slot": slot, "weight": 1, "role": "trader", "veto_actions": [], "forced_action": 0}
+    return policy_from_bytes(data, f"slot {slot}", member).spec
+
+
+def bank_swap_body(slot: int, data: bytes) -> bytes:
+    """Body of a bank swap command: u32 slot, u32 bytes of the artifact, the artifact (little-endian)."""
+    return struct.pack("<II", slot, len(data)) + data
 
 
 def _limits(limits: InstrumentLimits, short_sales: str) -> dict[str, int]:
