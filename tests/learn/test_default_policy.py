@@ -95,7 +95,7 @@ def test_the_same_session_twice_is_the_same(shipped):
 
 def test_a_session_is_what_the_command_line_trades(shipped):
     # The report's smaller pools must not change a trade.
-    full = episodes.load_profile("replay")
+    full = episodes.load_profile(episodes.PROFILE)
     one = episodes.run(episodes.loaded(shipped), 5, 3)
     two = episodes.run(episodes.loaded(shipped), 5, 3, cfg=full)
     assert one.fills > 0 and (one.facts == two.facts).all() and one.pnl_units == two.pnl_units

@@ -15,7 +15,7 @@ from orchestrator.run import plan, virtual
 
 #: Columns of `Episode.facts`, as the tap writes them.
 NOW_NS, INSTRUMENT, ACTION, BID_TICKS, BID_LOTS, ASK_TICKS, ASK_LOTS, POSITION_LOTS = range(8)
-PROFILE = "replay"
+PROFILE = "laptop"
 MAX_ORDERS = 65_536  # many times what stands at once; the profile's own pools cost more to clear than a session to run
 SECOND_NS = 1_000_000_000
 MEMBER = {"slot": 0, "weight": 1, "role": "trade", "veto_actions": [], "forced_action": 0}
@@ -50,7 +50,7 @@ class Episode:
 
 
 def config(overrides: dict[str, Any] | None = None) -> Config:
-    """The `replay` profile's configuration (the other profiles trade under the same limits), with smaller pools."""
+    """The `laptop` profile's configuration with smaller pools."""
     return load_profile(PROFILE, {"engine.max_orders": MAX_ORDERS, **(overrides or {})})
 
 

@@ -1,6 +1,6 @@
 """How a policy does after fees beside do-nothing and chance: `python -m orchestrator.learn.report [--json]`.
 
-Ten seeds of the exchange's flow that no fit uses, a virtual minute each, under the `replay` profile.
+Ten seeds of the exchange's flow that no fit uses, a virtual minute each, under the `laptop` profile's limits.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ from orchestrator.learn import baselines, episodes
 from orchestrator.learn.episodes import Episode
 from orchestrator.run.plan import builtin_policy_path
 
-HELD_OUT_SEEDS = tuple(range(90_001, 90_011))
+HELD_OUT_SEEDS = tuple(range(91_001, 91_011))
+SLOWER_US = (1_000, 5_000, 20_000)  # each way: feed, orders, answers
 SESSION_S = 60
 BEGIN, END = "<!-- results: python -m orchestrator.learn.report -->", "<!-- end of results -->"
 
@@ -40,13 +41,20 @@ def judge(artifact: Artifact, seeds: tuple[int, ...] = HELD_OUT_SEEDS, session_s
     cfg = episodes.config()
     policies = {"policy": episodes.loaded(artifact), "hold": episodes.loaded(baselines.always_hold())}
     rows: dict[str, list[dict[str, Any]]] = {"policy": [], "hold": [], "random": []}
+    units = cfg.account.units_per_currency
     for seed in seeds:
-        units = cfg.account.units_per_currency
         hold = episodes.run(policies["hold"], seed, session_s, cfg=cfg)
         chance = baselines.random_policy(seed, hold.features, cfg.execution.order_qty_lots)
         rows["policy"].append(row(episodes.run(policies["policy"], seed, session_s, cfg=cfg), units))
         rows["hold"].append(row(hold, units))
         rows["random"].append(row(episodes.run(episodes.loaded(chance), seed, session_s, cfg=cfg), units))
+    slower = []
+    for latency_us in SLOWER_US:
+        late = episodes.config({f"virtual.{way}_latency": {"kind": "constant", "latency_ns": 1_000 * latency_us}
+                                for way in ("feed", "order", "answer")})
+        pnl = [episodes.run(policies["policy"], seed, session_s, cfg=late, tap=False).pnl_units for seed in seeds]
+        slower.append({"latency_us": latency_us, "pnl_mean": round(float(np.mean(pnl)) / units, 2),
+                       "pnl_worst": min(pnl) / units, "sessions_above_zero": sum(p > 0 for p in pnl)})
     summary = {}
     for name, sessions in rows.items():
         pnl = np.array([r["pnl"] for r in sessions])
@@ -57,7 +65,7 @@ def judge(artifact: Artifact, seeds: tuple[int, ...] = HELD_OUT_SEEDS, session_s
                          "share_mean": shares.mean(0).round(4).tolist()}
     return {"artifact": artifact.sha256, "sizes": artifact.network.sizes, "seeds": list(seeds), "session_s": session_s,
             "currency": cfg.account.currency, "actions": list(ACTION_MAP_V1["actions"]), "sessions": rows,
-            "summary": summary}
+            "summary": summary, "slower": slower}
 
 
 def table(report: dict[str, Any]) -> str:
@@ -76,6 +84,9 @@ def table(report: dict[str, Any]) -> str:
         s = report["summary"][name]
         lines.append(f"| {title} | {s['pnl_mean']:,.2f} | {s['pnl_sd']:,.2f} | {s['pnl_worst']:,.2f} | "
                      f"{s['pnl_best']:,.2f} | {s['sessions_above_zero']} of {len(report['seeds'])} |")
+    for late in report["slower"]:
+        lines.append(f"| policy, {late['latency_us'] / 1_000:g} ms each way | {late['pnl_mean']:,.2f} | | "
+                     f"{late['pnl_worst']:,.2f} | | {late['sessions_above_zero']} of {len(report['seeds'])} |")
     mean = report["summary"]["random"]["share_mean"]
     lines += ["", "Shares of the random policies, mean: "
               + ", ".join(f"{a} {100 * s:.1f} %" for a, s in zip(report["actions"], mean, strict=True)) + "."]

@@ -15,7 +15,15 @@ import numpy as np
 
 from hotpath.policy.oracle import Network
 from hotpath.policy.quantise import FloatLayer, from_float
-from orchestrator.learn.forecast import INDICES, POSITION, SPREAD, WORKING_BUY, WORKING_SELL, Forecast, Scaling
+from orchestrator.learn.forecast import (
+    INDICES,
+    POSITION,
+    SPREAD,
+    WORKING_BUY,
+    WORKING_SELL,
+    Forecast,
+    Scaling,
+)
 
 UNITS = 32
 ACTIONS = 5
