@@ -257,12 +257,12 @@ def bench(only: list[str], quick: bool, out: Path | None, on_result: Callable[[d
         "machine": machine(), "noise": noise_floor(rows), "quick": quick, "exit_code": code, "verdict": reason,
         "results": rows,
     }  # fmt: skip
-    report["files"] = write(report, out or RESULTS)
+    write(report, out or RESULTS)
     return report, code
 
 
-def write(report: dict[str, Any], folder: Path) -> list[str]:
-    """latest.json, a .hgrm file a distribution (values in ns) and the plot; returns the names of what was written.
+def write(report: dict[str, Any], folder: Path) -> None:
+    """latest.json, a .hgrm file a distribution (values in ns) and the plot; their names go into the report.
 
     Takes the distributions' text out of the rows: latest.json keeps the figures.
     """
@@ -279,8 +279,8 @@ def write(report: dict[str, Any], folder: Path) -> list[str]:
         names.append("percentiles.png")
     else:
         report["plot"] = "not drawn: matplotlib is not installed (pip install 'peregrine-engine[bench]')"
+    report["files"] = [*names, "latest.json"]
     (folder / "latest.json").write_text(json.dumps(report, indent=1) + "\n")
-    return [*names, "latest.json"]
 
 
 def curve(hgrm: str) -> tuple[list[float], list[float]]:

@@ -267,7 +267,7 @@ int main(int argc, char** argv) {
   live.idle = engine::IdleMode::kSpin;
   live.engine_cpu = b.options().cpu;
   live.noise_ns = 0;
-  engine::LiveEngine engine(live, runner, *journal.appender, telemetry, nullptr, b.clock());
+  engine::LiveEngine engine(live, runner, *journal.appender, telemetry, nullptr, nullptr, b.clock());
   if (const std::string why = engine.open(); !why.empty()) fail(why);
   journal.writer->start();
   std::atomic<bool> over{false}, never{false};

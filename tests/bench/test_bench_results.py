@@ -109,7 +109,8 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], 
 def test_latest_json_holds_machine_noise_and_results_with_their_baseline(measured):
     report, code, out = measured
     stored = json.loads((out / "latest.json").read_text())
-    assert stored["results"] == report["results"] and code == 0
+    assert stored == report and code == 0
+    assert all((out / name).is_file() for name in stored["files"])
     assert {"cpu", "flags", "kernel", "compiler", "commit", "bench_flags", "kernel_settings"} <= set(stored["machine"])
     assert {"p50", "p99", "p99_9", "max"} <= set(stored["noise"])
     assert [r["name"] for r in stored["results"]] == CHEAP
