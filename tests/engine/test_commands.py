@@ -292,9 +292,15 @@ def test_commands_by_shared_ring_are_the_same_inputs(live) -> None:
     assert writer.push(b"short")
     orders = engine.counters()["orders"]
     engine.until("orders", orders + 2)
+    body = limits(engine.folder, max_order_lots=0)  # the longest command there is
+    assert writer.push(struct.pack("<QHHI", 0, LIMITS, 0, len(body)) + body)
+    rejects = engine.counters()["risk_rejects"]
+    engine.until("risk_rejects", rejects + 3)
     writer.release()
     engine.stop()
-    assert [k for _, k in commands(records(engine.folder))] == [PAUSE, RESUME, DRAIN]
+    journal = records(engine.folder)
+    assert [k for _, k in commands(journal)] == [PAUSE, RESUME, LIMITS, DRAIN]
+    assert not new(between(engine.folder, LIMITS)[1])
     assert verify(engine.folder)["identical"]
 
 

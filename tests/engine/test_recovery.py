@@ -74,23 +74,34 @@ def check_sequence(journal: list[Record], judge) -> None:
             stream += 1
     sent = [bytes(m) for m in judge.server.ouch_messages("DEMO01")]
     assert at == sent[: len(at)]
-    assert len(at) == len(sent)
+    # The engine ends once nothing works any more: of the drain it may leave the answer to its mass cancel unread.
+    assert {m[:1] for m in sent[len(at) :]} <= {b"X"}
 
 
 @pytest.mark.parametrize("on_disconnect", [False, True], ids=["orders stay on disconnect", "cancel on disconnect"])
 def test_an_engine_killed_at_random_moments_goes_on_without_loss(venue, engine, on_disconnect) -> None:
-    judge = venue(seed=21, cancel_on_disconnect=on_disconnect)
-    rng = random.Random(5)
-    crashes = 4
+    check_crashes(venue(seed=21, cancel_on_disconnect=on_disconnect), engine, crashes=4, seed=5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [1, 2])
+def test_crashes_and_a_faulty_network_together_lose_nothing(venue, engine, seed) -> None:
+    judge = venue(seed=seed, fault="loss=1%,reorder=1%,dup=1%,disconnect=900ms", cancel_on_disconnect=seed % 2 == 0)
+    check_crashes(judge, engine, crashes=6, seed=seed)
+
+
+def check_crashes(judge, engine, *, crashes: int, seed: int) -> None:
+    """Kills and resumes an engine on one journal; at the end venue and engine agree, and the whole journal replays."""
+    rng = random.Random(seed)
     run = engine(judge)
     folder: Path | None = None
     for _ in range(crashes):
-        run.until("fills", 1)
-        run.until("orders", rng.randrange(2, 12))
-        time.sleep(rng.random() * 0.3)
+        run.until("events", 100)
+        run.until("orders", rng.randrange(1, 8))
+        time.sleep(rng.random() * 0.4)
         folder = folder or run.run_folder
         run.kill_9()
-        run = engine(judge, resume=folder)
+        run = engine(judge, resume=run.folder / "runs" / "latest")
     assert folder is not None
     run.until("orders", 3)
     run.until("session_ready", 1)

@@ -5,7 +5,6 @@
 
 #include <atomic>
 #include <cerrno>
-#include <chrono>
 #include <csignal>
 #include <cstring>
 #include <thread>
@@ -320,7 +319,7 @@ class LiveRun {
       throw py::value_error("this machine's clock is " + std::to_string(behind / 1'000'000'000) + " s behind the journal in " +
                             recover.dir + ": set it right first, a journal's time never runs backwards");
     }
-    while (clock_.now_ns() < journal_.recovered.last_ts_ns) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    while (clock_.now_ns() < journal_.recovered.last_ts_ns) ::usleep(1000);
     if (recovered_) replay_journal(recover.dir, stage);
   }
 

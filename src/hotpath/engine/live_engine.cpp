@@ -8,6 +8,7 @@
 
 #include "core/noise.h"
 #include "core/pin.h"
+#include "risk/limits.h"
 
 namespace peregrine::engine {
 
@@ -93,6 +94,8 @@ void LiveEngine::send_wire() {
   runner_.clear_wire();
   tick();
   consume(RecordType::kSendResult, bytes_of(result));
+  // Dropped whole for lack of room: only a new connection's fence tells what became of these orders.
+  if (taken == -ENOBUFS) orders_.drop(LostReason::kError, now_);
 }
 
 void LiveEngine::journal_refused() {
@@ -261,6 +264,8 @@ bool LiveEngine::poll_commands() {
   consume(RecordType::kCommand, bytes_of(head), Bytes(c->body.data(), c->body.size()));
   return true;
 }
+
+static_assert(sizeof(journal::CommandHead) + sizeof(RiskLimits) <= kCommandMaxBytes);
 
 // Commands of another process: a CommandHead and its body in one slot; the journal keeps what was consumed.
 bool LiveEngine::poll_command_ring() {

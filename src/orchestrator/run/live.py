@@ -73,8 +73,8 @@ def _make(cfg: Config, cores: dict[str, int | None], addresses: dict[str, Any], 
     if resume is not None:
         from orchestrator.run.journals import read_header
 
-        folder = resume
-        parsed, header = read_header(resume)
+        folder = resume.resolve()  # `latest` may come to mean another run
+        parsed, header = read_header(folder)
         spec, quorum = parsed.config["shard"], parsed.config["quorum"]
         policies = plan.policies_of_header(parsed)
         _check_resumable(cfg, spec)
