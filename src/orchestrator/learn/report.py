@@ -57,11 +57,11 @@ def judge(artifact: Artifact, seeds: tuple[int, ...] = HELD_OUT_SEEDS, session_s
                        "pnl_worst": min(pnl) / units, "sessions_above_zero": sum(p > 0 for p in pnl)})
     summary = {}
     for name, sessions in rows.items():
-        pnl = np.array([r["pnl"] for r in sessions])
+        money = np.array([r["pnl"] for r in sessions])
         shares = np.array([r["shares"] for r in sessions])
-        summary[name] = {"pnl_mean": round(float(pnl.mean()), 2), "pnl_worst": float(pnl.min()),
-                         "pnl_best": float(pnl.max()), "pnl_sd": round(float(pnl.std(ddof=1)) if len(pnl) > 1 else 0.0, 2),
-                         "sessions_above_zero": int((pnl > 0).sum()), "share_min": shares.min(0).tolist(),
+        summary[name] = {"pnl_mean": round(float(money.mean()), 2), "pnl_worst": float(money.min()),
+                         "pnl_best": float(money.max()), "pnl_sd": round(float(money.std(ddof=1)) if len(money) > 1 else 0.0, 2),
+                         "sessions_above_zero": int((money > 0).sum()), "share_min": shares.min(0).tolist(),
                          "share_mean": shares.mean(0).round(4).tolist()}
     return {"artifact": artifact.sha256, "sizes": artifact.network.sizes, "seeds": list(seeds), "session_s": session_s,
             "currency": cfg.account.currency, "actions": list(ACTION_MAP_V1["actions"]), "sessions": rows,

@@ -39,6 +39,7 @@ def run_live(cfg: Config, *, for_ns: int | None, on_tick: OnTick | None, resume:
         raise ConfigError([Problem("engine.topology", cfg.engine.topology, "inline", "the pipelined topology is not built yet")])
     cores = resolve_cores(cfg.engine)
     helpers = _helper_cores(cores)
+    facts = machine.describe()  # before this process keeps itself off the hot core
     with contextlib.ExitStack() as stack:
         addresses = stack.enter_context(_venue(cfg, helpers))
         stack.enter_context(_signals_blocked())
@@ -51,7 +52,7 @@ def run_live(cfg: Config, *, for_ns: int | None, on_tick: OnTick | None, resume:
             summary = run.engine.run()
         finally:
             watcher.stop()
-        result = _result(cfg, run, summary)
+        result = _result(cfg, run, summary, facts)
         if cfg.report.histograms:
             _write_histograms(run)
     return result
@@ -278,7 +279,7 @@ def _cpu(core: int | None) -> int:
     return plan.NO_CPU if core is None else core
 
 
-def _result(cfg: Config, run: _Run, summary: dict[str, Any]) -> RunResult:
+def _result(cfg: Config, run: _Run, summary: dict[str, Any], facts: dict[str, Any]) -> RunResult:
     result = RunResult(
         mode="live",
         config_name=cfg.name,
@@ -287,7 +288,7 @@ def _result(cfg: Config, run: _Run, summary: dict[str, Any]) -> RunResult:
         currency=cfg.account.currency,
         units_per_currency=cfg.account.units_per_currency,
         journal=str(run.folder),
-        machine=machine.describe(),
+        machine=facts,
     )
     result.stopped_by = summary["stopped_by"]
     apply_summary(result, summary, run.policies)  # a kill or a tripped breaker is the reason, however the process ended
