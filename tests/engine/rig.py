@@ -126,7 +126,7 @@ class Engine:
     def __init__(self, folder: Path, name: str, venue: Venue | None, *, settings: dict[str, Any] | None = None,
                  args: tuple[str, ...] = (), resume: Path | None = None) -> None:
         self.folder, self.name, self.venue = folder, name, venue
-        options = list(args)
+        options = [*(() if "--for" in args else ("--for", "300s")), *args]  # outlives no test run that was killed
         if resume is not None:
             options += ["--resume", str(resume)]
         self.process = subprocess.Popen(

@@ -106,8 +106,8 @@ def test_the_installed_package_runs_far_from_the_checkout(installed, tmp_path) -
     assert live["stopped_by"] == "time"
     for result in (virtual, live):
         assert json.loads(run(*peregrine, "verify", result["journal"], "--json", cwd=tmp_path))["identical"]
-    assert "slot" in run(*peregrine, "policy", "info", "builtin", cwd=tmp_path) or True
-    assert "parity" in run(*peregrine, "policy", "info", "builtin:default", "--json", cwd=tmp_path)
+    shown = run(*peregrine, "policy", "info", "builtin:default", "--json", cwd=tmp_path)
+    assert json.loads(shown)["actions"]
     assert "peregrine" in run(*peregrine, "--help", cwd=tmp_path).lower()
     assert (tmp_path / "runs").is_dir()
 

@@ -289,7 +289,7 @@ class UniformLatency(Section):
 
 
 class RecordedLatency(Section):
-    """Delays taken in turn from a file, one integer of nanoseconds a line."""
+    """Delays drawn from a file with equal chance by the run's seed, one integer of nanoseconds a line."""
 
     kind: Literal["recorded"]
     file: str = Field(min_length=1, description="the file")
