@@ -30,7 +30,7 @@ ext: # compile what changed, in place
 build: $(BASE) ## create the venv and build the engine: leaves .venv/bin/peregrine
 	@echo "[3/3] compiling the engine (a line a file; only what changed)"
 	@$(MAKE) --no-print-directory ext
-	@test -x $(VENV)/bin/peregrine || $(PIP) --no-build-isolation --no-deps -e .
+	@test -x $(VENV)/bin/peregrine || $(PIP) --no-build-isolation --no-deps -e . >build/install.log 2>&1 || { cat build/install.log; false; }
 
 run: build ## trade on the embedded venue for 20 s, then show the report (ARGS="--for 60s" for longer)
 	@$(VENV)/bin/peregrine run --profile laptop --for 20s $(ARGS)

@@ -35,10 +35,15 @@ class BuildExt(build_ext):
         core = tc.archive(tc.compile(cxx.core_sources(), [version]), "peregrine_core")
         for ext in self.extensions:
             sources = [ROOT / s for s in ext.sources]
-            inputs = tc.compile([_cythonised(s) for s in sources], [version, *py])
+            # Views are not on the path of an order: compiled quickly, and linked after the engine, whose inline code wins.
+            inputs = tc.compile([_cythonised(s) for s in sources], [version, *py, "-O1"])
+            if ext.name == "hotpath.rings":  # takes the few objects it needs
+                tc.link([*inputs, core], Path(self.get_ext_fullpath(ext.name)), shared=True)
+                continue
+            engine = [core]
             if ext.name == "hotpath._venue":
-                inputs.append(tc.archive(tc.compile(cxx.venue_sources(), [version]), "peregrine_venue"))
-            tc.link([*inputs, core], Path(self.get_ext_fullpath(ext.name)), shared=True)
+                engine.append(tc.archive(tc.compile(cxx.venue_sources(), [version]), "peregrine_venue"))
+            tc.link(inputs, Path(self.get_ext_fullpath(ext.name)), shared=True, first=engine)
 
 
 def _cythonised(source: Path) -> Path:

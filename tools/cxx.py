@@ -84,13 +84,18 @@ class Toolchain:
         out.with_suffix(".list").write_text("\n".join(map(str, objects)))
         return out
 
-    def link(self, inputs: list[Path], out: Path, *, shared: bool) -> Path:
-        """Link an extension module (shared) or an executable."""
+    def link(self, inputs: list[Path], out: Path, *, shared: bool, first: list[Path] | None = None) -> Path:
+        """Link an extension module (shared) or an executable.
+
+        `first` are archives taken whole and before `inputs`: of an inline function that both have, theirs is kept.
+        """
+        first = first or []
         out.parent.mkdir(parents=True, exist_ok=True)
-        if out.exists() and all(i.stat().st_mtime <= out.stat().st_mtime for i in inputs):
+        if out.exists() and all(i.stat().st_mtime <= out.stat().st_mtime for i in [*first, *inputs]):
             return out
+        whole = ["-Wl,--whole-archive", *map(str, first), "-Wl,--no-whole-archive"] if first else []
         partial = out.with_suffix(out.suffix + ".tmp")
-        cmd = [*self.cxx, *(["-shared"] if shared else []), *map(str, inputs), "-o", str(partial),
+        cmd = [*self.cxx, *(["-shared"] if shared else []), *whole, *map(str, inputs), "-o", str(partial),
                "-pthread", "-lrt", *self.flags, *self.link_flags]
         result = subprocess.run(cmd, capture_output=True, text=True)
         if result.returncode != 0:

@@ -121,7 +121,7 @@ py::object decode_dict(Bytes b, const char* name) {
   if constexpr (std::is_same_v<T, ouch::AiqCanceled>) d["strategy"] = get_field(m.strategy);
   d["long_form"] = m.long_form;
   d["appendage"] = py::bytes(reinterpret_cast<const char*>(m.appendage.data()), m.appendage.size());
-  return std::move(d);
+  return d;
 }
 
 struct PyFramer {
