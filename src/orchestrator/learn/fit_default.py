@@ -205,7 +205,7 @@ def main(argv: list[str] | None = None) -> int:
     """Command line; writes the artifact and prints its hash."""
     parser = argparse.ArgumentParser(prog="python -m orchestrator.learn.fit_default", description=__doc__.split("\n")[0])
     parser.add_argument("--out", type=Path, required=True, help="file to write")
-    parser.add_argument("--seed", type=int, default=1, help="seed of data, fit and search (0..9)")
+    parser.add_argument("--seed", type=int, default=1, choices=range(10), help="seed of data, fit and search")
     parser.add_argument("--quick", action="store_true", help="a few seconds of work: for tests, not for trading")
     args = parser.parse_args(argv)
     artifact = fit_default(args.seed, QUICK if args.quick else FULL)

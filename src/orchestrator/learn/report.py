@@ -52,9 +52,9 @@ def judge(artifact: Artifact, seeds: tuple[int, ...] = HELD_OUT_SEEDS, session_s
     for latency_us in SLOWER_US:
         late = episodes.config({f"virtual.{way}_latency": {"kind": "constant", "latency_ns": 1_000 * latency_us}
                                 for way in ("feed", "order", "answer")})
-        pnl = [episodes.run(policies["policy"], seed, session_s, cfg=late, tap=False).pnl_units for seed in seeds]
-        slower.append({"latency_us": latency_us, "pnl_mean": round(float(np.mean(pnl)) / units, 2),
-                       "pnl_worst": min(pnl) / units, "sessions_above_zero": sum(p > 0 for p in pnl)})
+        got = [episodes.run(policies["policy"], seed, session_s, cfg=late, tap=False).pnl_units for seed in seeds]
+        slower.append({"latency_us": latency_us, "pnl_mean": round(float(np.mean(got)) / units, 2),
+                       "pnl_worst": min(got) / units, "sessions_above_zero": sum(units_won > 0 for units_won in got)})
     summary = {}
     for name, sessions in rows.items():
         money = np.array([r["pnl"] for r in sessions])
