@@ -36,7 +36,7 @@ class UserSignal:
 
         Raises SignalError when numba is missing, when it does not compile, or when it does not return an integer.
         """
-        self.name = name or getattr(function, "__name__", None) or getattr(function, "_wrapper_name", "signal")
+        self.name = str(name or getattr(function, "__name__", "") or getattr(function, "_wrapper_name", "signal"))
         self._cfunc = _compile(function, self.name)
         self.address: int = int(self._cfunc.address)
 
@@ -77,7 +77,7 @@ def _compile(function: Any, name: str) -> Any:
 
     if isinstance(function, CFunc):
         takes_pointer = True
-        inner = numba.njit(function._pyfunc)
+        inner = numba.njit(function._pyfunc)  # type: ignore[attr-defined]
     elif isinstance(function, Dispatcher):
         takes_pointer = False
         inner = function
