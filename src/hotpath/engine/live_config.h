@@ -23,7 +23,6 @@ struct LiveConfig {
   int engine_cpu = -1;  // -1 = not pinned
   bool refuse_bad_placement = false;  // do not trade when pinning failed
   u32 stage_sample = 8;              // inner stages are stamped for one message in this many
-  u32 packets_per_poll = 16;         // of each feed line, before the session gets its turn
   TimeNs run_for_ns = 0;             // 0 = until stopped
   TimeNs drain_timeout_ns = 2'000'000'000;
   TimeNs supervisor_timeout_ns = 0;  // 0 = no supervisor expected

@@ -1,5 +1,6 @@
 #include "engine/live_engine.h"
 
+#include <arpa/inet.h>
 #include <poll.h>
 #include <sched.h>
 
@@ -56,13 +57,14 @@ LiveEngine::~LiveEngine() { delete mailbox_.exchange(nullptr); }
 std::string LiveEngine::open() {
   const Endpoint* peers[2] = {&config_.itch_a, &config_.itch_b};
   for (int i = 0; i < config_.feed.lines; ++i) {
-    const FeedSocketConfig c{peers[i]->host, peers[i]->port, config_.interface_address};
-    if (std::string error = lines_[i].open(c); !error.empty()) return error;
+    const FeedEndpoint where{peers[i]->host, peers[i]->port, config_.interface_address};
+    if (std::string error = lines_[i].open(where); !error.empty()) return error;
   }
   if (config_.retransmit.port != 0) {
-    // Requests leave from a socket of their own; the answers come back to it.
-    const FeedSocketConfig c{config_.interface_address, 0, config_.interface_address};
-    if (std::string error = requests_.open(c); !error.empty()) return error;
+    if (std::string error = requests_.open({config_.interface_address, 0, {}}); !error.empty()) return error;
+    retransmit_to_.sin_family = AF_INET;
+    retransmit_to_.sin_port = htons(config_.retransmit.port);
+    inet_pton(AF_INET, config_.retransmit.host.c_str(), &retransmit_to_.sin_addr);
   }
   return {};
 }
@@ -136,7 +138,7 @@ void LiveEngine::request(u64 seq, u16 count) {
   if (config_.retransmit.port == 0) return;
   u8 packet[mold::kRequestBytes];
   mold::encode(mold::Request{feed_.session(), seq, count}, packet);
-  requests_.send_to(config_.retransmit.host, config_.retransmit.port, Bytes(packet, sizeof packet));
+  requests_.send(retransmit_to_, Bytes(packet, sizeof packet));
 }
 
 void LiveEngine::open_snapshot() {
@@ -189,20 +191,27 @@ void LiveEngine::SnapshotLine::on_lost(LostReason) {
 
 bool LiveEngine::poll_line(u8 line) {
   if (!lines_[line].is_open()) return false;
-  return lines_[line].receive(config_.packets_per_poll, [&](Bytes packet) {
+  const int n = lines_[line].receive();
+  if (n == 0) return false;
+  // The whole batch was received now: what its later packets wait for the earlier ones counts as latency.
+  const u64 received_ticks = clock_.ticks();
+  for (int i = 0; i < n; ++i) {
     tick();
-    packet_ticks_ = clock_.ticks();
-    feed_.on_packet(line, packet, now_);
-    packet_ticks_ = 0;
-  }) > 0;
+    packet_ticks_ = received_ticks;
+    feed_.on_packet(line, lines_[line].at(i), now_);
+  }
+  packet_ticks_ = 0;
+  return true;
 }
 
 bool LiveEngine::poll_requests() {
   if (!requests_.is_open()) return false;
-  return requests_.receive(config_.packets_per_poll, [&](Bytes packet) {
+  const int n = requests_.receive();
+  for (int i = 0; i < n; ++i) {
     tick();
-    feed_.on_packet(kLineRetransmission, packet, now_);
-  }) > 0;
+    feed_.on_packet(kLineRetransmission, requests_.at(i), now_);
+  }
+  return n > 0;
 }
 
 void LiveEngine::mark(Stage stage) {
@@ -407,7 +416,7 @@ StopReason LiveEngine::run() {
   return static_cast<StopReason>(stop_.load());
 }
 
-u64 LiveEngine::kernel_drops() const { return lines_[0].drops() + lines_[1].drops(); }
+u64 LiveEngine::kernel_drops() const { return lines_[0].stats().kernel_drops + lines_[1].stats().kernel_drops; }
 
 void LiveEngine::update_telemetry() {
   const Shard& shard = runner_.shard();

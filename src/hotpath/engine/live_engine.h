@@ -1,6 +1,6 @@
 // The live loop of one shard: polls its sources in a fixed rotation and feeds what it finds to the state machine.
 //
-//   one round = line A, line B, re-request answers (each at most packets_per_poll packets), order session,
+//   one round = line A, line B, re-request answers (each at most one batch of UdpReceiver::kBatch packets), order session,
 //               snapshot session, control words, commands, timers
 //
 // The order in which inputs are consumed is what the journal records; nothing else about the loop matters to a replay.
@@ -17,7 +17,7 @@
 #include "engine/soup_client.h"
 #include "engine/step_runner.h"
 #include "engine/telemetry.h"
-#include "market/feed_socket.h"
+#include "market/live_feed.h"
 
 namespace peregrine::engine {
 
@@ -121,8 +121,9 @@ class LiveEngine final : private FeedSink, private StageProbe {
   CommandReader* commands_;
   TscClock clock_;
   FeedReceiver feed_;
-  FeedSocket lines_[2];
-  FeedSocket requests_;
+  UdpReceiver lines_[2];
+  UdpReceiver requests_;  // re-requests leave from here, their answers come back here
+  sockaddr_in retransmit_to_{};
   OrderLine order_line_;
   SnapshotLine snapshot_line_;
   SoupClient orders_;
