@@ -310,6 +310,7 @@ def plot(curves: dict[str, str], path: Path) -> bool:
     figure, axes = pyplot.subplots(1, 2, figsize=(15, 6.5))
     for ax, title in zip(axes, ("single stages, ns an item", "whole way, ns"), strict=True):
         colours: dict[str, Any] = {}
+        ax.set_prop_cycle(color=pyplot.get_cmap("tab20").colors)  # more results than the usual ten colours
         for name, text in curves.items():
             base = name.removesuffix(".baseline")
             x, y = curve(text)
