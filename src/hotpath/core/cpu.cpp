@@ -22,7 +22,7 @@ struct Regs {
 
 Regs cpuid(u32 leaf, u32 sub = 0) {
   Regs r;
-  if (__get_cpuid_max(leaf & 0x80000000u, nullptr) < leaf) return r;
+  if (static_cast<u32>(__get_cpuid_max(leaf & 0x80000000u, nullptr)) < leaf) return r;
   __cpuid_count(leaf, sub, r.eax, r.ebx, r.ecx, r.edx);
   return r;
 }
@@ -72,7 +72,7 @@ CpuFeatures detect() {
 std::string detect_model() {
 #if defined(__x86_64__)
   char text[49] = {};
-  if (__get_cpuid_max(0x80000000u, nullptr) >= 0x80000004u) {
+  if (static_cast<u32>(__get_cpuid_max(0x80000000u, nullptr)) >= 0x80000004u) {
     for (u32 i = 0; i < 3; ++i) {
       const Regs r = cpuid(0x80000002u + i);
       std::memcpy(text + 16 * i, &r, 16);

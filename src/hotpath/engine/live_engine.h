@@ -144,7 +144,6 @@ class LiveEngine final : private FeedSink, private StageProbe {
   u32 connections_ = 0;
   u32 kill_seen_ = 0;
   bool journal_stopped_ = false;
-  u64 journal_head_seen_ = 0;
   u64 supervisor_seen_ = 0;
   TimeNs supervisor_ns_ = 0;
   bool supervisor_lost_ = false;
