@@ -76,7 +76,7 @@ class Shard final : private SessionOut {
   u64 order_hash() const { return order_hash_; }
   u64 state_hash() const;
   const AlarmSeen& last_alarm() const { return last_alarm_; }
-  // Receive time of the input that last caused an order, and its number: for order-to-ack times seen from outside.
+  // What the last decision saw and said; for looking at from outside the step.
   const i32* features_now() const { return features_now_; }
   const PolicySet::Decision& decision_now() const { return decision_now_; }
 
