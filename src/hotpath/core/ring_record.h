@@ -88,6 +88,11 @@ class RecordRing {
   u64 refused() const { return load_relaxed(layout_->refused); }
   bool empty() const { return load_acquire(layout_->write_pos) == load_acquire(layout_->read_pos); }
 
+  // Producer. Bytes of records, heads and padding included, that still fit; the wrap may cost up to one record of it.
+  u64 free_bytes() {
+    cached_read_ = load_acquire(layout_->read_pos);
+    return capacity() - (load_relaxed(layout_->write_pos) - cached_read_);
+  }
   // Producer. Room for a payload of `bytes`, or nullptr when full (counted in refused). Fill, then commit().
   u8* try_reserve(u64 bytes) {
     PRG_ASSERT(bytes <= max_payload_bytes());

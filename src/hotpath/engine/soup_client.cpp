@@ -22,19 +22,25 @@ void SoupClient::opened(TimeNs now) {
   framer_.reset();
   backlog_begin_ = backlog_end_ = 0;
   heard_ns_ = sent_ns_ = now;
+  handler_.on_connected();
+}
+
+bool SoupClient::login(const soup::SessionId& session, u64 sequence, TimeNs now) {
+  if (!connected()) return false;
   soup::LoginRequest login;
   store_alpha(reinterpret_cast<u8*>(login.username.data()), login.username.size(), config_.username.data(),
               config_.username.size());
   store_alpha(reinterpret_cast<u8*>(login.password.data()), login.password.size(), config_.password.data(),
               config_.password.size());
-  handler_.on_connected(login);
+  login.session = session;
+  login.sequence = sequence;
   u8 payload[soup::kLoginRequestBytes];
   const std::size_t n = soup::encode(login, payload);
   u8 packet[soup::kLoginRequestBytes + 3];
-  send(Bytes(packet, soup::frame(soup::kLoginRequest, Bytes(payload, n), packet)), now);
+  return send(Bytes(packet, soup::frame(soup::kLoginRequest, Bytes(payload, n), packet)), now) >= 0;
 }
 
-bool SoupClient::poll(TimeNs now) {
+bool SoupClient::poll(TimeNs now, std::size_t most_bytes) {
   switch (tcp_.state()) {
     case TcpClient::State::kClosed:
       if (!wanted_ || now < retry_at_ns_) return false;
@@ -55,7 +61,8 @@ bool SoupClient::poll(TimeNs now) {
   }
   bool busy = backlog_bytes() > 0 && flush(now);
   if (!connected()) return true;
-  const int n = tcp_.receive(inbox_.get(), kInboxBytes);
+  const int n = most_bytes == 0 ? 0 : tcp_.receive(inbox_.get(), most_bytes < kInboxBytes ? most_bytes : kInboxBytes);
+  if (most_bytes == 0) heard_ns_ = now;
   if (n > 0) {
     heard_ns_ = now;
     busy = true;
@@ -96,9 +103,13 @@ i32 SoupClient::send(Bytes packets, TimeNs now) {
   }
   const std::size_t rest = packets.size() - static_cast<std::size_t>(taken);
   if (rest > 0) {
-    if (backlog_end_ + rest > config_.send_buffer_bytes) return -ENOBUFS;
+    if (backlog_end_ + rest > config_.send_buffer_bytes) {
+      ++backlog_full_;
+      return -ENOBUFS;
+    }
     std::memcpy(backlog_.get() + backlog_end_, packets.data() + taken, rest);
     backlog_end_ += rest;
+    if (backlog_bytes() > backlog_high_) backlog_high_ = backlog_bytes();
   }
   return taken;
 }

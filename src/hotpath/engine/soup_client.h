@@ -5,6 +5,7 @@
 //   closed ──(reconnect delay)──▶ connecting ──▶ open: login sent ──▶ packets … ──▶ closed
 #pragma once
 
+#include <cstdint>
 #include <memory>
 #include <string>
 
@@ -30,8 +31,8 @@ enum class LostReason : u8 { kByUs = 0, kClosedByPeer = 1, kError = 2, kSilence 
 
 class SoupHandler {
  public:
-  // The TCP connection stands. Fills in the session and sequence to log in with.
-  virtual void on_connected(soup::LoginRequest& login) = 0;
+  // The TCP connection stands; login() is the next thing the venue wants, now or a little later.
+  virtual void on_connected() = 0;
   // One packet, type byte + payload; heartbeats are not handed on.
   virtual void on_packet(Bytes packet) = 0;
   virtual void on_lost(LostReason reason) = 0;
@@ -47,8 +48,11 @@ class SoupClient {
   SoupClient(const SoupClientConfig& config, SoupHandler& handler);
 
   void start() { wanted_ = true; }
-  // One round of connect, receive, heartbeat and leftover sends. Returns whether anything happened.
-  bool poll(TimeNs now);
+  // One round of connect, receive, heartbeat and leftover sends. Returns whether anything happened. At most
+  // `most_bytes` are read from the socket; with 0 the venue's bytes stay there, and its silence is not counted.
+  bool poll(TimeNs now, std::size_t most_bytes = SIZE_MAX);
+  // Logs in with the configured name; false when no connection stands.
+  bool login(const soup::SessionId& session, u64 sequence, TimeNs now);
   // Sends whole packets. Returns bytes taken by the socket now, or -errno; what was not taken is kept and goes first
   // later (would block is then 0 bytes taken). -ENOTCONN when no connection stands, -ENOBUFS when too much waits.
   i32 send(Bytes packets, TimeNs now);
@@ -58,6 +62,9 @@ class SoupClient {
 
   bool connected() const { return tcp_.state() == TcpClient::State::kOpen; }
   std::size_t backlog_bytes() const { return backlog_end_ - backlog_begin_; }
+  std::size_t backlog_capacity_bytes() const { return config_.send_buffer_bytes; }
+  std::size_t backlog_high_bytes() const { return backlog_high_; }
+  u64 backlog_full() const { return backlog_full_; }
   u64 connections() const { return connections_; }
   int fd() const { return tcp_.fd(); }
 
@@ -77,6 +84,8 @@ class SoupClient {
   u64 connections_ = 0;
   std::size_t backlog_begin_ = 0;
   std::size_t backlog_end_ = 0;
+  std::size_t backlog_high_ = 0;
+  u64 backlog_full_ = 0;
   std::unique_ptr<u8[]> backlog_;
   std::unique_ptr<u8[]> inbox_;
 };

@@ -21,7 +21,8 @@ namespace peregrine::engine {
   X(now_ns) X(started_ns) X(events) X(malformed) X(decisions) X(held) X(orders) X(cancels) X(acks) X(fills)         \
   X(filled_lots) X(rejects) X(risk_rejects) X(working_orders) X(unknown_orders) X(pnl_units) X(fees_units)          \
   X(feed_state) X(session_ready) X(trading_state) X(gaps) X(recovered) X(snapshots) X(stale_ns) X(reconnects)       \
-  X(journal_seq) X(journal_bytes) X(journal_free_bytes) X(policy_version) X(inputs) X(idle_polls)
+  X(journal_seq) X(journal_bytes) X(journal_free_bytes) X(policy_version) X(inputs) X(idle_polls)        \
+  X(overruns)
 
 enum class Counter : u32 {
 #define X(name) name,

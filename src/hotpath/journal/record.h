@@ -73,7 +73,7 @@ enum class FeedState : u8 { kDown = 0, kRecovering = 1, kLive = 2, kGapped = 3, 
 
 struct FeedStateChange {
   u8 state;      // FeedState
-  u8 reason;     // 0 start, 1 gap, 2 silence, 3 recovered, 4 end of session, 5 snapshot failed
+  u8 reason;     // 0 start, 1 gap, 2 silence, 3 recovered, 4 end of session, 5 snapshot failed, 6 overrun of the shard
   u8 zero[6];
   u64 from_seq;  // first missing message, or 0
   u64 to_seq;    // one past the last missing message, or 0

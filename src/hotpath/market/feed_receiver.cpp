@@ -231,6 +231,24 @@ void FeedReceiver::begin_snapshot(State s, u8 reason, u64 from, u64 to, TimeNs n
   sink_.open_snapshot();
 }
 
+bool decode_snapshot_end(Bytes msg, u64& next) {
+  next = 0;
+  bool good = msg.size() >= 21 && msg[0] == 'G';
+  bool digits = false;
+  for (std::size_t i = 1; good && i < 21; ++i) {
+    const u8 c = msg[i];
+    if (c == ' ' && !digits) continue;           // padded on the left
+    if (c == ' ' && i > 1) {                     // or on the right
+      for (; i < 21; ++i) good &= msg[i] == ' ';
+      break;
+    }
+    good = c >= '0' && c <= '9' && next <= (UINT64_MAX >> 1) / 10 - 1;
+    next = next * 10 + (c - '0');
+    digits = true;
+  }
+  return good && next != 0;
+}
+
 void FeedReceiver::on_snapshot_packet(u8 type, Bytes payload, TimeNs now) {
   if (snapshot_ != Snapshot::kOpen) return;
   snapshot_due_ns_ = now + config_.snapshot_timeout_ns;
@@ -244,20 +262,7 @@ void FeedReceiver::on_snapshot_packet(u8 type, Bytes payload, TimeNs now) {
     return;
   }
   u64 next = 0;
-  bool good = payload.size() >= 21;
-  bool digits = false;
-  for (std::size_t i = 1; good && i < 21; ++i) {
-    const u8 c = payload[i];
-    if (c == ' ' && !digits) continue;           // padded on the left
-    if (c == ' ' && i > 1) {                     // or on the right
-      for (; i < 21; ++i) good &= payload[i] == ' ';
-      break;
-    }
-    good = c >= '0' && c <= '9' && next <= (UINT64_MAX >> 1) / 10 - 1;
-    next = next * 10 + (c - '0');
-    digits = true;
-  }
-  if (!good || next == 0) {
+  if (!decode_snapshot_end(payload, next)) {
     fail_snapshot(now);
     return;
   }

@@ -29,6 +29,10 @@ inline constexpr u8 kFeedSilence = 2;
 inline constexpr u8 kFeedRecovered = 3;
 inline constexpr u8 kFeedEndOfSession = 4;
 inline constexpr u8 kFeedSnapshotFailed = 5;
+inline constexpr u8 kFeedOverrun = 6;  // of one shard, by the stage that feeds it; a FeedReceiver never says so
+
+// The message that ends a snapshot, 'G': false when it is damaged, else the next live sequence.
+bool decode_snapshot_end(Bytes msg, u64& next);
 
 class FeedSink {
  public:

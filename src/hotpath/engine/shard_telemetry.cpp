@@ -1,0 +1,88 @@
+// What a shard shows of itself, every 10 ms, from its own thread.
+#include "engine/shard_stage.h"
+
+namespace peregrine::engine {
+
+using journal::FeedState;
+
+namespace {
+// Instruments refreshed in one go: with thousands of them the panel may lag a little, the next input may not.
+constexpr u32 kInstrumentsAtOnce = 256;
+}  // namespace
+
+void ShardStage::update_telemetry(bool whole) {
+  const Shard& shard = runner_.shard();
+  const ShardCounters& c = shard.counters();
+  const AccountExposure& a = shard.exposure().account();
+  Telemetry& t = telemetry_;
+  const auto set = [&t](Counter k, auto v) { t.set(k, static_cast<i64>(v)); };
+  const journal::RingHeader& ring = appender_.ring()->header();
+  const u64 journal_head = ring.head.load(std::memory_order_relaxed);
+  const u64 journal_held = journal_head - ring.tail.load(std::memory_order_relaxed);
+  if (journal_held > journal_high_) journal_high_ = journal_held;
+  set(Counter::now_ns, clock_.now_ns);
+  set(Counter::events, c.events);
+  set(Counter::malformed, c.malformed + control_.feed_malformed.load(std::memory_order_relaxed));
+  set(Counter::decisions, c.decisions);
+  set(Counter::held, c.held);
+  set(Counter::orders, c.orders + c.replaces);
+  set(Counter::cancels, c.cancels);
+  set(Counter::acks, c.acks);
+  set(Counter::fills, c.fills);
+  set(Counter::filled_lots, c.filled_lots);
+  set(Counter::rejects, c.rejects);
+  set(Counter::risk_rejects, c.risk_rejects);
+  set(Counter::working_orders, shard.working_orders());
+  set(Counter::unknown_orders, a.unknown_orders);
+  set(Counter::pnl_units, a.pnl());
+  set(Counter::fees_units, a.fees);
+  set(Counter::feed_state, static_cast<u8>(shard.feed_state()));
+  set(Counter::session_ready, shard.session().ready() ? 1 : 0);
+  i64 trading = shard.session().ready() && shard.feed_state() == FeedState::kLive ? 1 : 0;
+  if (shard.gate().paused()) trading = 3;
+  if (shard.draining()) trading = 4;
+  if (shard.gate().killed()) trading = 5;
+  if (journal_stopped_) trading = 6;
+  set(Counter::trading_state, trading);
+  set(Counter::gaps, control_.feed_gaps.load(std::memory_order_relaxed));
+  set(Counter::recovered, control_.feed_requests.load(std::memory_order_relaxed));
+  set(Counter::snapshots, c.snapshots);
+  set(Counter::stale_ns, c.stale_ns);
+  set(Counter::reconnects, connections_ > 0 ? connections_ - 1 : 0);
+  set(Counter::journal_seq, appender_.next_seq() - 1);
+  set(Counter::journal_bytes, journal_head);
+  set(Counter::journal_free_bytes, appender_.free_bytes());
+  set(Counter::policy_version, shard.policies().version());
+  set(Counter::inputs, runner_.inputs());
+  set(Counter::idle_polls, idle_polls_);
+  set(Counter::overruns, overruns_);
+  update_instruments(whole);
+  t.publish();
+  if (segment_ != nullptr && heartbeats_) segment_->heartbeat(clock_.now_ns);
+}
+
+void ShardStage::update_instruments(bool whole) {
+  const Shard& shard = runner_.shard();
+  const u32 n = static_cast<u32>(shard.config().instruments.size());
+  const u32 count = whole || n <= kInstrumentsAtOnce ? n : kInstrumentsAtOnce;
+  for (u32 i = 0; i < count; ++i) {
+    const InstrumentIx ix = next_instrument_;
+    next_instrument_ = ix + 1 == n ? 0 : ix + 1;
+    const InstrumentExposure& x = shard.exposure().of(ix);
+    const Top top = shard.market().top(ix);
+    InstrumentTelemetry it{};
+    it.bid_ticks = top.bid_ticks;
+    it.ask_ticks = top.ask_ticks;
+    it.last_ticks = shard.market().last_trade_ticks(ix);
+    it.position_lots = x.position_lots;
+    it.pnl_units = sub_sat(add_sat(x.realized, x.unrealized()), x.fees);
+    it.working_lots = x.open_lots[0] + x.open_lots[1] + x.unknown_lots[0] + x.unknown_lots[1];
+    it.state = shard.feed_state() != FeedState::kLive || !shard.market().sound(ix)       ? 0
+               : shard.gate().killed() || shard.gate().paused()                          ? 3
+               : shard.market().trading_state(ix) == TradingState::kTrading              ? 1
+                                                                                          : 2;
+    telemetry_.set_instrument(ix, it);
+  }
+}
+
+}  // namespace peregrine::engine
