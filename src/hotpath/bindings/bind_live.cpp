@@ -9,11 +9,11 @@
 #include <cstring>
 #include <thread>
 
-#include "bindings/shard_view.h"
+#include "bindings/shard_factory.h"
 #include "core/bytes.h"
 #include "core/pin.h"
 #include "engine/live_engine.h"
-#include "engine/replay.h"
+#include "engine/snapshotter.h"
 #include "journal/recover.h"
 
 namespace py = pybind11;
@@ -138,15 +138,16 @@ class LiveRun {
   LiveRun(const py::dict& shard_spec, const py::list& policies, u16 quorum, const py::dict& live_spec,
           const py::dict& journal_spec, const std::string& segment_name, i64 units_per_currency, u64 signal_address,
           const py::object& stage)
-      : shard_(bindings::shard_config_from(shard_spec)), clock_(TscClock::calibrate()) {
-    bindings::load_policies(shard_, policies, quorum);
+      : factory_(bindings::shard_factory(shard_spec, policies, quorum, stage)),
+        shard_(factory_.make()),
+        clock_(TscClock::calibrate()) {
     for (u32 s = 0; s < kMaxPolicies && !have_action_map_; ++s) {
-      have_action_map_ = shard_.policies().active(s);
-      if (have_action_map_) action_map_hash_ = shard_.policies().policy(s).action_map_hash();
+      have_action_map_ = shard_->policies().active(s);
+      if (have_action_map_) action_map_hash_ = shard_->policies().policy(s).action_map_hash();
     }
     make_segment(segment_name, units_per_currency, get<bool>(live_spec, "mlock"));
-    open_journal(journal_spec, stage);
-    runner_ = std::make_unique<engine::StepRunner>(shard_, journal_.appender.get());
+    open_journal(journal_spec);
+    runner_ = std::make_unique<engine::StepRunner>(*shard_, journal_.appender.get());
     if (signal_address != 0) runner_->set_signal(UserSignal::from_address(signal_address));
     journal_cpu_ = get<int>(live_spec, "journal_cpu");
     live_ = std::make_unique<engine::LiveEngine>(live_config_from(live_spec), *runner_, *journal_.appender, *telemetry_,
@@ -163,6 +164,7 @@ class LiveRun {
     {
       const py::gil_scoped_release release;
       journal_.writer->start();
+      if (snapshotter_ != nullptr) snapshotter_->start();
       std::atomic<bool> over{false};
       const SignalCatcher caught;
       std::thread signals([this, &over, &caught] {
@@ -173,6 +175,7 @@ class LiveRun {
       over.store(true);
       signals.join();
       closed = journal_.writer->close(error);
+      if (snapshotter_ != nullptr) snapshotter_->stop();
     }
     py::dict d = summary();
     static constexpr const char* kWhy[] = {"", "time", "asked", "signal", "journal", "placement"};
@@ -181,6 +184,8 @@ class LiveRun {
     d["lock_notes"] = lock_notes_;
     d["journal_closed"] = closed;
     d["journal_error"] = closed ? "" : error.text();
+    d["snapshots"] = snapshotter_ != nullptr ? snapshotter_->snapshots() : 0;
+    d["snapshot_error"] = snapshotter_ != nullptr ? snapshotter_->error() : "";
     return d;
   }
 
@@ -198,7 +203,7 @@ class LiveRun {
     if (!policy.is_none()) {
       const py::dict p = policy.cast<py::dict>();
       c->slot = get<u32>(p, "slot");
-      c->policy = std::make_unique<Policy>(bindings::policy_from(p, shard_.config().features));
+      c->policy = std::make_unique<Policy>(bindings::policy_from(p, shard_->config().features));
     }
     if (c->kind == journal::CommandKind::kBankSwap) check_bank_swap(*c);
     return live_->post(std::move(c));
@@ -206,7 +211,7 @@ class LiveRun {
 
   // Safe only before run() and after it: the hot thread owns the shard meanwhile.
   py::dict summary() const {
-    py::dict d = bindings::shard_summary(shard_);
+    py::dict d = bindings::shard_summary(*shard_);
     py::dict latency;
     for (u32 i = 0; i < static_cast<u32>(engine::Hist::kCount); ++i) {
       static constexpr const char* kNames[] = {
@@ -238,9 +243,13 @@ class LiveRun {
     d["started_ns"] = telemetry_->get(engine::Counter::started_ns);
     d["now_ns"] = live_->now_ns();
     d["recovered"] = recovered_;
+    d["recovered_from_snapshot_seq"] = recovered_from_snapshot_seq_;
+    d["recovered_inputs"] = recovered_inputs_;
+    d["recovery_notes"] = recovery_notes_;
+    d["recovery_ns"] = recovery_ns_;
     return d;
   }
-  py::dict book(int levels) const { return bindings::book_summary(shard_.market(), levels); }
+  py::dict book(int levels) const { return bindings::book_summary(shard_->market(), levels); }
   std::string hgrm(const std::string& name, double unit) const {
     static constexpr const char* kNames[] = {
 #define X(name) #name,
@@ -274,7 +283,7 @@ class LiveRun {
 
   void make_segment(const std::string& name, i64 units_per_currency, bool lock) {
     std::vector<std::string> symbols;
-    for (const engine::InstrumentSpec& s : shard_.config().instruments) symbols.push_back(s.symbol);
+    for (const engine::InstrumentSpec& s : shard_->config().instruments) symbols.push_back(s.symbol);
     RegionSpec region;
     region.name = "telemetry";
     region.bytes = engine::Telemetry::bytes_needed(symbols.size());
@@ -294,7 +303,8 @@ class LiveRun {
     telemetry_ = std::make_unique<engine::Telemetry>(segment_.region("telemetry"), symbols, units_per_currency);
   }
 
-  void open_journal(const py::dict& d, const py::object& stage) {
+  void open_journal(const py::dict& d) {
+    const TimeNs began_ns = clock_.now_ns();
     header_ = get<py::bytes>(d, "header");
     journal::RecoverOptions recover;
     recover.dir = get<std::string>(d, "dir");
@@ -320,34 +330,42 @@ class LiveRun {
                             recover.dir + ": set it right first, a journal's time never runs backwards");
     }
     while (clock_.now_ns() < journal_.recovered.last_ts_ns) ::usleep(1000);
-    if (recovered_) replay_journal(recover.dir, stage);
+    if (recovered_) rebuild(recover.dir, get<bool>(d, "use_snapshots"));
+    recovery_ns_ = recovered_ ? clock_.now_ns() - began_ns : 0;
+    follow(d, recover.dir);
   }
 
   // Walks the shard to where the dead run was: the same inputs, the same state.
-  void replay_journal(const std::string& dir, const py::object& stage) {
-    engine::Replay::StagePolicy hook;
-    if (!stage.is_none()) {
-      hook = [this, &stage](u32 slot, Bytes artifact) {
-        const py::dict spec =
-            stage(slot, py::bytes(reinterpret_cast<const char*>(artifact.data()), artifact.size())).cast<py::dict>();
-        bindings::stage_bank(shard_, slot, spec);
-      };
+  void rebuild(const std::string& dir, bool use_snapshots) {
+    engine::Rebuilt rebuilt;
+    const std::string error = engine::rebuild_shard({dir, use_snapshots}, factory_, rebuilt);
+    if (!error.empty()) throw py::value_error(error);
+    shard_ = std::move(rebuilt.shard);
+    artifacts_ = std::move(rebuilt.artifacts);
+    recovered_from_snapshot_seq_ = rebuilt.snapshot_seq;
+    recovered_inputs_ = rebuilt.replay.inputs;
+    recovery_notes_ = rebuilt.notes;
+  }
+
+  // A second shard in the same state follows the journal and leaves snapshots.
+  void follow(const py::dict& d, const std::string& dir) {
+    engine::SnapshotterOptions options;
+    options.dir = dir;
+    options.every_records = get<u64>(d, "snapshot_every_records");
+    options.keep = get<u32>(d, "snapshots_kept");
+    options.cpu = get<int>(d, "snapshot_cpu");
+    if (options.every_records == 0) return;
+    engine::Rebuilt twin;
+    twin.shard = factory_.make();
+    twin.initial = engine::InitialPolicies::of(twin.shard->policies());
+    twin.artifacts = artifacts_;
+    if (recovered_) {
+      std::vector<u8> state;
+      std::string error = engine::save_shard(*shard_, twin.initial, artifacts_, state) ? "" : "an artifact is missing";
+      if (error.empty()) error = engine::load_shard(*twin.shard, factory_, state, shard_->state_hash(), twin.artifacts);
+      if (!error.empty()) throw py::value_error("the recovered state cannot be copied: " + error);
     }
-    engine::Replay replay(shard_, hook);
-    journal::ReaderOptions options;
-    options.ring = false;
-    journal::JournalError error;
-    const std::unique_ptr<journal::Reader> reader = journal::Reader::open(dir, options, error);
-    if (reader == nullptr) throw py::value_error(error.text());
-    journal::RecordView view;
-    journal::ReadResult r;
-    while ((r = reader->next(view)) == journal::ReadResult::kRecord) replay.on_record(view.header, view.payload);
-    if (r == journal::ReadResult::kCorrupt) throw py::value_error(reader->error().text());
-    replay.finish(false);
-    if (!replay.result().identical) {
-      throw py::value_error("the journal in " + dir +
-                            " does not replay to what it recorded: refusing to trade on it (peregrine verify shows where)");
-    }
+    snapshotter_ = std::make_unique<engine::Snapshotter>(options, factory_, std::move(twin), journal_.recovered.next_seq);
   }
 
   void watch_signals(std::atomic<bool>& over, const SignalCatcher& caught) {
@@ -360,7 +378,9 @@ class LiveRun {
   }
 
   std::string header_;
-  engine::Shard shard_;
+  engine::ShardFactory factory_;
+  std::unique_ptr<engine::Shard> shard_;
+  engine::ArtifactStore artifacts_;  // that came by command in the runs before
   TscClock clock_;
   Segment segment_;
   CommandReader commands_;
@@ -369,6 +389,10 @@ class LiveRun {
   journal::OpenJournal journal_;
   std::unique_ptr<engine::StepRunner> runner_;
   std::unique_ptr<engine::LiveEngine> live_;
+  std::unique_ptr<engine::Snapshotter> snapshotter_;
+  u64 recovered_from_snapshot_seq_ = 0, recovered_inputs_ = 0;
+  TimeNs recovery_ns_ = 0;
+  std::vector<std::string> recovery_notes_;
   Sha256Digest action_map_hash_{};  // the set's, fixed for the run
   bool have_action_map_ = false;
   int journal_cpu_ = -1;
