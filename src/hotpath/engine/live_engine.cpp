@@ -21,6 +21,9 @@ namespace {
 
 constexpr TimeNs kTelemetryIntervalNs = 10'000'000;
 constexpr TimeNs kDisciplineIntervalNs = 1'000'000'000;
+constexpr std::size_t kDatagramBytes = 2048;
+
+const NetOps& net_of(const LiveConfig& c) { return c.net != nullptr ? *c.net : system_net_ops(); }
 
 SoupClientConfig soup_config(const LiveConfig& c, const Endpoint& peer) {
   SoupClientConfig s;
@@ -31,6 +34,8 @@ SoupClientConfig soup_config(const LiveConfig& c, const Endpoint& peer) {
   s.connect_timeout_ns = c.connect_timeout_ns;
   s.heartbeat_idle_ns = c.heartbeat_ns;
   s.silence_limit_ns = c.silence_ns;
+  s.send_buffer_bytes = c.send_buffer_bytes;
+  s.net = c.net;
   return s;
 }
 
@@ -46,6 +51,8 @@ LiveEngine::LiveEngine(const LiveConfig& config, StepRunner& runner, journal::Ap
       commands_(commands),
       clock_(clock),
       feed_(config.feed, *this),
+      lines_{UdpReceiver(kDatagramBytes, net_of(config)), UdpReceiver(kDatagramBytes, net_of(config))},
+      requests_(kDatagramBytes, net_of(config)),
       order_line_(*this),
       snapshot_line_(*this),
       orders_(soup_config(config, config.ouch), order_line_),
@@ -389,6 +396,14 @@ StopReason LiveEngine::run() {
   place();
   if (!placement_error_.empty() && config_.refuse_bad_placement) return StopReason::kPlacement;
   if (config_.noise_ns > 0) spin_noise(clock_, config_.noise_ns, telemetry_.hist(Hist::noise));
+  start();
+  do {
+    if (!round()) idle();
+  } while (!over());
+  return finish();
+}
+
+void LiveEngine::start() {
   tick();
   started_ns_ = now_;
   telemetry_.set(Counter::started_ns, now_);
@@ -398,14 +413,17 @@ StopReason LiveEngine::run() {
   feed_.start(now_);
   orders_.start();
   if (segment_ != nullptr) segment_->set_state(EngineState::kTrading);
-  for (;;) {
-    if (!round()) idle();
-    if (config_.run_for_ns > 0 && now_ - started_ns_ >= config_.run_for_ns) request_stop(StopReason::kTimeUp);
-    if (stop_.load(std::memory_order_relaxed) == 0) continue;
-    if (drain_until_ns_ == 0) begin_drain();
-    // A session that is down just now comes back and cancels at its fence: orders are not left behind for that.
-    if (runner_.shard().working_orders() == 0 || now_ >= drain_until_ns_) break;
-  }
+}
+
+bool LiveEngine::over() {
+  if (config_.run_for_ns > 0 && now_ - started_ns_ >= config_.run_for_ns) request_stop(StopReason::kTimeUp);
+  if (stop_.load(std::memory_order_relaxed) == 0) return false;
+  if (drain_until_ns_ == 0) begin_drain();
+  // A session that is down just now comes back and cancels at its fence: orders are not left behind for that.
+  return runner_.shard().working_orders() == 0 || now_ >= drain_until_ns_;
+}
+
+StopReason LiveEngine::finish() {
   tick();
   const journal::TimerDue due{kTimerStateHash, 0, now_};
   consume(RecordType::kTimer, bytes_of(due));

@@ -43,6 +43,12 @@ class LiveEngine final : private FeedSink, private StageProbe {
   std::string open();
   // Runs on the calling thread until stopped: drains (cancels everything, waits for the answers) before it returns.
   StopReason run();
+  // The parts run() is made of, for a caller with a clock and a network of its own: start() once; then round() and
+  // over() in turn until over() says so; then finish().
+  void start();
+  bool round();  // true: it found something to do
+  bool over();   // begins the drain once a stop is asked for; true when that is through
+  StopReason finish();
 
   // From any thread.
   void request_stop(StopReason why) {
@@ -96,7 +102,6 @@ class LiveEngine final : private FeedSink, private StageProbe {
   // StageProbe
   void mark(Stage stage) override;
 
-  bool round();
   bool poll_line(u8 line);
   bool poll_requests();
   bool poll_control();
