@@ -27,9 +27,9 @@ def replay_journal(folder: Path) -> RunResult:
     return journals.replay_journal(folder)
 
 
-def verify_journal(folder: Path) -> dict[str, Any]:
+def verify_journal(folder: Path, *, from_snapshot: bool = False) -> dict[str, Any]:
     """See `orchestrator.run.journals.verify_journal`."""
-    return journals.verify_journal(folder)
+    return journals.verify_journal(folder, from_snapshot=from_snapshot)
 
 
 def bench(

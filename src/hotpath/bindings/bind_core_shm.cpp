@@ -102,7 +102,9 @@ struct PyCommandReader {
 };
 
 void bind_commands(py::module_& m) {
-  m.def("command_region", &command_region, py::arg("slot_count"), "RegionSpec of a command ring.");
+  m.def(
+      "command_region", [](u64 slots, const std::string& name) { return command_region(slots, name.c_str()); },
+      py::arg("slot_count"), py::arg("name") = kCommandRegion, "RegionSpec of a command ring.");
   py::class_<PyCommandWriter>(m, "CommandWriter", "Control side of the command ring; holds its lease.")
       .def(py::init([](const PySegment& s) {
              auto w = std::make_unique<CommandWriter>();

@@ -1,34 +1,19 @@
 // Python view of a live run: everything one engine process owns, made before the loop, held until it is over.
-#include <fcntl.h>
-#include <poll.h>
-#include <unistd.h>
-
 #include <atomic>
-#include <cerrno>
-#include <csignal>
 #include <cstring>
 #include <thread>
 
-#include "bindings/shard_view.h"
-#include "core/bytes.h"
+#include "bindings/live_shard.h"
+#include "bindings/signal_catcher.h"
 #include "core/pin.h"
-#include "engine/live_engine.h"
-#include "engine/replay.h"
-#include "journal/recover.h"
 
 namespace py = pybind11;
 using namespace peregrine;
+using bindings::endpoint_from;
 using bindings::get;
+using bindings::LiveShard;
 
 namespace {
-
-engine::Endpoint endpoint_from(const py::dict& d, const char* key) {
-  engine::Endpoint e;
-  if (!d.contains(key) || d[key].is_none()) return e;
-  const std::string text = get<std::string>(d, key);
-  if (!engine::parse_endpoint(text, e)) throw py::value_error(std::string(key) + ": '" + text + "' is not address:port");
-  return e;
-}
 
 engine::LiveConfig live_config_from(const py::dict& d) {
   engine::LiveConfig c;
@@ -62,7 +47,13 @@ engine::LiveConfig live_config_from(const py::dict& d) {
   c.connect_timeout_ns = get<i64>(d, "connect_timeout_ns");
   const std::string idle = get<std::string>(d, "idle");
   c.idle = idle == "spin" ? engine::IdleMode::kSpin : idle == "yield" ? engine::IdleMode::kYield : engine::IdleMode::kSleep;
-  c.engine_cpu = get<int>(d, "engine_cpu");
+  c.topology = get<std::string>(d, "topology") == "pipelined" ? engine::Topology::kPipelined : engine::Topology::kInline;
+  c.shards_per_thread = get<u32>(d, "shards_per_thread");
+  c.feed_ring_bytes = get<u64>(d, "feed_ring_bytes");
+  c.hold_bytes = c.feed_ring_bytes;
+  c.engine_cpus = get<std::vector<int>>(d, "engine_cpus");
+  c.feed_cpu = get<int>(d, "feed_cpu");
+  c.session_cpu = get<int>(d, "session_cpu");
   c.refuse_bad_placement = get<bool>(d, "refuse_bad_placement");
   c.stage_sample = get<u32>(d, "stage_sample");
   c.run_for_ns = get<i64>(d, "run_for_ns");
@@ -71,86 +62,59 @@ engine::LiveConfig live_config_from(const py::dict& d) {
   return c;
 }
 
-py::dict percentiles(const Histogram& h) {
-  py::dict d;
-  d["p50"] = h.percentile(50);
-  d["p90"] = h.percentile(90);
-  d["p99"] = h.percentile(99);
-  d["p99_9"] = h.percentile(99.9);
-  d["max"] = h.count == 0 ? 0 : h.max;
-  d["count"] = h.count;
-  return d;
+py::dict feed_summary(const engine::LiveEngine& live) {
+  const FeedReceiver::Stats& f = live.feed().stats();
+  py::dict feed;
+  feed["packets_a"] = f.packets[0];
+  feed["packets_b"] = f.packets[1];
+  feed["packets_retransmitted"] = f.packets[2];
+  feed["malformed"] = f.malformed;
+  feed["delivered"] = f.delivered;
+  feed["duplicates"] = f.duplicates;
+  feed["gaps"] = f.gaps;
+  feed["lost"] = f.lost;
+  feed["requests"] = f.requests;
+  feed["snapshots"] = f.snapshots;
+  feed["silences"] = f.silences;
+  feed["kernel_drops"] = live.kernel_drops();
+  feed["next_seq"] = live.feed().next_seq();
+  feed["of_no_shard"] = live.feed_stage().router().skipped();
+  return feed;
 }
 
-// A wall clock set back a little between two runs is waited for; more is for a person to look at.
-constexpr TimeNs kMaxBehindNs = 2'000'000'000;
-
-// SIGINT, SIGTERM and SIGUSR1 while a run is on. Real handlers, not a signalfd: a library's helper thread (of numpy's
-// linear algebra, say) may have been started with nothing blocked, and takes a signal from under a signalfd. A handler
-// does the same wherever it runs: it writes the number into a pipe.
-class SignalCatcher {
- public:
-  SignalCatcher() {
-    if (::pipe2(pipe_, O_CLOEXEC | O_NONBLOCK) != 0) throw py::value_error("no pipe for signals: too many open files?");
-    writer_ = pipe_[1];
-    struct sigaction act{};
-    act.sa_handler = [](int number) {
-      const int saved = errno;
-      const u8 byte = static_cast<u8>(number);
-      [[maybe_unused]] const ssize_t n = ::write(writer_, &byte, 1);
-      errno = saved;
-    };
-    act.sa_flags = SA_RESTART;
-    for (std::size_t i = 0; i < 3; ++i) ::sigaction(kSignals[i], &act, &before_[i]);
+py::list queue_list(const engine::LiveEngine& live) {
+  py::list out;
+  for (const auto& [shard, use] : live.queues()) {
+    py::dict q;
+    q["name"] = use.name;
+    q["shard"] = shard < 0 ? py::object(py::none()) : py::object(py::int_(shard));
+    q["capacity"] = use.capacity;
+    q["high_water"] = use.high_water;
+    q["times_full"] = use.times_full;
+    q["unit"] = use.unit;
+    out.append(q);
   }
-  ~SignalCatcher() {
-    for (std::size_t i = 0; i < 3; ++i) ::sigaction(kSignals[i], &before_[i], nullptr);
-    ::close(pipe_[0]);
-    ::close(pipe_[1]);
-  }
-  SignalCatcher(const SignalCatcher&) = delete;
-  SignalCatcher& operator=(const SignalCatcher&) = delete;
-
-  // On the thread that is to take them: the engine's own threads have them blocked.
-  static void unblock() {
-    sigset_t set;
-    sigemptyset(&set);
-    for (const int s : kSignals) sigaddset(&set, s);
-    pthread_sigmask(SIG_UNBLOCK, &set, nullptr);
-  }
-  // The next signal's number, 0 when none came within `timeout_ms`.
-  int wait(int timeout_ms) const {
-    pollfd p{pipe_[0], POLLIN, 0};
-    u8 number = 0;
-    if (::poll(&p, 1, timeout_ms) <= 0 || ::read(pipe_[0], &number, 1) != 1) return 0;
-    return number;
-  }
-
- private:
-  static constexpr int kSignals[3] = {SIGINT, SIGTERM, SIGUSR1};
-  static inline std::atomic<int> writer_{-1};
-  int pipe_[2] = {-1, -1};
-  struct sigaction before_[3] {};
-};
+  return out;
+}
 
 class LiveRun {
  public:
-  LiveRun(const py::dict& shard_spec, const py::list& policies, u16 quorum, const py::dict& live_spec,
-          const py::dict& journal_spec, const std::string& segment_name, i64 units_per_currency, u64 signal_address,
-          const py::object& stage)
-      : shard_(bindings::shard_config_from(shard_spec)), clock_(TscClock::calibrate()) {
-    bindings::load_policies(shard_, policies, quorum);
-    for (u32 s = 0; s < kMaxPolicies && !have_action_map_; ++s) {
-      have_action_map_ = shard_.policies().active(s);
-      if (have_action_map_) action_map_hash_ = shard_.policies().policy(s).action_map_hash();
+  LiveRun(const py::list& shards, const py::dict& live_spec, const std::string& segment_name, i64 units_per_currency,
+          u64 signal_address, const py::object& stage)
+      : clock_(TscClock::calibrate()) {
+    if (shards.empty() || shards.size() > engine::FeedRouter::kMaxShards) {
+      throw py::value_error("1 to " + std::to_string(engine::FeedRouter::kMaxShards) + " shards");
+    }
+    for (const py::handle h : shards) {
+      shards_.push_back(std::make_unique<LiveShard>(py::reinterpret_borrow<py::dict>(h), stage));
     }
     make_segment(segment_name, units_per_currency, get<bool>(live_spec, "mlock"));
-    open_journal(journal_spec, stage);
-    runner_ = std::make_unique<engine::StepRunner>(shard_, journal_.appender.get());
-    if (signal_address != 0) runner_->set_signal(UserSignal::from_address(signal_address));
-    journal_cpu_ = get<int>(live_spec, "journal_cpu");
-    live_ = std::make_unique<engine::LiveEngine>(live_config_from(live_spec), *runner_, *journal_.appender, *telemetry_,
-                                                 &segment_, &commands_, clock_);
+    std::vector<engine::ShardParts> parts;
+    for (std::size_t i = 0; i < shards_.size(); ++i) {
+      shards_[i]->open_journal(get<py::dict>(py::reinterpret_borrow<py::dict>(shards[i]), "journal"), clock_);
+      parts.push_back(shards_[i]->parts(&segment_, signal_address));
+    }
+    live_ = std::make_unique<engine::LiveEngine>(live_config_from(live_spec), parts, clock_);
     if (const std::string error = live_->open(); !error.empty()) throw py::value_error(error);
   }
   ~LiveRun() { segment_.close(true); }
@@ -158,21 +122,26 @@ class LiveRun {
   // Blocks until stopped, without the GIL. SIGINT and SIGTERM stop, SIGUSR1 kills: block them in every thread first.
   py::dict run() {
     engine::StopReason why;
-    journal::JournalError error;
-    bool closed = false;
+    bool closed = true;
+    std::string journal_error;
     {
       const py::gil_scoped_release release;
-      journal_.writer->start();
+      for (const auto& shard : shards_) shard->start();
       std::atomic<bool> over{false};
-      const SignalCatcher caught;
+      const bindings::SignalCatcher caught;
       std::thread signals([this, &over, &caught] {
-        SignalCatcher::unblock();
+        bindings::SignalCatcher::unblock();
         watch_signals(over, caught);
       });
       why = live_->run();
       over.store(true);
       signals.join();
-      closed = journal_.writer->close(error);
+      for (const auto& shard : shards_) {
+        journal::JournalError error;
+        if (shard->close(error)) continue;
+        closed = false;
+        journal_error = error.text();
+      }
     }
     py::dict d = summary();
     static constexpr const char* kWhy[] = {"", "time", "asked", "signal", "journal", "placement"};
@@ -180,7 +149,7 @@ class LiveRun {
     d["placement_error"] = live_->placement_error();
     d["lock_notes"] = lock_notes_;
     d["journal_closed"] = closed;
-    d["journal_error"] = closed ? "" : error.text();
+    d["journal_error"] = journal_error;
     return d;
   }
 
@@ -188,169 +157,72 @@ class LiveRun {
   void kill() { live_->request_kill(); }
   void supervisor_beat() { live_->supervisor_beat(); }
 
-  // A command for the hot thread; False while the one before is on its way. `policy`: for bank swaps.
-  bool command(u16 kind, const py::bytes& body, u64 key, const py::object& policy) {
-    auto c = std::make_unique<engine::CommandMessage>();
-    const std::string b = body;
-    c->kind = static_cast<journal::CommandKind>(kind);
-    c->idempotency_key = key;
-    c->body.assign(b.begin(), b.end());
-    if (!policy.is_none()) {
-      const py::dict p = policy.cast<py::dict>();
-      c->slot = get<u32>(p, "slot");
-      c->policy = std::make_unique<Policy>(bindings::policy_from(p, shard_.config().features));
-    }
-    if (c->kind == journal::CommandKind::kBankSwap) check_bank_swap(*c);
-    return live_->post(std::move(c));
+  // A command for a shard's thread; False while the one before is on its way. `policy`: for bank swaps.
+  bool command(u16 kind, const py::bytes& body, u64 key, const py::object& policy, std::size_t shard) {
+    return live_->post(shard, at(shard).command(kind, body, key, policy));
   }
 
-  // Safe only before run() and after it: the hot thread owns the shard meanwhile.
+  // Safe only before run() and after it: the hot threads own the shards meanwhile. With one shard its own summary
+  // stands at the top too.
   py::dict summary() const {
-    py::dict d = bindings::shard_summary(shard_);
-    py::dict latency;
-    for (u32 i = 0; i < static_cast<u32>(engine::Hist::kCount); ++i) {
-      static constexpr const char* kNames[] = {
-#define X(name) #name,
-          PEREGRINE_HISTOGRAMS(X)
-#undef X
-      };
-      latency[kNames[i]] = percentiles(telemetry_->hist(static_cast<engine::Hist>(i)));
+    py::dict d = shards_.size() == 1 ? shards_[0]->summary() : py::dict();
+    py::list shards;
+    for (std::size_t i = 0; i < shards_.size(); ++i) {
+      py::dict s = shards_[i]->summary();
+      const engine::LaneStats& lane = live_->feed_stage().router().stats(i);
+      s["feed_delivered"] = lane.delivered;
+      s["feed_dropped"] = lane.dropped;
+      s["rebuilds"] = lane.rebuilds;
+      s["rebuilt"] = lane.rebuilt;
+      shards.append(s);
     }
+    d["shards"] = shards;
+    py::dict latency;
+    for (u32 i = 0; i < static_cast<u32>(engine::Hist::kCount); ++i) latency[bindings::histogram_name(i)] = percentiles(i);
     d["latency"] = latency;
-    const FeedReceiver::Stats& f = live_->feed().stats();
-    py::dict feed;
-    feed["packets_a"] = f.packets[0];
-    feed["packets_b"] = f.packets[1];
-    feed["packets_retransmitted"] = f.packets[2];
-    feed["malformed"] = f.malformed;
-    feed["delivered"] = f.delivered;
-    feed["duplicates"] = f.duplicates;
-    feed["gaps"] = f.gaps;
-    feed["lost"] = f.lost;
-    feed["requests"] = f.requests;
-    feed["snapshots"] = f.snapshots;
-    feed["silences"] = f.silences;
-    feed["kernel_drops"] = live_->kernel_drops();
-    d["feed"] = feed;
-    d["journal_records"] = journal_.appender->next_seq() - 1;
-    d["intents_refused"] = runner_->intents_refused();
-    d["reconnects"] = telemetry_->get(engine::Counter::reconnects);
-    d["started_ns"] = telemetry_->get(engine::Counter::started_ns);
+    d["feed"] = feed_summary(*live_);
+    d["queues"] = queue_list(*live_);
+    d["threads"] = live_->threads();
+    d["started_ns"] = shards_[0]->telemetry().get(engine::Counter::started_ns);
     d["now_ns"] = live_->now_ns();
-    d["recovered"] = recovered_;
     return d;
   }
-  py::dict book(int levels) const { return bindings::book_summary(shard_.market(), levels); }
+  py::dict book(int levels, std::size_t shard) const { return bindings::book_summary(at(shard).shard().market(), levels); }
   std::string hgrm(const std::string& name, double unit) const {
-    static constexpr const char* kNames[] = {
-#define X(name) #name,
-        PEREGRINE_HISTOGRAMS(X)
-#undef X
-    };
     for (u32 i = 0; i < static_cast<u32>(engine::Hist::kCount); ++i) {
-      if (name == kNames[i]) return telemetry_->hist(static_cast<engine::Hist>(i)).to_hgrm(unit);
+      if (name == bindings::histogram_name(i)) return merged(i)->to_hgrm(unit);
     }
     throw py::key_error(name);
   }
 
  private:
-  // What is staged here must be what a replay will find in the command's body. A body of the slot alone swaps back.
-  void check_bank_swap(const engine::CommandMessage& c) const {
-    const std::vector<u8>& b = c.body;
-    if (b.size() < 4 || load_le<u32>(b.data()) >= kMaxPolicies) throw py::value_error("bank swap: the body begins with the slot, 0 to 7");
-    if (c.policy == nullptr) {
-      if (b.size() != 4) throw py::value_error("bank swap: an artifact in the body, but no policy made from it");
-      return;
-    }
-    if (load_le<u32>(b.data()) != c.slot) throw py::value_error("bank swap: slot of the body and of the policy differ");
-    if (b.size() < 8 || load_le<u32>(b.data() + 4) != b.size() - 8 ||
-        !(Sha256::of(b.data() + 8, b.size() - 8) == c.policy->artifact_hash())) {
-      throw py::value_error("bank swap: the body must carry the artifact the policy was made from (slot, bytes, artifact)");
-    }
-    if (have_action_map_ && !(c.policy->action_map_hash() == action_map_hash_)) {
-      throw py::value_error("bank swap: its action map differs from that of the other policies");
-    }
+  LiveShard& at(std::size_t shard) const {
+    if (shard >= shards_.size()) throw py::index_error("no shard " + std::to_string(shard));
+    return *shards_[shard];
   }
+  // Over all shards.
+  std::unique_ptr<Histogram> merged(u32 i) const {
+    auto all = std::make_unique<Histogram>();
+    for (const auto& shard : shards_) all->merge(shard->telemetry().hist(static_cast<engine::Hist>(i)));
+    return all;
+  }
+  py::dict percentiles(u32 i) const { return bindings::percentiles(*merged(i)); }
 
   void make_segment(const std::string& name, i64 units_per_currency, bool lock) {
-    std::vector<std::string> symbols;
-    for (const engine::InstrumentSpec& s : shard_.config().instruments) symbols.push_back(s.symbol);
-    RegionSpec region;
-    region.name = "telemetry";
-    region.bytes = engine::Telemetry::bytes_needed(symbols.size());
-    region.version = 1;
-    region.lock = lock;
-    RegionSpec commands = command_region(64);
-    commands.lock = lock;
-    Error error = name.empty() ? Segment::create_anonymous({region, commands}, {}, segment_)
-                               : Segment::create(name, {region, commands}, {}, segment_);
-    if (error.ok()) error = CommandReader::create(segment_, commands_);
+    std::vector<RegionSpec> regions;
+    for (std::size_t i = 0; i < shards_.size(); ++i) shards_[i]->add_regions(i, lock, regions);
+    const Error error = name.empty() ? Segment::create_anonymous(regions, {}, segment_)
+                                     : Segment::create(name, regions, {}, segment_);
     if (!error.ok()) throw py::value_error(error.text);
     for (u32 i = 0; i < segment_.region_count(); ++i) {
       if (const u32 code = segment_.region_at(i).lock; code >= 1000) {
         lock_notes_.push_back(std::string(segment_.region_at(i).name) + ": " + std::strerror(static_cast<int>(code - 1000)));
       }
     }
-    telemetry_ = std::make_unique<engine::Telemetry>(segment_.region("telemetry"), symbols, units_per_currency);
+    for (std::size_t i = 0; i < shards_.size(); ++i) shards_[i]->take_regions(i, segment_, units_per_currency);
   }
 
-  void open_journal(const py::dict& d, const py::object& stage) {
-    header_ = get<py::bytes>(d, "header");
-    journal::RecoverOptions recover;
-    recover.dir = get<std::string>(d, "dir");
-    recover.ring_name = get<std::string>(d, "ring_name");
-    recover.now_ns = clock_.now_ns();
-    recover.header = Bytes(reinterpret_cast<const u8*>(header_.data()), header_.size());
-    journal::RingOptions ring;
-    ring.ring_bytes = get<u64>(d, "ring_bytes");
-    journal::WriterOptions writer;
-    writer.segment_bytes = get<u64>(d, "segment_bytes");
-    const std::string sync = get<std::string>(d, "sync");
-    writer.sync = sync == "none"      ? journal::SyncPolicy::kNever
-                  : sync == "segment" ? journal::SyncPolicy::kOnClose
-                                      : journal::SyncPolicy::kInterval;
-    writer.sync_interval_ns = get<i64>(d, "sync_interval_ns");
-    journal::JournalError error;
-    if (!journal::open_journal(recover, ring, ring.ring_bytes / 16, writer, journal_, error)) {
-      throw py::value_error(error.text());
-    }
-    recovered_ = !journal_.recovered.fresh;
-    if (const TimeNs behind = journal_.recovered.last_ts_ns - clock_.now_ns(); behind > kMaxBehindNs) {
-      throw py::value_error("this machine's clock is " + std::to_string(behind / 1'000'000'000) + " s behind the journal in " +
-                            recover.dir + ": set it right first, a journal's time never runs backwards");
-    }
-    while (clock_.now_ns() < journal_.recovered.last_ts_ns) ::usleep(1000);
-    if (recovered_) replay_journal(recover.dir, stage);
-  }
-
-  // Walks the shard to where the dead run was: the same inputs, the same state.
-  void replay_journal(const std::string& dir, const py::object& stage) {
-    engine::Replay::StagePolicy hook;
-    if (!stage.is_none()) {
-      hook = [this, &stage](u32 slot, Bytes artifact) {
-        const py::dict spec =
-            stage(slot, py::bytes(reinterpret_cast<const char*>(artifact.data()), artifact.size())).cast<py::dict>();
-        bindings::stage_bank(shard_, slot, spec);
-      };
-    }
-    engine::Replay replay(shard_, hook);
-    journal::ReaderOptions options;
-    options.ring = false;
-    journal::JournalError error;
-    const std::unique_ptr<journal::Reader> reader = journal::Reader::open(dir, options, error);
-    if (reader == nullptr) throw py::value_error(error.text());
-    journal::RecordView view;
-    journal::ReadResult r;
-    while ((r = reader->next(view)) == journal::ReadResult::kRecord) replay.on_record(view.header, view.payload);
-    if (r == journal::ReadResult::kCorrupt) throw py::value_error(reader->error().text());
-    replay.finish(false);
-    if (!replay.result().identical) {
-      throw py::value_error("the journal in " + dir +
-                            " does not replay to what it recorded: refusing to trade on it (peregrine verify shows where)");
-    }
-  }
-
-  void watch_signals(std::atomic<bool>& over, const SignalCatcher& caught) {
+  void watch_signals(std::atomic<bool>& over, const bindings::SignalCatcher& caught) {
     name_this_thread("signals");
     while (!over.load()) {
       const int number = caught.wait(50);
@@ -359,38 +231,28 @@ class LiveRun {
     }
   }
 
-  std::string header_;
-  engine::Shard shard_;
   TscClock clock_;
   Segment segment_;
-  CommandReader commands_;
   std::vector<std::string> lock_notes_;
-  std::unique_ptr<engine::Telemetry> telemetry_;
-  journal::OpenJournal journal_;
-  std::unique_ptr<engine::StepRunner> runner_;
+  std::vector<std::unique_ptr<LiveShard>> shards_;
   std::unique_ptr<engine::LiveEngine> live_;
-  Sha256Digest action_map_hash_{};  // the set's, fixed for the run
-  bool have_action_map_ = false;
-  int journal_cpu_ = -1;
-  bool recovered_ = false;
 };
 
 }  // namespace
 
 void bind_live(py::module_& m) {
-  py::class_<LiveRun>(m, "LiveRun", "One live engine: shard, journal, shared memory and sockets.")
-      .def(py::init<const py::dict&, const py::list&, u16, const py::dict&, const py::dict&, const std::string&, i64, u64,
-                    const py::object&>(),
-           py::arg("shard"), py::arg("policies"), py::arg("quorum"), py::arg("live"), py::arg("journal"),
-           py::arg("segment_name"), py::arg("units_per_currency"), py::arg("signal_address") = 0,
-           py::arg("stage") = py::none())
+  py::class_<LiveRun>(m, "LiveRun", "One live engine: shards, journals, shared memory and sockets.")
+      .def(py::init<const py::list&, const py::dict&, const std::string&, i64, u64, const py::object&>(),
+           py::arg("shards"), py::arg("live"), py::arg("segment_name"), py::arg("units_per_currency"),
+           py::arg("signal_address") = 0, py::arg("stage") = py::none(),
+           "`shards`: dicts of shard, policies, quorum, journal, ouch, username and password, one a shard.")
       .def("run", &LiveRun::run, "Trades until stopped; returns the summary.")
       .def("stop", &LiveRun::stop, "Asks for a clean stop: cancel, flush, return.")
       .def("kill", &LiveRun::kill, "No new order from the next input on; cancels all.")
       .def("supervisor_beat", &LiveRun::supervisor_beat)
       .def("command", &LiveRun::command, py::arg("kind"), py::arg("body") = py::bytes(), py::arg("key") = 0,
-           py::arg("policy") = py::none())
+           py::arg("policy") = py::none(), py::arg("shard") = 0)
       .def("summary", &LiveRun::summary, "Only before run() and after it.")
-      .def("book", &LiveRun::book, py::arg("levels") = 10)
+      .def("book", &LiveRun::book, py::arg("levels") = 10, py::arg("shard") = 0)
       .def("hgrm", &LiveRun::hgrm, py::arg("name"), py::arg("unit") = 1.0);
 }

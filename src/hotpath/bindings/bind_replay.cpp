@@ -1,6 +1,9 @@
 // Python view of replay: a journal's inputs through a fresh shard, its outputs held against what was journaled.
-#include "bindings/shard_view.h"
-#include "engine/replay.h"
+#include <map>
+
+#include "bindings/shard_factory.h"
+#include "engine/recovery.h"
+#include "journal/snapshot.h"
 
 namespace py = pybind11;
 using namespace peregrine;
@@ -43,39 +46,52 @@ py::dict result_dict(const engine::ReplayResult& r) {
 class ReplayEngine {
  public:
   ReplayEngine(const py::dict& shard_spec, const py::list& policies, u16 quorum, const py::object& stage)
-      : shard_(bindings::shard_config_from(shard_spec)), stage_(stage) {
-    bindings::load_policies(shard_, policies, quorum);
-    engine::Replay::StagePolicy hook;
-    if (!stage_.is_none()) {
-      hook = [this](u32 slot, Bytes artifact) {
-        const py::gil_scoped_acquire gil;
-        const py::dict spec =
-            stage_(slot, py::bytes(reinterpret_cast<const char*>(artifact.data()), artifact.size())).cast<py::dict>();
-        bindings::stage_bank(shard_, slot, spec);
-      };
-    }
-    replay_ = std::make_unique<engine::Replay>(shard_, hook);
+      : factory_(bindings::shard_factory(shard_spec, policies, quorum, stage)), shard_(factory_.make()) {
+    initial_ = engine::InitialPolicies::of(shard_->policies());
+    replay_ = make_replay();
   }
 
-  // The whole journal of a folder. Raises ValueError where it is corrupt.
-  py::dict run(const std::string& dir, bool crashed) {
+  // The whole journal of a folder, or from its newest snapshot. Raises ValueError where it is corrupt.
+  py::dict run(const std::string& dir, bool crashed, bool from_snapshot) {
     journal::ReaderOptions options;
     journal::JournalError error;
+    std::vector<std::string> notes;
+    if (from_snapshot) {
+      engine::Rebuilt start;
+      if (!engine::load_newest(dir, factory_, start)) notes.push_back("no snapshot fits: replayed from the first record");
+      notes.insert(notes.end(), start.notes.begin(), start.notes.end());
+      shard_ = std::move(start.shard);
+      replay_ = make_replay();
+      options.from_seq = start.snapshot_seq + 1;
+    }
     std::unique_ptr<journal::Reader> reader = journal::Reader::open(dir, options, error);
     if (reader == nullptr) throw py::value_error(error.text());
+    std::map<u64, journal::Snapshot> snapshots = journal::all_snapshots(dir, notes);
+    u64 held = 0, differ = 0;
     bool corrupt = false;
     {
       const py::gil_scoped_release release;
       journal::RecordView view;
       journal::ReadResult r;
-      while ((r = reader->next(view)) == journal::ReadResult::kRecord) replay_->on_record(view.header, view.payload);
+      while ((r = reader->next(view)) == journal::ReadResult::kRecord) {
+        replay_->on_record(view.header, view.payload);
+        if (snapshots.empty() || snapshots.begin()->first > view.header.seq) continue;
+        // What a snapshot says of this point is what the replay has come to.
+        const bool here = snapshots.begin()->first == view.header.seq;
+        if (here) ++(snapshots.begin()->second.state_hash == shard_->state_hash() ? held : differ);
+        snapshots.erase(snapshots.begin());
+      }
       corrupt = r == journal::ReadResult::kCorrupt;
     }
     if (corrupt) throw py::value_error(reader->error().text());
     const bool open_end = !reader->end().last_segment_closed;
     replay_->finish(crashed || open_end);
     py::dict d = result_dict(replay_->result());
-    d["summary"] = bindings::shard_summary(shard_);
+    d["summary"] = bindings::shard_summary(*shard_);
+    d["from_seq"] = options.from_seq;
+    d["snapshots"] = held;
+    d["snapshots_differ"] = differ;
+    d["notes"] = notes;
     return d;
   }
   // One record at a time, for journals made or altered in Python.
@@ -90,14 +106,39 @@ class ReplayEngine {
   py::dict finish(bool crashed) {
     replay_->finish(crashed);
     py::dict d = result_dict(replay_->result());
-    d["summary"] = bindings::shard_summary(shard_);
+    d["summary"] = bindings::shard_summary(*shard_);
     return d;
   }
-  py::dict book(int levels) const { return bindings::book_summary(shard_.market(), levels); }
+  // The state here as a snapshot's payload; None within a step. And a state made so, into a fresh shard.
+  py::object save() {
+    if (!replay_->quiescent()) return py::none();
+    std::vector<u8> payload;
+    if (!engine::save_shard(*shard_, initial_, artifacts_, payload)) throw py::value_error("an artifact is missing");
+    return to_bytes(payload);
+  }
+  void load(const py::bytes& payload, u64 state_hash) {
+    const std::string p = payload;
+    shard_ = factory_.make();
+    replay_ = make_replay();
+    const std::string error = engine::load_shard(
+        *shard_, factory_, Bytes(reinterpret_cast<const u8*>(p.data()), p.size()), state_hash, artifacts_);
+    if (!error.empty()) throw py::value_error(error);
+  }
+  u64 state_hash() const { return shard_->state_hash(); }
+  py::dict book(int levels) const { return bindings::book_summary(shard_->market(), levels); }
 
  private:
-  engine::Shard shard_;
-  py::object stage_;
+  std::unique_ptr<engine::Replay> make_replay() {
+    return std::make_unique<engine::Replay>(*shard_, [this](u32 slot, Bytes artifact) {
+      artifacts_.put(artifact);
+      factory_.stage(*shard_, slot, artifact);
+    });
+  }
+
+  engine::ShardFactory factory_;
+  std::unique_ptr<engine::Shard> shard_;
+  engine::InitialPolicies initial_;
+  engine::ArtifactStore artifacts_;
   std::unique_ptr<engine::Replay> replay_;
 };
 
@@ -107,8 +148,13 @@ void bind_replay(py::module_& m) {
   py::class_<ReplayEngine>(m, "ReplayEngine", "Replays a journal's inputs and compares what comes out.")
       .def(py::init<const py::dict&, const py::list&, u16, const py::object&>(), py::arg("shard"), py::arg("policies"),
            py::arg("quorum"), py::arg("stage") = py::none())
-      .def("run", &ReplayEngine::run, py::arg("dir"), py::arg("crashed") = false)
+      .def("run", &ReplayEngine::run, py::arg("dir"), py::arg("crashed") = false,
+           py::arg("from_snapshot") = false)
       .def("feed", &ReplayEngine::feed, py::arg("type"), py::arg("seq"), py::arg("ts_ns"), py::arg("payload"))
       .def("finish", &ReplayEngine::finish, py::arg("crashed") = false)
+      .def("save", &ReplayEngine::save, "A snapshot's payload of the state here; None within a step.")
+      .def("load", &ReplayEngine::load, py::arg("payload"), py::arg("state_hash"),
+           "Goes on from a saved state; ValueError where it does not fit.")
+      .def("state_hash", &ReplayEngine::state_hash)
       .def("book", &ReplayEngine::book, py::arg("levels") = 10);
 }

@@ -105,6 +105,7 @@ inline engine::ShardConfig shard_config_from(const py::dict& d) {
   c.session.max_messages = get<u32>(d, "session_max_messages");
   c.session.cancel_reserve = get<u32>(d, "session_cancel_reserve");
   c.session.message_window_ns = get<i64>(d, "session_message_window_ns");
+  if (d.contains("lease_notional")) c.lease_notional = get<i64>(d, "lease_notional");  // not in older journals
   c.strategy = get<u32>(d, "strategy");
   c.authorised_strategies = get<std::vector<u32>>(d, "strategies");
   c.decision_interval_ns = get<i64>(d, "decision_interval_ns");

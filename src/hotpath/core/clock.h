@@ -33,13 +33,15 @@ class TscClock {
   static TscClock calibrate(TimeNs budget_ns = 20'000'000);
   // The fallback by choice: CLOCK_MONOTONIC underneath, whatever the CPU offers.
   static TscClock from_kernel();
+  // Virtual time: shows `*now_ns`, which somebody else moves and which outlives every copy of this clock.
+  static TscClock from_variable(const TimeNs* now_ns);
 
   // Raw counter; differences become time through to_duration_ns().
   u64 ticks() const {
 #if defined(__x86_64__)
     if (__builtin_expect(uses_tsc_, 1)) return __rdtsc();
 #endif
-    return kernel_ticks();
+    return variable_ != nullptr ? static_cast<u64>(*variable_) : kernel_ticks();
   }
   // Nanoseconds since the epoch; never less than what this object returned before. One thread per object:
   // other threads take a copy.
@@ -82,6 +84,7 @@ class TscClock {
   u64 mult_ = 0;  // ns per tick, 40 fraction bits, slew included
   TimeNs last_ns_ = 0;
   bool uses_tsc_ = false;
+  const TimeNs* variable_ = nullptr;
   // Cold: what discipline() needs.
   u64 rate_ = 0;  // ns per tick without slew
   u64 first_ticks_ = 0;

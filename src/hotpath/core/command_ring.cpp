@@ -7,11 +7,11 @@ namespace peregrine {
 
 namespace {
 
-Error find_region(const Segment& segment, u8*& at, u64& bytes) {
-  const ShmRegion* r = segment.find(kCommandRegion);
+Error find_region(const Segment& segment, const char* name, u8*& at, u64& bytes) {
+  const ShmRegion* r = segment.find(name);
   if (r == nullptr || r->kind != static_cast<u32>(RegionKind::kCommandRing))
-    return Error::make("segment '%s' has no command ring", segment.name().c_str());
-  at = segment.region(kCommandRegion, &bytes);
+    return Error::make("segment '%s' has no command ring '%s'", segment.name().c_str(), name);
+  at = segment.region(name, &bytes);
   return Error::none();
 }
 
@@ -25,9 +25,9 @@ bool lease_holder_lives(u64 lease) {
 
 }  // namespace
 
-RegionSpec command_region(u64 slot_count) {
+RegionSpec command_region(u64 slot_count, const char* name) {
   RegionSpec r;
-  r.name = kCommandRegion;
+  r.name = name;
   r.bytes = SpscRing::bytes_needed(kCommandSlotBytes, slot_count);
   r.kind = RegionKind::kCommandRing;
   r.version = kSpscVersion;
@@ -35,10 +35,10 @@ RegionSpec command_region(u64 slot_count) {
   return r;
 }
 
-Error CommandReader::create(Segment& segment, CommandReader& out) {
+Error CommandReader::create(Segment& segment, CommandReader& out, const char* name) {
   u8* at = nullptr;
   u64 bytes = 0;
-  if (Error e = find_region(segment, at, bytes); e.failed()) return e;
+  if (Error e = find_region(segment, name, at, bytes); e.failed()) return e;
   if (!segment.owner()) return Error::make("only the engine that made segment '%s' reads its commands",
                                            segment.name().c_str());
   u64 slots = 1;
@@ -69,7 +69,7 @@ CommandReader::Poll CommandReader::poll(u8* out, u32& bytes) {
 Error CommandWriter::claim(Segment& segment, CommandWriter& out) {
   u8* at = nullptr;
   u64 bytes = 0;
-  if (Error e = find_region(segment, at, bytes); e.failed()) return e;
+  if (Error e = find_region(segment, kCommandRegion, at, bytes); e.failed()) return e;
   if (!segment.writable()) return Error::make("segment '%s' is attached read-only", segment.name().c_str());
   out.release();
   if (Error e = SpscRing::attach(at, bytes, out.ring_); e.failed()) return e;
@@ -92,6 +92,21 @@ Error CommandWriter::claim(Segment& segment, CommandWriter& out) {
   }
   out.segment_ = &segment;
   out.lease_ = mine;
+  return Error::none();
+}
+
+Error CommandWriter::claim_beside(const CommandWriter& holder, const char* name, CommandWriter& out) {
+  if (!holder.holds_lease()) return Error::make("the lease of the command ring was lost to another process");
+  u8* at = nullptr;
+  u64 bytes = 0;
+  if (Error e = find_region(*holder.segment_, name, at, bytes); e.failed()) return e;
+  out.release();
+  if (Error e = SpscRing::attach(at, bytes, out.ring_); e.failed()) return e;
+  if (out.ring_.slot_bytes() != kCommandSlotBytes)
+    return Error::make("command ring has slots of %u bytes, expected %u", out.ring_.slot_bytes(), kCommandSlotBytes);
+  out.segment_ = holder.segment_;
+  out.lease_ = holder.lease_;
+  out.shared_ = true;
   return Error::none();
 }
 
@@ -119,7 +134,8 @@ Error CommandWriter::try_push(const void* command, u32 bytes, bool& pushed) {
 void CommandWriter::release() {
   if (segment_ == nullptr) return;
   u64 expected = lease_;
-  compare_exchange(segment_->header().lease_owner, expected, u64{0});
+  if (!shared_) compare_exchange(segment_->header().lease_owner, expected, u64{0});
+  shared_ = false;
   segment_ = nullptr;
   lease_ = 0;
 }

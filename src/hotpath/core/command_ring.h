@@ -19,8 +19,8 @@ inline constexpr u32 kCommandSlotBytes = 320;  // holds the longest command: hea
 inline constexpr u32 kCommandMaxBytes = kCommandSlotBytes - 8;
 inline constexpr const char* kCommandRegion = "commands";
 
-// Region to ask for when creating the segment.
-RegionSpec command_region(u64 slot_count);
+// Region to ask for when creating the segment; an engine of several shards has one a shard.
+RegionSpec command_region(u64 slot_count, const char* name = kCommandRegion);
 
 // Engine side.
 class CommandReader {
@@ -32,7 +32,7 @@ class CommandReader {
     kBroken,     // the counters are impossible: the ring is out of use until the next epoch
   };
   // Formats the region; the segment must be ours.
-  static Error create(Segment& segment, CommandReader& out);
+  static Error create(Segment& segment, CommandReader& out, const char* name = kCommandRegion);
   // Hot. `out` must hold kCommandMaxBytes.
   Poll poll(u8* out, u32& bytes);
   u64 consumed() const { return ring_.consumed(); }
@@ -53,6 +53,8 @@ class CommandWriter {
   // Fails while another living process holds the lease (its pid is in the text). A dead one's is taken over.
   // The segment must outlive the writer and be attached with kReadWrite.
   static Error claim(Segment& segment, CommandWriter& out);
+  // Another ring of the segment, under the lease `holder` has; it must outlive this writer.
+  static Error claim_beside(const CommandWriter& holder, const char* name, CommandWriter& out);
   // False and nothing written when the ring is full. Error when the lease was lost or the command is too long.
   Error try_push(const void* command, u32 bytes, bool& pushed);
   bool holds_lease() const;
@@ -67,6 +69,7 @@ class CommandWriter {
  private:
   Segment* segment_ = nullptr;
   u64 lease_ = 0;
+  bool shared_ = false;  // the lease is another writer's to give back
   SpscRing ring_;
 };
 

@@ -9,6 +9,10 @@ namespace peregrine::engine {
 
 namespace {
 
+constexpr std::size_t kDatagramBytes = 2048;
+
+const NetOps& net_of(const LiveConfig& c) { return c.net != nullptr ? *c.net : system_net_ops(); }
+
 SessionPort snapshot_port(const LiveConfig& c) { return {c.glimpse, c.username, c.password}; }
 
 }  // namespace
@@ -21,6 +25,8 @@ FeedStage::FeedStage(const LiveConfig& config, const std::vector<std::vector<std
       feed_(config.feed, *this),
       router_(symbols, config.topology == Topology::kPipelined ? config.hold_bytes : 0, config.feed.snapshot_timeout_ns,
               config.feed.snapshot_retry_ns, *this),
+      lines_{UdpReceiver(kDatagramBytes, net_of(config)), UdpReceiver(kDatagramBytes, net_of(config))},
+      requests_(kDatagramBytes, net_of(config)),
       snapshot_line_(*this, false),
       rebuild_line_(*this, true),
       snapshots_(soup_config(config, snapshot_port(config)), snapshot_line_),

@@ -43,6 +43,8 @@ struct LiveConfig {
   TimeNs drain_timeout_ns = 2'000'000'000;
   TimeNs supervisor_timeout_ns = 0;  // 0 = no supervisor expected
   TimeNs noise_ns = 200'000'000;     // noise floor measured at start for so long
+  std::size_t send_buffer_bytes = 1u << 20;  // kept for a socket that takes nothing just now
+  const NetOps* net = nullptr;               // nullptr = the system's
 };
 
 }  // namespace peregrine::engine

@@ -46,6 +46,8 @@ class Replay final : private ShardOutput {
   // After the last record: what the last step made must have been journaled, unless the run ended in a crash there.
   void finish(bool crashed);
   const ReplayResult& result() const { return result_; }
+  // Between two steps: all that the last input made has been matched, and nothing differs so far.
+  bool quiescent() const { return matched_ == produced_.size() && result_.identical; }
 
  private:
   struct Produced {

@@ -18,6 +18,8 @@ SoupClientConfig soup_config(const LiveConfig& c, const SessionPort& port) {
   s.connect_timeout_ns = c.connect_timeout_ns;
   s.heartbeat_idle_ns = c.heartbeat_ns;
   s.silence_limit_ns = c.silence_ns;
+  s.send_buffer_bytes = c.send_buffer_bytes;
+  s.net = c.net;
   return s;
 }
 

@@ -64,10 +64,10 @@ Shard::Shard(const ShardConfig& config)
   for (const RiskLimits& l : config.limits) PRG_ASSERT(gate_.set_limits(l));
   for (const u32 strategy : config.authorised_strategies) gate_.set_authorised(strategy, true);
   gate_.set_journal_healthy(true);
-  // Alone on its account until a supervisor says otherwise, a shard holds the whole of the account's limits on lease.
+  // Until a supervisor says otherwise a shard holds the part it was given on lease; alone on its account, the whole.
   Lease whole;
   whole.epoch = 1;
-  whole.notional = gate_.account_limits().max_gross;
+  whole.notional = config.lease_notional >= 0 ? config.lease_notional : gate_.account_limits().max_gross;
   for (InstrumentIx i = 0; i < config.instruments.size(); ++i) {
     const RiskLimits& l = gate_.limits(i);
     whole.qty_lots += l.max_long_lots > l.max_short_lots ? l.max_long_lots : l.max_short_lots;

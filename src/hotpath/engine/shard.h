@@ -75,6 +75,9 @@ class Shard final : private SessionOut {
   u64 last_feed_seq() const { return feed_seq_; }
   u64 order_hash() const { return order_hash_; }
   u64 state_hash() const;
+  // Every byte of state that a later input may look at; engine/shard_snapshot.h makes a file of it.
+  template <class A>
+  void archive(A& a);
   const AlarmSeen& last_alarm() const { return last_alarm_; }
   // What the last decision saw and said; for looking at from outside the step.
   const i32* features_now() const { return features_now_; }

@@ -31,6 +31,8 @@ struct ShardConfig {
   std::vector<RiskLimits> limits;  // the first is the account's (instrument = kNoInstrument)
   OrderManagerConfig orders;
   SessionConfig session;
+  // Its part of the account's gross exposure at the start, a supervisor may change it; < 0: the whole of max_gross.
+  Money lease_notional = -1;
   u32 strategy = 1;                 // on our orders; refused by the gate unless authorised
   std::vector<u32> authorised_strategies = {1};
   TimeNs decision_interval_ns = 1'000'000;  // per instrument; 0 = at every book event

@@ -14,6 +14,7 @@ constexpr u8 kLogoutPacket[] = {0, 1, soup::kLogout};
 SoupClient::SoupClient(const SoupClientConfig& config, SoupHandler& handler)
     : config_(config),
       handler_(handler),
+      tcp_(config.net != nullptr ? *config.net : system_net_ops()),
       backlog_(std::make_unique<u8[]>(config.send_buffer_bytes)),
       inbox_(std::make_unique<u8[]>(kInboxBytes)) {}
 

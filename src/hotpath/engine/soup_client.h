@@ -24,6 +24,7 @@ struct SoupClientConfig {
   TimeNs silence_limit_ns = soup::kSilenceLimitNs;
   TimeNs connect_timeout_ns = 2'000'000'000;
   std::size_t send_buffer_bytes = 1u << 20;
+  const NetOps* net = nullptr;  // nullptr = the system's
 };
 
 // Why a connection ended; the numbers are those of journal::SessionStateChange.reason.

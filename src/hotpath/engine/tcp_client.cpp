@@ -1,12 +1,8 @@
 #include "engine/tcp_client.h"
 
 #include <arpa/inet.h>
-#include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
-#include <poll.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
 #include <cerrno>
 #include <charconv>
@@ -31,36 +27,38 @@ bool parse_endpoint(const std::string& text, Endpoint& out) {
 
 int TcpClient::open(const Endpoint& peer) {
   close();
-  fd_ = ::socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-  if (fd_ < 0) return -(last_error_ = errno);
+  fd_ = net_->socket(net_->context, SOCK_STREAM);
+  if (fd_ < 0) {
+    last_error_ = -fd_;
+    return fd_;
+  }
   const int one = 1;
-  ::setsockopt(fd_, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+  net_->set_option(net_->context, fd_, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
   sockaddr_in address{};
   address.sin_family = AF_INET;
   address.sin_port = htons(peer.port);
   inet_pton(AF_INET, peer.host.c_str(), &address.sin_addr);
   last_error_ = 0;
-  if (::connect(fd_, reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0) {
+  const int rc = net_->connect(net_->context, fd_, address);
+  if (rc == 0) {
     state_ = State::kOpen;
     return 0;
   }
-  if (errno == EINPROGRESS) {
+  if (rc == -EINPROGRESS) {
     state_ = State::kConnecting;
     return 0;
   }
-  const int error = errno;
   close();
-  last_error_ = error;
-  return -error;
+  last_error_ = -rc;
+  return rc;
 }
 
 TcpClient::State TcpClient::poll_connect() {
   if (state_ != State::kConnecting) return state_;
-  pollfd p{fd_, POLLOUT, 0};
-  if (::poll(&p, 1, 0) <= 0) return state_;
+  if (net_->writable(net_->context, fd_) <= 0) return state_;
   int error = 0;
   socklen_t n = sizeof error;
-  ::getsockopt(fd_, SOL_SOCKET, SO_ERROR, &error, &n);
+  net_->get_option(net_->context, fd_, SOL_SOCKET, SO_ERROR, &error, &n);
   if (error != 0) {
     close();
     last_error_ = error;
@@ -70,21 +68,24 @@ TcpClient::State TcpClient::poll_connect() {
 }
 
 void TcpClient::close() {
-  if (fd_ >= 0) ::close(fd_);
+  if (fd_ >= 0) net_->close(net_->context, fd_);
   fd_ = -1;
   state_ = State::kClosed;
 }
 
 int TcpClient::receive(u8* buffer, std::size_t capacity) {
-  const ssize_t n = ::recv(fd_, buffer, capacity, MSG_DONTWAIT);
-  if (n > 0) return static_cast<int>(n);
+  const int n = static_cast<int>(net_->receive(net_->context, fd_, buffer, capacity));
+  if (n > 0) return n;
   if (n == 0) return kPeerClosed;
-  return (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR) ? 0 : -(last_error_ = errno);
+  if (n == -EAGAIN || n == -EWOULDBLOCK || n == -EINTR) return 0;
+  last_error_ = -n;
+  return n;
 }
 
 int TcpClient::send(Bytes bytes) {
-  const ssize_t n = ::send(fd_, bytes.data(), bytes.size(), MSG_DONTWAIT | MSG_NOSIGNAL);
-  return n >= 0 ? static_cast<int>(n) : -(last_error_ = errno);
+  const int n = static_cast<int>(net_->send(net_->context, fd_, bytes.data(), bytes.size()));
+  if (n < 0) last_error_ = -n;
+  return n;
 }
 
 }  // namespace peregrine::engine

@@ -3,6 +3,7 @@
 
 #include <string>
 
+#include "core/net_ops.h"
 #include "core/types.h"
 
 namespace peregrine::engine {
@@ -19,8 +20,8 @@ class TcpClient {
  public:
   enum class State : u8 { kClosed, kConnecting, kOpen };
 
+  explicit TcpClient(const NetOps& net = system_net_ops()) : net_(&net) {}
   ~TcpClient() { close(); }
-  TcpClient() = default;
   TcpClient(const TcpClient&) = delete;
   TcpClient& operator=(const TcpClient&) = delete;
 
@@ -41,6 +42,7 @@ class TcpClient {
   int fd() const { return fd_; }
 
  private:
+  const NetOps* net_;
   int fd_ = -1;
   State state_ = State::kClosed;
   int last_error_ = 0;

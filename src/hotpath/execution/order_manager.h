@@ -170,6 +170,14 @@ class OrderManager {
   const OrderCounters& counters() const { return counters_; }
   const OrderManagerConfig& config() const { return config_; }
   u64 state_hash(u64 h) const;
+  template <class A>
+  void archive(A& a) {
+    a.pool(orders_.get(), config_.capacity);
+    a.pool(fills_.get(), config_.fill_capacity);
+    a.pool(side_first_.data(), side_first_.size());
+    a(last_ref_num_, venue_ref_num_, open_first_, open_last_, open_count_, fill_count_, history_, counters_);
+    static_assert(sizeof(OrderManager) == 240, "a member came or went: is it listed above?");
+  }
 
  private:
   struct Fill {

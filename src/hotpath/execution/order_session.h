@@ -147,6 +147,14 @@ class OrderSession {
   const OrderManager& orders() const { return orders_; }
   const SessionConfig& config() const { return config_; }
   u64 state_hash(u64 h) const;
+  template <class A>
+  void archive(A& a) {
+    messages_.archive(a);
+    a(config_.epoch, phase_, session_, login_blank_, next_sequence_, stream_sequence_, mass_cancel_number_, round_,
+      deadline_ns_, lost_at_ns_, held_until_ns_, cancel_check_ns_, blocked_, day_ended_, entry_disabled_, duplicates_,
+      malformed_);
+    static_assert(sizeof(OrderSession) == 200, "a member came or went: is it listed above?");
+  }
 
  private:
   void set_phase(SessionPhase p, SessionOut& out);

@@ -30,6 +30,7 @@ struct Reader::State {
   Disk enter_segment(u32 number);
   Disk next_segment();
   bool later_segment_exists(bool& exists, u32& lowest);
+  void skip_segments();
   bool attach_ring();
   ReadResult at_end(Disk disk);
   ReadResult fail(const JournalError& e) {
@@ -56,6 +57,27 @@ bool Reader::State::later_segment_exists(bool& exists, u32& lowest) {
   exists = it != numbers.end();
   lowest = exists ? *it : 0;
   return true;
+}
+
+// Begins with the last segment whose first record is not after the first one wanted. What is wrong with a header on
+// the way is found when the segment before it has been read to its end.
+void Reader::State::skip_segments() {
+  next_seq = options.from_seq;
+  std::vector<u32> numbers;
+  JournalError ignored;
+  if (options.from_seq <= 1 || !list_segments(dir, numbers, ignored)) return;
+  SegmentCursor probe(false);
+  for (auto it = numbers.rbegin(); it != numbers.rend(); ++it) {
+    if (probe.open(dir, *it) != SegmentCursor::Open::kGood) continue;
+    const SegmentHeader& h = probe.segment();
+    if (h.first_seq > options.from_seq) continue;
+    if (*it == numbers.front()) return;  // nothing to skip
+    end.last_segment = *it - 1;
+    end.disk_last_seq = h.first_seq - 1;
+    end.journal_id = h.journal_id;
+    std::memcpy(previous_sha256, h.previous_sha256, 32);
+    return;
+  }
 }
 
 Reader::State::Disk Reader::State::enter_segment(u32 number) {
@@ -218,6 +240,7 @@ std::unique_ptr<Reader> Reader::open(const std::string& dir, const ReaderOptions
   }
   auto reader = std::make_unique<Reader>(Private{});
   reader->state_ = std::make_unique<State>(dir, options);
+  reader->state_->skip_segments();
   return reader;
 }
 

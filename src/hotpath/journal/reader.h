@@ -16,6 +16,7 @@ struct ReaderOptions {
   std::string ring_path;     // another ring; empty = as ring.path says
   bool assume_dead = false;  // the caller holds the journal's lock: nobody is writing
   bool verify_chain = true;  // SHA-256 of closed segments (CRC and numbering are always checked)
+  u64 from_seq = 1;          // begin with this record: segments wholly before it are not opened, nor their chain checked
 };
 
 struct RecordView {

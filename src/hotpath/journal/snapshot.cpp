@@ -138,7 +138,7 @@ bool newest_snapshot(const std::string& dir, u64 journal_id, u64 max_seq, Snapsh
       skipped.push_back({name, "made of another journal"});
     } else if (out.after_seq > max_seq) {
       skipped.push_back({name, "after seq " + std::to_string(out.after_seq) + ", but the journal ends at seq " +
-                                   std::to_string(max_seq)});
+                                   std::to_string(max_seq), true});
     } else if (name != snapshot_name(out.after_seq)) {
       skipped.push_back({name, "its name is not that of seq " + std::to_string(out.after_seq)});
     } else {
@@ -147,6 +147,21 @@ bool newest_snapshot(const std::string& dir, u64 journal_id, u64 max_seq, Snapsh
   }
   out = {};
   return false;
+}
+
+std::map<u64, Snapshot> all_snapshots(const std::string& dir, std::vector<std::string>& notes) {
+  std::map<u64, Snapshot> all;
+  for (const std::string& name : snapshot_files(dir)) {
+    Snapshot s;
+    JournalError error;
+    if (!read_snapshot(dir + "/" + name, s, error)) {
+      notes.push_back(error.text());
+      continue;
+    }
+    s.payload = {};
+    all.emplace(s.after_seq, std::move(s));
+  }
+  return all;
 }
 
 u32 prune_snapshots(const std::string& dir, u32 keep) {
@@ -160,12 +175,27 @@ Follower::Follower(Private, std::unique_ptr<Reader> reader, std::string dir, u64
     : reader_(std::move(reader)), dir_(std::move(dir)), every_(every), sink_(sink) {}
 
 std::unique_ptr<Follower> Follower::open(const std::string& dir, u64 every_records, FollowerSink& sink,
-                                         JournalError& error) {
-  ReaderOptions options;
+                                         JournalError& error, const ReaderOptions& given) {
+  ReaderOptions options = given;
   options.verify_chain = false;  // a follower keeps up; `verify` checks the chain
   std::unique_ptr<Reader> reader = Reader::open(dir, options, error);
   if (reader == nullptr) return nullptr;
   return std::make_unique<Follower>(Private{}, std::move(reader), dir, every_records, sink);
+}
+
+bool Follower::snapshot_now() {
+  if (last_seq_ == 0 || last_seq_ == snapshot_seq_) return last_seq_ != 0;
+  Snapshot s;
+  s.after_seq = last_seq_;
+  s.generation = last_generation_;
+  s.journal_id = reader_->end().journal_id;
+  if (!sink_.on_snapshot_due(last_seq_, s.state_hash, s.payload)) return false;
+  since_ = 0;
+  snapshot_seq_ = last_seq_;
+  // A snapshot is a help, not a duty: a failed one is counted and the following goes on.
+  const bool written = write_snapshot(dir_, s, nullptr, error_);
+  ++(written ? snapshots_ : failed_);
+  return written;
 }
 
 i64 Follower::poll(u64 max_records) {
@@ -180,17 +210,9 @@ i64 Follower::poll(u64 max_records) {
     }
     ++n;
     last_seq_ = view.header.seq;
+    last_generation_ = view.header.generation;
     sink_.on_record(view);
-    if (every_ == 0 || ++since_ < every_) continue;
-    Snapshot s;
-    s.after_seq = last_seq_;
-    s.generation = view.header.generation;
-    s.journal_id = reader_->end().journal_id;
-    if (!sink_.on_snapshot_due(last_seq_, s.state_hash, s.payload)) continue;
-    since_ = 0;
-    // A snapshot is a help, not a duty: a failed one is counted and the following goes on.
-    if (write_snapshot(dir_, s, nullptr, error_)) ++snapshots_;
-    else ++failed_;
+    if (every_ != 0 && ++since_ >= every_) snapshot_now();
   }
   return n;
 }

@@ -8,6 +8,7 @@
 // Written to a temporary name, synced, renamed: a name that is there is a whole file.
 #pragma once
 
+#include <map>
 #include <string>
 #include <vector>
 
@@ -41,6 +42,7 @@ struct Snapshot {
 };
 struct SkippedSnapshot {
   std::string file, reason;
+  bool too_late = false;  // whole, but of a record after max_seq
 };
 
 bool write_snapshot(const std::string& dir, const Snapshot& snapshot, const FileOps* ops, JournalError& error);
@@ -48,6 +50,8 @@ bool read_snapshot(const std::string& file, Snapshot& out, JournalError& error);
 // The newest valid one of this journal with after_seq <= max_seq (the journal's end: a snapshot beyond it describes
 // records that are lost). Bad ones are passed over with the reason. False = none.
 bool newest_snapshot(const std::string& dir, u64 journal_id, u64 max_seq, Snapshot& out, std::vector<SkippedSnapshot>& skipped);
+// Headers of all valid ones (their payload left out), by the record they follow; what is not valid goes into `notes`.
+std::map<u64, Snapshot> all_snapshots(const std::string& dir, std::vector<std::string>& notes);
 // Deletes all but the newest `keep`; returns how many went.
 u32 prune_snapshots(const std::string& dir, u32 keep);
 
@@ -66,7 +70,10 @@ class Follower {
 
  public:
   Follower(Private, std::unique_ptr<Reader> reader, std::string dir, u64 every, FollowerSink& sink);  // use open()
-  static std::unique_ptr<Follower> open(const std::string& dir, u64 every_records, FollowerSink& sink, JournalError& error);
+  static std::unique_ptr<Follower> open(const std::string& dir, u64 every_records, FollowerSink& sink, JournalError& error,
+                                        const ReaderOptions& options = {});
+  // Asks for one here, after the last record; false when none is given or it cannot be written.
+  bool snapshot_now();
   // Passes on up to max_records new records; returns how many, -1 = corruption (error()).
   i64 poll(u64 max_records);
   const JournalError& error() const { return error_; }
@@ -77,7 +84,8 @@ class Follower {
  private:
   std::unique_ptr<Reader> reader_;
   std::string dir_;
-  u64 every_, since_ = 0, last_seq_ = 0, snapshots_ = 0, failed_ = 0;
+  u64 every_, since_ = 0, last_seq_ = 0, snapshot_seq_ = 0, snapshots_ = 0, failed_ = 0;
+  u32 last_generation_ = 0;
   FollowerSink& sink_;
   JournalError error_;
 };

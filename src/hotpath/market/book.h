@@ -86,6 +86,8 @@ class BookStore {
   u32 live_levels() const { return live_levels_; }
   u64 hash_book(u64 h, u32 book) const;
   void check() const;  // asserts every invariant; slow, for tests
+  template <class A>
+  void archive(A& a);
 
  private:
   struct Order {
@@ -171,6 +173,27 @@ class BookStore {
   HugeArray<Own> own_;
   HugeArray<u32> own_buckets_;
 };
+
+// Pools byte for byte, free lists too: which slot the next order gets is part of the state.
+template <class A>
+void BookStore::archive(A& a) {
+  const auto chained = [](auto member, u32 n) {
+    return [member, n](auto& t, std::size_t i) {
+      t = {};
+      t.*member = i + 1 < n ? static_cast<u32>(i) + 1 : kNil;
+    };
+  };
+  a(live_orders_, live_levels_, next_age_, free_order_, free_level_, arena_used_, own_live_, own_pending_, free_own_,
+    free_block_);
+  a.pool(slots_.data(), slots_.size(), [](Slot& s, std::size_t) { s = {0, kNil}; });
+  a.pool(orders_.data(), orders_.size(), chained(&Order::next, config_.max_orders));
+  a.pool(levels_.data(), levels_.size(), chained(&LevelNode::head, config_.max_levels));
+  a.pool(entries_.data(), entries_.size());
+  a.pool(sides_.data(), sides_.size(), [](SideBook& s, std::size_t) { s = {0, 0, kNil}; });
+  a.pool(own_.data(), own_.size(), chained(&Own::next_in_bucket, config_.max_own));
+  a.pool(own_buckets_.data(), own_buckets_.size(), [](u32& b, std::size_t) { b = kNil; });
+  static_assert(sizeof(BookStore) == 312, "a member came or went: is it listed above?");
+}
 
 }  // namespace peregrine
 

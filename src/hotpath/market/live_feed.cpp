@@ -14,8 +14,8 @@
 namespace peregrine {
 namespace {
 
-std::string failure(const char* what, const FeedEndpoint& e) {
-  return std::string(what) + " " + e.ip + ":" + std::to_string(e.port) + ": " + std::strerror(errno);
+std::string failure(const char* what, const FeedEndpoint& e, int rc) {
+  return std::string(what) + " " + e.ip + ":" + std::to_string(e.port) + ": " + std::strerror(-rc);
 }
 
 bool parse(const FeedEndpoint& e, sockaddr_in& out) {
@@ -35,8 +35,11 @@ struct UdpReceiver::Headers {
   alignas(cmsghdr) u8 control[kBatch][CMSG_SPACE(sizeof(timespec)) + CMSG_SPACE(sizeof(u32))];
 };
 
-UdpReceiver::UdpReceiver(std::size_t datagram_bytes)
-    : datagram_bytes_(datagram_bytes), buffer_(kBatch * datagram_bytes), headers_(std::make_unique<Headers>()) {
+UdpReceiver::UdpReceiver(std::size_t datagram_bytes, const NetOps& net)
+    : net_(&net),
+      datagram_bytes_(datagram_bytes),
+      buffer_(kBatch * datagram_bytes),
+      headers_(std::make_unique<Headers>()) {
   std::memset(headers_.get(), 0, sizeof(Headers));
   for (int i = 0; i < kBatch; ++i) {
     headers_->pieces[i] = {&buffer_[static_cast<std::size_t>(i) * datagram_bytes_], datagram_bytes_};
@@ -52,47 +55,45 @@ std::string UdpReceiver::open(const FeedEndpoint& where, int receive_buffer_byte
   close();
   sockaddr_in addr;
   if (!parse(where, addr)) return where.ip + ": not an IPv4 address";
-  fd_ = ::socket(AF_INET, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-  if (fd_ < 0) return failure("socket for", where);
+  void* const c = net_->context;
+  fd_ = net_->socket(c, SOCK_DGRAM);
+  if (fd_ < 0) return failure("socket for", where, fd_);
   const int on = 1;
   // Only a group may be shared with other receivers; a second unicast binding would steal its datagrams.
-  if (is_multicast(addr)) ::setsockopt(fd_, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
-  ::setsockopt(fd_, SOL_SOCKET, SO_RCVBUF, &receive_buffer_bytes, sizeof receive_buffer_bytes);
+  if (is_multicast(addr)) net_->set_option(c, fd_, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+  net_->set_option(c, fd_, SOL_SOCKET, SO_RCVBUF, &receive_buffer_bytes, sizeof receive_buffer_bytes);
   socklen_t n = sizeof stats_.receive_buffer_bytes;
-  ::getsockopt(fd_, SOL_SOCKET, SO_RCVBUF, &stats_.receive_buffer_bytes, &n);
-  stats_.kernel_stamps = ::setsockopt(fd_, SOL_SOCKET, SO_TIMESTAMPNS, &on, sizeof on) == 0;
+  net_->get_option(c, fd_, SOL_SOCKET, SO_RCVBUF, &stats_.receive_buffer_bytes, &n);
+  stats_.kernel_stamps = net_->set_option(c, fd_, SOL_SOCKET, SO_TIMESTAMPNS, &on, sizeof on) == 0;
 #ifdef SO_RXQ_OVFL
-  ::setsockopt(fd_, SOL_SOCKET, SO_RXQ_OVFL, &on, sizeof on);
+  net_->set_option(c, fd_, SOL_SOCKET, SO_RXQ_OVFL, &on, sizeof on);
 #endif
   // Bound to the group itself, a socket sees no other group's datagrams on the same port.
-  if (::bind(fd_, reinterpret_cast<const sockaddr*>(&addr), sizeof addr) != 0) {
-    const std::string error = failure("bind to", where);
+  if (const int rc = net_->bind(c, fd_, addr); rc != 0) {
     close();
-    return error;
+    return failure("bind to", where, rc);
   }
   if (is_multicast(addr)) {
     ip_mreqn group{};
     group.imr_multiaddr = addr.sin_addr;
     sockaddr_in via;
     if (parse({where.interface_ip, 0}, via)) group.imr_address = via.sin_addr;
-    if (::setsockopt(fd_, IPPROTO_IP, IP_ADD_MEMBERSHIP, &group, sizeof group) != 0) {
-      const std::string error = failure("joining group", where);
+    if (const int rc = net_->set_option(c, fd_, IPPROTO_IP, IP_ADD_MEMBERSHIP, &group, sizeof group); rc != 0) {
       close();
-      return error;
+      return failure("joining group", where, rc);
     }
   }
   return {};
 }
 
 void UdpReceiver::close() {
-  if (fd_ >= 0) ::close(fd_);
+  if (fd_ >= 0) net_->close(net_->context, fd_);
   fd_ = -1;
 }
 
 u16 UdpReceiver::port() const {
   sockaddr_in a{};
-  socklen_t n = sizeof a;
-  return fd_ >= 0 && ::getsockname(fd_, reinterpret_cast<sockaddr*>(&a), &n) == 0 ? ntohs(a.sin_port) : 0;
+  return fd_ >= 0 && net_->local_address(net_->context, fd_, a) == 0 ? ntohs(a.sin_port) : 0;
 }
 
 int UdpReceiver::receive() {
@@ -101,9 +102,9 @@ int UdpReceiver::receive() {
     headers_->messages[i].msg_hdr.msg_controllen = sizeof headers_->control[i];
     headers_->messages[i].msg_hdr.msg_flags = 0;
   }
-  const int n = ::recvmmsg(fd_, headers_->messages, kBatch, MSG_DONTWAIT, nullptr);
+  const int n = net_->receive_batch(net_->context, fd_, headers_->messages, kBatch);
   if (n <= 0) {
-    if (n < 0 && errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR) ++stats_.errors;
+    if (n < 0 && n != -EAGAIN && n != -EWOULDBLOCK && n != -EINTR) ++stats_.errors;
     return 0;
   }
   for (int i = 0; i < n; ++i) {
@@ -136,8 +137,7 @@ int UdpReceiver::receive() {
 }
 
 bool UdpReceiver::send(const sockaddr_in& to, Bytes datagram) {
-  const ssize_t n = ::sendto(fd_, datagram.data(), datagram.size(), MSG_DONTWAIT,
-                             reinterpret_cast<const sockaddr*>(&to), sizeof to);
+  const ssize_t n = net_->send_to(net_->context, fd_, datagram.data(), datagram.size(), to);
   return n == static_cast<ssize_t>(datagram.size());
 }
 
@@ -146,11 +146,11 @@ std::string SnapshotClient::open(const FeedEndpoint& where, const Login& login, 
   sockaddr_in addr;
   if (!parse(where, addr)) return where.ip + ": not an IPv4 address";
   fd_ = ::socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-  if (fd_ < 0) return failure("socket for", where);
+  if (fd_ < 0) return failure("socket for", where, -errno);
   const int on = 1;
   ::setsockopt(fd_, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
   if (::connect(fd_, reinterpret_cast<const sockaddr*>(&addr), sizeof addr) != 0 && errno != EINPROGRESS) {
-    const std::string error = failure("connecting to", where);
+    const std::string error = failure("connecting to", where, -errno);
     close();
     return error;
   }

@@ -9,6 +9,7 @@
 #include <memory>
 #include <string>
 
+#include "core/net_ops.h"
 #include "core/types.h"
 #include "market/feed_receiver.h"
 #include "market/huge_array.h"
@@ -36,7 +37,7 @@ class UdpReceiver {
     bool kernel_stamps = false;
   };
 
-  explicit UdpReceiver(std::size_t datagram_bytes = 2048);
+  explicit UdpReceiver(std::size_t datagram_bytes = 2048, const NetOps& net = system_net_ops());
   ~UdpReceiver();
   UdpReceiver(const UdpReceiver&) = delete;
   UdpReceiver& operator=(const UdpReceiver&) = delete;
@@ -57,6 +58,7 @@ class UdpReceiver {
   const Stats& stats() const { return stats_; }
 
  private:
+  const NetOps* net_;
   int fd_ = -1;
   std::size_t datagram_bytes_;
   HugeArray<u8> buffer_;

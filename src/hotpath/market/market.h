@@ -108,6 +108,16 @@ class Market {
   // Over instruments by index, levels by price, orders by priority: never in hash order.
   u64 state_hash() const;
   void check() const { books_.check(); }
+  template <class A>
+  void archive(A& a) {
+    books_.archive(a);
+    a.pool(by_locate_.data(), by_locate_.size(), [](u32& l, std::size_t) { l = kNoInstrument; });
+    a.pool(instruments_.data(), instruments_.size());
+    a.pool(symbol_buckets_.data(), symbol_buckets_.size());
+    a.pool(prints_.data(), prints_.size());
+    a(n_prints_, n_instruments_, market_open_, in_snapshot_, system_event_, mwcb_level_, stats_);
+    static_assert(sizeof(Market) == sizeof(BookStore) + 2280, "a member came or went: is it listed above?");
+  }
 
  private:
   struct alignas(kCacheLine) Instrument {

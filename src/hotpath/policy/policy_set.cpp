@@ -113,6 +113,15 @@ void PolicySet::refresh() {
   version_ = active == 0 ? 0 : load_be64(digest);
 }
 
+PolicySet::SlotState PolicySet::slot_state(u32 slot) const {
+  const Slot& s = slot_[slot];
+  SlotState state{};
+  if (s.active) state.active_hash = s.bank[s.which].artifact_hash();
+  if (s.staged) state.staged_hash = s.bank[s.which ^ 1].artifact_hash();
+  state.config = s.config;
+  return state;
+}
+
 u64 PolicySet::state_hash() const {
   u64 h = hash_fold(version_, quorum_256_);
   for (const Slot& s : slot_) {

@@ -65,6 +65,29 @@ class PolicySet {
   u32 n_actions() const { return n_actions_; }
   u64 version() const { return version_; }
   u64 state_hash() const;
+  // What a slot holds, by name. The policies themselves are put back by whoever has the artifacts; loading then sets
+  // the rest, and fails where another policy is in a bank than was saved.
+  struct SlotState {
+    Sha256Digest active_hash, staged_hash;  // zero = none
+    SlotConfig config;
+  };
+  SlotState slot_state(u32 slot) const;
+  template <class A>
+  void archive(A& a) {
+    a(quorum_256_);
+    for (u32 s = 0; s < kMaxPolicies; ++s) {
+      SlotState state = slot_state(s);
+      const SlotState here = state;
+      a(state);
+      if constexpr (A::kLoading) {
+        if (a.check_only() || !a.ok()) continue;
+        const bool same = state.active_hash == here.active_hash && state.staged_hash == here.staged_hash;
+        if (same && set_slot(s, state.config).ok) continue;
+        a.fail();
+      }
+    }
+    static_assert(sizeof(PolicySet) == 1680, "a member came or went: is it listed above?");
+  }
 
   // Runs every active policy on the features, then consensus.
   void decide(const i32* features, Decision& out) const;

@@ -113,6 +113,13 @@ class Exposure {
   void reset_peak();
 
   u64 state_hash(u64 h) const;
+  template <class A>
+  void archive(A& a) {
+    a.pool(items_.get(), max_instruments_);
+    a.pool(contracts_.get(), max_instruments_);
+    a(account_);
+    static_assert(sizeof(Exposure) == 24 + sizeof(AccountExposure), "a member came or went: is it listed above?");
+  }
 
  private:
   InstrumentExposure& at(InstrumentIx ix) {

@@ -163,6 +163,18 @@ class Gate {
   void count(const RiskVerdict& v) { ++rejects_[static_cast<u8>(v.reason)]; }
 
   u64 state_hash(u64 h) const;
+  template <class A>
+  void archive(A& a) {
+    a(account_, lease_, killed_, paused_, reduce_only_, session_ready_, journal_healthy_, loss_tripped_,
+      drawdown_tripped_, rejects_);
+    a.pool(limits_.data(), limits_.size());
+    a.pool(items_.data(), items_.size());
+    a.pool(sent_.data(), sent_.size());
+    a.pool(authorised_.data(), authorised_.size());
+    for (RateWindow& w : executions_) w.archive(a);
+    messages_.archive(a);
+    static_assert(sizeof(Gate) == 768, "a member came or went: is it listed above?");
+  }
 
  private:
   friend struct GateChecks;

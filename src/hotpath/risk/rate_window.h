@@ -56,6 +56,11 @@ class RateWindow {
     if (n == 0 || inside < n) return now;
     return at(held_ - n) + window_ns;
   }
+  template <class A>
+  void archive(A& a) {
+    a.pool(at_.get(), capacity_);
+    a(first_, held_);
+  }
   u64 fold(u64 h) const {
     for (u32 i = 0; i < held_; ++i) h = hash_fold(h, static_cast<u64>(at(i)));
     return hash_fold(h, held_);

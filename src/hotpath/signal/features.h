@@ -95,6 +95,11 @@ class FeatureEngine {
   u32 instruments() const { return static_cast<u32>(state_.size()); }
   const FeatureParams& params() const { return params_; }
   u64 state_hash() const;
+  template <class A>
+  void archive(A& a) {
+    a.pool(state_.data(), state_.size());
+    static_assert(sizeof(FeatureEngine) == 32, "a member came or went: is it listed above?");
+  }
 
  private:
   // Sums of one window; a bucket saturates at kBucketCap, so 8 of them cannot overflow.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -32,6 +32,10 @@ def register(app: typer.Typer) -> None:
             Path | None,
             typer.Option("--resume", metavar="RUN", help="Folder of an earlier run: recover its journal and trade on."),
         ] = None,
+        use_snapshots: Annotated[
+            bool,
+            typer.Option("--snapshots/--no-snapshots", help="With --resume: start from the newest snapshot, or from the first record."),
+        ] = True,
         overrides: Annotated[
             list[str] | None, typer.Option("--set", metavar="PATH=VALUE", help="Change a setting; may be repeated.")
         ] = None,
@@ -50,6 +54,7 @@ def register(app: typer.Typer) -> None:
             raise CliError("--resume with --virtual, --seed or --journal", hint="the run goes on in its own folder, live")
         if resume is not None and not resume.is_dir():
             raise CliError(f"{resume} is not there", hint="the report of a run names its journal")
+        again: dict[str, Any] = {"resume": resume, "use_snapshots": use_snapshots}
         changes = list(overrides or [])
         if seed is not None:
             changes.append(f"venue.seed={seed}")
@@ -63,13 +68,13 @@ def register(app: typer.Typer) -> None:
                     if virtual:
                         result = engine.run_virtual(cfg, for_ns=for_ns, on_tick=None)
                     else:
-                        result = engine.run_live(cfg, for_ns=for_ns, on_tick=None, resume=resume)
+                        result = engine.run_live(cfg, for_ns=for_ns, on_tick=None, **again)
                 elif virtual:
                     result = engine.run_virtual(cfg, for_ns=for_ns, on_tick=None)
                 else:
                     title = f"peregrine {cfg.name}" + (f", for {duration}" if duration else ", Ctrl-C to stop")
                     with LivePanel(stderr(), title=title, currency=cfg.account.currency) as live:
-                        result = engine.run_live(cfg, for_ns=for_ns, on_tick=live.update, resume=resume)
+                        result = engine.run_live(cfg, for_ns=for_ns, on_tick=live.update, **again)
             except KeyboardInterrupt:
                 typer.echo("stopped before trading began", err=True)
                 raise typer.Exit(0) from None

@@ -226,7 +226,10 @@ class Journal(Section):
         default="interval", description="when the disk must have it"
     )
     sync_interval_ms: Positive = Field(default=200, description="for `interval`")
-    state_hash_records: Positive = Field(default=10_000, description="records between two state hashes")
+    snapshot_records: int = Field(
+        default=200_000, ge=0, le=10**12, description="records between two snapshots of the engine's state, 0 = none"
+    )
+    snapshots_kept: int = Field(default=3, ge=1, le=1000, description="older snapshots are deleted")
 
 
 class Cores(Section):

@@ -33,7 +33,7 @@ def render(result: RunResult) -> RenderableType:
     parts.append(Rule("journal"))
     if result.journal:
         where = shlex.quote(result.journal)
-        parts.append(Text(f"{result.journal_records:,} records in {result.journal}"))
+        parts.append(Text(f"{result.journal_records:,} records in {result.journal}" + _recovery(result)))
         parts.append(Text(f"replay it    peregrine replay {where}\nprove it     peregrine verify {where}"))
     else:
         parts.append(Text("none was written"))
@@ -68,6 +68,14 @@ def nanoseconds(value: int) -> str:
 def money(units: int, units_per_currency: int, currency: str) -> str:
     """Money units as `+1,234.56 USD`, rounded to hundredths for the eye only."""
     return f"{units / units_per_currency:+,.2f} {currency}"
+
+
+def _recovery(result: RunResult) -> str:
+    if result.recovery is None:
+        return ""
+    r = result.recovery
+    start = f"the snapshot after record {r['snapshot_seq']:,}" if r["snapshot_seq"] else "its first record"
+    return f"\nrecovered from {start} and {r['replayed_inputs']:,} inputs after it in {nanoseconds(r['ns'])}"
 
 
 def _how(result: RunResult) -> str:

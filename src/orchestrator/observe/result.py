@@ -60,6 +60,8 @@ class RunResult:
     policies: list[dict[str, Any]] = field(default_factory=list)
     journal: str = ""
     journal_records: int = 0
+    snapshots: int = 0
+    recovery: dict[str, int] | None = None  # of a resumed run: snapshot_seq (0 = none used), replayed_inputs, ns
     order_hash: str = ""
     state_hash: str = ""
     final_book: dict[str, Any] | None = None
@@ -110,6 +112,8 @@ class RunResult:
             "noise_ns": latency(self.noise_ns),
             "policies": self.policies,
             "journal_records": self.journal_records,
+            "snapshots": self.snapshots,
+            "recovery": self.recovery,
             "order_hash": self.order_hash,
             "state_hash": self.state_hash,
             "warnings": list(self.warnings),

@@ -68,9 +68,13 @@ def replay_journal(folder: Path) -> RunResult:
     return result
 
 
-def verify_journal(folder: Path) -> dict[str, Any]:
-    """`records`, `orders`, `identical`; on a difference `divergence`: the first order or hash that is not the same."""
-    parsed, _, raw, _ = _replay(folder)
+def verify_journal(folder: Path, *, from_snapshot: bool = False) -> dict[str, Any]:
+    """`records`, `orders`, `identical`; on a difference `divergence`: the first order or hash that is not the same.
+
+    Snapshots found on the way are held against the state the replay has come to there. With `from_snapshot` the
+    replay begins at the newest one, and `from_seq` says with which record.
+    """
+    _, _, raw, _ = _replay(folder, from_snapshot=from_snapshot)
     out = {
         "journal": str(folder),
         "records": raw["records"],
@@ -79,7 +83,11 @@ def verify_journal(folder: Path) -> dict[str, Any]:
         "state_hashes": raw["state_hashes"],
         "recoveries": raw["recoveries"],
         "never_sent": raw["unsent"],
-        "identical": raw["identical"],
+        "identical": raw["identical"] and raw["snapshots_differ"] == 0,
+        "from_seq": raw["from_seq"],
+        "snapshots": raw["snapshots"],
+        "snapshots_differ": raw["snapshots_differ"],
+        "notes": raw["notes"],
         "order_hash": f"{raw['summary']['order_hash']:016x}",
         "state_hash": f"{raw['summary']['state_hash']:016x}",
     }
@@ -88,7 +96,7 @@ def verify_journal(folder: Path) -> dict[str, Any]:
     return out
 
 
-def _replay(folder: Path) -> tuple[Any, list[plan.LoadedPolicy], dict[str, Any], Any]:
+def _replay(folder: Path, *, from_snapshot: bool = False) -> tuple[Any, list[plan.LoadedPolicy], dict[str, Any], Any]:
     from hotpath import _core
 
     parsed, _ = read_header(folder)
@@ -97,7 +105,7 @@ def _replay(folder: Path) -> tuple[Any, list[plan.LoadedPolicy], dict[str, Any],
         shard=parsed.config["shard"], policies=[p.spec for p in policies], quorum=parsed.config["quorum"], stage=_stage
     )
     try:
-        raw = engine.run(str(folder))
+        raw = engine.run(str(folder), from_snapshot=from_snapshot)
     except (ValueError, RuntimeError) as err:
         raise JournalUnreadable(f"{folder}: {err}", hint=CORRUPT_HINT) from err
     return parsed, policies, raw, engine

@@ -28,11 +28,13 @@ STOP_SIGNALS = {signal.SIGINT, signal.SIGTERM, signal.SIGUSR1}
 NOISE_NS = 200_000_000
 
 
-def run_live(cfg: Config, *, for_ns: int | None, on_tick: OnTick | None, resume: Path | None = None) -> RunResult:
+def run_live(cfg: Config, *, for_ns: int | None, on_tick: OnTick | None, resume: Path | None = None,
+             use_snapshots: bool = True) -> RunResult:
     """Trade until `for_ns` is over, a signal comes, or the engine stops by itself; returns what it came to.
 
     `on_tick` gets a telemetry snapshot every `report.refresh_ms`, on a thread of its own. `resume` names the folder
-    of an earlier run: its journal is recovered, replayed and continued. Raises ConfigError, VenueError, or ValueError
+    of an earlier run: its journal is recovered and continued, the state rebuilt from its newest snapshot and the
+    records after it, or from the first record without `use_snapshots`. Raises ConfigError, VenueError, or ValueError
     with the engine's own words.
     """
     if cfg.engine.topology != "inline":
@@ -43,7 +45,7 @@ def run_live(cfg: Config, *, for_ns: int | None, on_tick: OnTick | None, resume:
     with contextlib.ExitStack() as stack:
         addresses = stack.enter_context(_venue(cfg, helpers))
         stack.enter_context(_signals_blocked())
-        run = _make(cfg, cores, addresses, for_ns, resume)
+        run = _make(cfg, cores, addresses, for_ns, resume, use_snapshots)
         if helpers:
             _move_threads(helpers)  # threads started from here on inherit it; the engine pins itself
         watcher = _Watcher(cfg, on_tick, run.engine.supervisor_beat)
@@ -54,7 +56,10 @@ def run_live(cfg: Config, *, for_ns: int | None, on_tick: OnTick | None, resume:
             watcher.stop()
         result = _result(cfg, run, summary, facts)
         if cfg.report.histograms:
-            _write_histograms(run)
+            try:
+                _write_histograms(run)
+            except OSError as err:  # the disk that is full for the journal is full for these too
+                result.warnings.append(f"histograms: {err}")
     return result
 
 
@@ -69,7 +74,7 @@ class _Run:
 
 
 def _make(cfg: Config, cores: dict[str, int | None], addresses: dict[str, Any], for_ns: int | None,
-          resume: Path | None) -> _Run:
+          resume: Path | None, use_snapshots: bool = True) -> _Run:
     day = plan.today()
     if resume is not None:
         from orchestrator.run.journals import read_header
@@ -93,6 +98,10 @@ def _make(cfg: Config, cores: dict[str, int | None], addresses: dict[str, Any], 
         "sync": cfg.journal.sync,
         "sync_interval_ns": cfg.journal.sync_interval_ms * 1_000_000,
         "header": header,
+        "use_snapshots": use_snapshots,
+        "snapshot_every_records": cfg.journal.snapshot_records,
+        "snapshots_kept": cfg.journal.snapshots_kept,
+        "snapshot_cpu": _cpu(cores["journal"]),
     }
     try:
         engine = _live_run(cfg, cores, addresses, for_ns, spec, policies, quorum, journal, signal_fn)
@@ -293,6 +302,16 @@ def _result(cfg: Config, run: _Run, summary: dict[str, Any], facts: dict[str, An
     result.stopped_by = summary["stopped_by"]
     apply_summary(result, summary, run.policies)  # a kill or a tripped breaker is the reason, however the process ended
     result.duration_ns = summary["now_ns"] - summary["started_ns"]
+    result.snapshots = summary["snapshots"]
+    if summary["recovered"]:
+        result.recovery = {
+            "snapshot_seq": summary["recovered_from_snapshot_seq"],
+            "replayed_inputs": summary["recovered_inputs"],
+            "ns": summary["recovery_ns"],
+        }
+        result.warnings += summary["recovery_notes"]
+    if summary["snapshot_error"]:
+        result.warnings.append(f"snapshots: {summary['snapshot_error']}")
     if summary["placement_error"]:
         result.warnings.append(f"engine thread: {summary['placement_error']}")
     for note in summary["lock_notes"]:
