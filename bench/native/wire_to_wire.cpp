@@ -265,7 +265,7 @@ int main(int argc, char** argv) {
   live.feed.lines = 1;
   live.feed.snapshot_service = live.feed.request_service = false;
   live.idle = engine::IdleMode::kSpin;
-  live.engine_cpu = b.options().cpu;
+  live.engine_cpus = {b.options().cpu};
   live.noise_ns = 0;
   engine::LiveEngine engine(live, runner, *journal.appender, telemetry, nullptr, nullptr, b.clock());
   if (const std::string why = engine.open(); !why.empty()) fail(why);

@@ -75,6 +75,14 @@ def parse_symbols(text: str) -> list[dict[str, Any]]:
     return symbols
 
 
+def shard_accounts(username: str, shards: int) -> list[dict[str, str]]:
+    """A demo account as `shards` order-entry ports of its firm: the account itself, then one more for each shard."""
+    from orchestrator.run.shards import user_of
+
+    account = next(a for a in DEMO_ACCOUNTS if a["user"] == username)
+    return [{**account, "user": user_of(username, shard)} for shard in range(shards)]
+
+
 def venue_config(
     *,
     seed: int = 7,
@@ -83,6 +91,9 @@ def venue_config(
     fault: str = "",
     session: str = "",
     cancel_on_disconnect: bool = False,
+    extra_symbols: int = 0,
+    orders_per_symbol: int = 340,
+    shards: int = 1,
     **addresses: Any,
 ) -> dict[str, Any]:
     """The configuration dict of `hotpath._venue.VenueServer` for the command's options.
@@ -90,14 +101,21 @@ def venue_config(
     Also what an embedded venue starts from: `VenueServer(venue_config(seed=7))`.
     """
     ports: list[dict[str, Any]] = [dict(a) for a in DEMO_ACCOUNTS]
+    for account in DEMO_ACCOUNTS:
+        if "drop_copy_of" not in account:
+            ports += [dict(a) for a in shard_accounts(account["user"], shards)[1:]]
     for port in ports:
         port["cancel_on_disconnect"] = cancel_on_disconnect and "drop_copy_of" not in port
+    listed = parse_symbols(symbols) + [{"symbol": f"X{i:04}", "reference_ticks": 1_000_000} for i in range(1, extra_symbols + 1)]
+    if len({s["symbol"] for s in listed}) != len(listed):
+        raise CliError("a symbol is named like one of --extra-symbols", hint="X0001, X0002 … are made up")
     return {
-        "symbols": parse_symbols(symbols),
+        "symbols": listed,
         "ports": ports,
         "session": session or new_session(),
         "midnight_ns": midnight_ns(),
-        "flow": {"seed": seed, "rate_per_s": rate},
+        "max_orders": max(1 << 17, 4 * len(listed) * orders_per_symbol),
+        "flow": {"seed": seed, "rate_per_s": rate, "target_orders": orders_per_symbol},
         "faults": fault,
         **addresses,
     }
@@ -127,6 +145,9 @@ def register(app: typer.Typer) -> None:
         rate: Annotated[int, typer.Option(min=0, max=1_000_000, help="Flow events a second and symbol; 0 = none.")] = 2000,
         recording: Annotated[Path | None, typer.Option(help="Replay this ITCH file's orders in place of the generator.")] = None,
         speed: Annotated[int, typer.Option(min=1, help="Speed of the recording in percent.")] = 100,
+        extra_symbols: Annotated[int, typer.Option(min=0, max=8192, help="This many made-up symbols besides: X0001, X0002 …")] = 0,
+        orders_per_symbol: Annotated[int, typer.Option(min=4, max=10_000, help="Resting orders the flow keeps about on each symbol.")] = 340,
+        shards: Annotated[int, typer.Option(min=1, max=16, help="Order-entry ports of each account: DEMO01, D1SH01, D1SH02 …")] = 1,
         fault: Annotated[str, typer.Option(help="Faults: loss=1%,reorder=1%,dup=1%,delay=2ms@10%,corrupt=1%,disconnect=30s,halt=PRGN@10s+5s,reject=2%,lag=5ms,late=200ms; a. b. r. for one line.")] = "",
         ouch_port: Annotated[int, typer.Option(min=0, max=65535, help="TCP port of order entry; 0 = any free one.")] = 0,
         glimpse_port: Annotated[int, typer.Option(min=0, max=65535, help="TCP port of snapshots.")] = 0,
@@ -145,7 +166,8 @@ def register(app: typer.Typer) -> None:
         if len(session) > 10:
             raise CliError(f'session "{session}" is longer than 10 characters')
         config = venue_config(
-            seed=seed, symbols=symbols, rate=rate, fault=fault, session=session,
+            seed=seed, symbols=symbols, rate=rate, fault=fault, session=session, extra_symbols=extra_symbols,
+            orders_per_symbol=orders_per_symbol, shards=shards,
             cancel_on_disconnect=cancel_on_disconnect, host=host, ouch_port=ouch_port, glimpse_port=glimpse_port,
             retransmit_port=retransmit_port, itch_a=itch_a, itch_b=itch_b, open_at_start=not closed,
         )
@@ -170,7 +192,7 @@ def register(app: typer.Typer) -> None:
                 break
         stats = server.stats()
         server.stop()
-        print(_summary(server, stats), file=sys.stderr)
+        print(_summary(server, stats, config["ports"]), file=sys.stderr)
 
 
 @contextlib.contextmanager
@@ -192,14 +214,14 @@ def _plain_file(path: Path | None) -> Iterator[str]:
         yield out.name
 
 
-def _summary(server: Any, stats: dict[str, Any]) -> str:
+def _summary(server: Any, stats: dict[str, Any], ports: list[dict[str, Any]]) -> str:
     lines = [f"venue: {stats['itch_messages']} feed messages, {stats['flow_events']} flow events, "
              f"{stats['ouch_in']} order messages in, {stats['ouch_out']} out"]
     for line in ("line_a", "line_b", "retransmit"):
         lines.append(f"  {line}: " + ", ".join(f"{v} {k}" for k, v in stats[line].items() if v or k == "packets"))
     lines.append(f"  {stats['retransmit_requests']} re-requests, {stats['snapshots']} snapshots, {stats['logins']} logins, "
                  f"{stats['disconnects_forced']} forced disconnects")
-    for account in DEMO_ACCOUNTS:
+    for account in ports:
         if "drop_copy_of" in account:
             continue
         s = server.summary(account["user"])

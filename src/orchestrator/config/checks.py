@@ -170,11 +170,22 @@ def _start_positions(instruments: list[m.Instrument], account: m.Account, risk: 
 
 
 def _engine(engine: m.Engine) -> Iterator[Finding]:
-    cores = engine.cores
-    hot = [("engine", cores.engine)] + ([("feed", cores.feed)] if engine.topology == "pipelined" else [])
+    cores, pipelined = engine.cores, engine.topology == "pipelined"
+    named = cores.engine if isinstance(cores.engine, list) else [cores.engine]
+    threads = shard_threads(engine)
+    hot = [("engine", core) for core in named]
+    hot += [("feed", cores.feed), ("session", cores.session)] if pipelined else []
     fixed = [(name, core) for name, core in hot if isinstance(core, int)]
-    if len({core for _, core in fixed}) < len(fixed):
-        yield ("engine", "cores", "feed"), f"core {cores.feed} twice", "a core of its own", "both are hot threads"
+    for i, (name, core) in enumerate(fixed):
+        if core in [c for _, c in fixed[:i]]:
+            yield ("engine", "cores", name), f"core {core} twice", "a core of its own", "both are hot threads"
+    if (isinstance(cores.engine, list) and len(cores.engine) != threads) or (isinstance(cores.engine, int) and threads > 1):
+        yield (
+            ("engine", "cores", "engine"),
+            f"{len(named)} core{'s' * (len(named) > 1)} for {threads} thread{'s' * (threads > 1)} that trade",
+            f"a list of {threads}, `auto` or none" if threads > 1 else "one core, `auto` or none",
+            "",
+        )
     if engine.refuse_shared_cores:
         for name in ("journal", "helper"):
             core = getattr(cores, name)
@@ -185,13 +196,105 @@ def _engine(engine: m.Engine) -> Iterator[Finding]:
                     "another core",
                     "or refuse_shared_cores: false on a machine with too few",
                 )
-    if engine.topology == "inline" and cores.feed is not None:
+    if not pipelined:
+        for name in ("feed", "session"):
+            if getattr(cores, name) is not None:
+                yield (
+                    ("engine", "cores", name),
+                    f"a core for a {name} thread",
+                    "topology: pipelined",
+                    f"inline has no {name} thread",
+                )
+        if engine.shards_per_thread not in (None, engine.shards):
+            yield (
+                ("engine", "shards_per_thread"),
+                f"{engine.shards_per_thread} of {engine.shards}",
+                "all of them: inline is one thread",
+                "leave it out, or topology: pipelined",
+            )
+    elif engine.shards_per_thread is not None and engine.shards_per_thread > engine.shards:
         yield (
-            ("engine", "cores", "feed"),
-            "a core for a feed thread",
-            "topology: pipelined",
-            "inline has no feed thread",
+            ("engine", "shards_per_thread"),
+            f"{engine.shards_per_thread}",
+            f"at most engine.shards, {engine.shards}",
+            "",
         )
+    if engine.feed_ring_kb & (engine.feed_ring_kb - 1):
+        yield (
+            ("engine", "feed_ring_kb"),
+            f"{engine.feed_ring_kb}",
+            "a power of two",
+            f"{1 << engine.feed_ring_kb.bit_length()} would do",
+        )
+
+
+def shard_threads(engine: m.Engine) -> int:
+    """Threads that trade: one when inline, else as many as the shards need."""
+    if engine.topology == "inline":
+        return 1
+    return -(-engine.shards // (engine.shards_per_thread or 1))
+
+
+def _shards(instruments: list[m.Instrument], engine: m.Engine) -> Iterator[Finding]:
+    if engine.shards > len(instruments):
+        yield (
+            ("engine", "shards"),
+            f"{engine.shards} shards for {len(instruments)} instrument{'s' * (len(instruments) > 1)}",
+            f"at most {len(instruments)}",
+            "a symbol belongs to one shard: a shard without one would do nothing",
+        )
+
+
+#: limits of the account that are dealt to the shards: none may come to nothing on the way
+SHARED_LIMITS = (
+    "max_account_orders", "max_account_notional_units", "max_gross_units", "max_credit_units", "max_loss_units",
+    "max_drawdown_units", "max_messages",
+)  # fmt: skip
+
+
+def _shared_limits(risk: m.Risk, engine: m.Engine) -> Iterator[Finding]:
+    n = engine.shards
+    for name in SHARED_LIMITS:
+        value = getattr(risk, name)
+        if 0 < value < n:
+            yield (
+                ("risk", name),
+                f"{value}, nothing for some of {n} shards",
+                f"at least engine.shards, {n}",
+                "limits of the account are divided among the shards",
+            )
+    if n > 1 and risk.max_messages >= n and risk.cancel_reserve_messages // n >= risk.max_messages // n:
+        yield (
+            ("risk", "cancel_reserve_messages"),
+            f"{risk.cancel_reserve_messages // n} of {risk.max_messages // n} messages a shard",
+            "less",
+            "no message would be left for the orders of a shard",
+        )
+
+
+def _shard_logins(venue: Any, engine: m.Engine) -> Iterator[Finding]:
+    if venue.kind != "external":
+        return
+    if len(venue.shard_logins) != engine.shards - 1:
+        yield (
+            ("venue", "shard_logins"),
+            f"{len(venue.shard_logins)} login{'s' * (len(venue.shard_logins) != 1)}",
+            f"{engine.shards - 1}: one for each shard after the first",
+            "each shard has a port of its own at the venue; the first one uses venue.account",
+        )
+    seen = {venue.account.username}
+    for i, login in enumerate(venue.shard_logins):
+        if login.username in seen:
+            yield ("venue", "shard_logins", i, "username"), f"{login.username} again", "an account of its own", ""
+        seen.add(login.username)
+        if (login.password_env is None) == (login.password_file is None):
+            found = "neither" if login.password_env is None else "both"
+            yield (
+                ("venue", "shard_logins", i),
+                f"{found} of password_env and password_file",
+                "exactly one of them",
+                "password_env: PEREGRINE_PASSWORD_2, or password_file: a file only you can read",
+            )
 
 
 def _journal(journal: m.Journal, engine: m.Engine) -> Iterator[Finding]:
@@ -230,6 +333,9 @@ CHECKS: list[tuple[tuple[str, ...], Callable[..., Iterator[Finding]]]] = [
     (("instruments", "risk"), _by_symbol),
     (("instruments", "account", "risk"), _start_positions),
     (("engine",), _engine),
+    (("instruments", "engine"), _shards),
+    (("risk", "engine"), _shared_limits),
+    (("venue", "engine"), _shard_logins),
     (("journal", "engine"), _journal),
     (("virtual",), _virtual),
 ]

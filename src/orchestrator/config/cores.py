@@ -5,22 +5,30 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 
+from orchestrator.config.checks import shard_threads
 from orchestrator.config.models import Engine
 from orchestrator.config.problems import ConfigError, Problem
 
-THREADS = ("feed", "engine", "journal", "helper")
+COOL_THREADS = ("journal", "helper")
+
+
+def hot_threads(engine: Engine) -> list[str]:
+    """Threads that poll without rest: `engine` when inline; `engine`, `engine-1` …, `feed`, `session` when pipelined."""
+    trading = ["engine"] + [f"engine-{i}" for i in range(1, shard_threads(engine))]
+    return trading + (["feed", "session"] if engine.topology == "pipelined" else [])
 
 
 def resolve_cores(engine: Engine, allowed: Iterable[int] | None = None) -> dict[str, int | None]:
-    """The core of each thread (`THREADS`), None where the kernel may choose.
+    """The core of each thread (`hot_threads`, journal, helper), None where the kernel may choose.
 
-    `allowed` are the cores this process may run on, by default its affinity mask. Hot threads (engine; feed when
-    pipelined) take the highest free cores, journal and helper the lowest. Raises ConfigError for a core outside
-    `allowed`, for two hot threads on one core, and, with refuse_shared_cores, for a helper on a hot core.
+    `allowed` are the cores this process may run on, by default its affinity mask. Hot threads take the highest free
+    cores, journal and helper the lowest. Where `auto` finds too few cores for the hot threads, none of them is pinned;
+    with refuse_shared_cores that is an error. Raises ConfigError for a core outside `allowed`, for two hot threads on
+    one core, and, with refuse_shared_cores, for a helper on a hot core.
     """
     free = sorted(os.sched_getaffinity(0) if allowed is None else set(allowed))
-    hot = ["engine", "feed"] if engine.topology == "pipelined" else ["engine"]
-    wanted = {name: getattr(engine.cores, name) for name in THREADS}
+    hot = hot_threads(engine)
+    wanted = {name: _wanted(engine, name) for name in [*hot, *COOL_THREADS]}
     out: dict[str, int | None] = {name: core if isinstance(core, int) else None for name, core in wanted.items()}
     problems = [
         Problem(f"engine.cores.{name}", f"core {core}", f"one of {_ranges(free)}", "this process may use only those")
@@ -28,21 +36,24 @@ def resolve_cores(engine: Engine, allowed: Iterable[int] | None = None) -> dict[
         if core is not None and core not in free
     ]
     taken = {core for core in out.values() if core is not None}
-    for name in hot:
-        if wanted[name] == "auto":
-            choice = next((core for core in reversed(free) if core not in taken), free[-1])
-            out[name] = choice
-            taken.add(choice)
+    auto = [name for name in hot if wanted[name] == "auto"]
+    rest = [core for core in reversed(free) if core not in taken]
+    if len(auto) <= len(rest) or (len(hot) == 1 and not taken):
+        for name, core in zip(auto, rest, strict=False):
+            out[name] = core
+    elif engine.refuse_shared_cores:
+        found = f"{len(hot)} hot threads ({', '.join(hot)}), {len(free)} core{'s' * (len(free) > 1)}"
+        problems.append(
+            Problem("engine.cores", found, "a core for each of them", "topology: inline needs only one, and fewer shard threads fewer")
+        )
     hot_cores = [core for core in (out[name] for name in hot) if core is not None]
     cool = [core for core in free if core not in hot_cores] or free
     for i, name in enumerate(n for n in ("helper", "journal") if wanted[n] == "auto"):
         out[name] = cool[min(i, len(cool) - 1)]
     if len(set(hot_cores)) < len(hot_cores):
-        problems.append(
-            Problem("engine.cores", "feed and engine on one core", "a core each", "topology: inline needs only one")
-        )
+        problems.append(Problem("engine.cores", "two hot threads on one core", "a core each", "topology: inline needs only one"))
     if engine.refuse_shared_cores:
-        for name in ("journal", "helper"):
+        for name in COOL_THREADS:
             if out[name] is not None and out[name] in hot_cores:
                 problems.append(
                     Problem(
@@ -55,6 +66,13 @@ def resolve_cores(engine: Engine, allowed: Iterable[int] | None = None) -> dict[
     if problems:
         raise ConfigError(problems)
     return out
+
+
+def _wanted(engine: Engine, name: str) -> object:
+    if not name.startswith("engine"):
+        return getattr(engine.cores, name)
+    core = engine.cores.engine
+    return core[int(name.partition("-")[2] or 0)] if isinstance(core, list) else core
 
 
 def _ranges(cores: list[int]) -> str:

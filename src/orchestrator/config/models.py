@@ -41,6 +41,12 @@ class EmbeddedVenue(Section):
     seed: NotNegative = Field(default=7, description="seed of the order flow: the same seed gives the same market")
     rate_per_s: Positive = Field(default=2_000, description="mean number of flow events a second and symbol")
     symbols: list[Symbol] = Field(default=[], description="symbols the venue lists; empty: the configured instruments")
+    extra_symbols: int = Field(
+        default=0, ge=0, le=8192, description="made-up symbols X0001, X0002 … it lists besides, on the same feed"
+    )
+    orders_per_symbol: int = Field(
+        default=340, ge=4, le=10_000, description="resting orders its flow keeps about on each symbol"
+    )
     username: Literal["DEMO01", "DEMO02"] = Field(
         default="DEMO01", description="demo account to trade with; its password is public and known to the engine"
     )
@@ -61,6 +67,15 @@ class Credentials(Section):
     firm: str = Field(default="", max_length=4, description="firm id on orders; empty: the account's default")
 
 
+class ShardLogin(Section):
+    """Login of one further shard: each has an order-entry port of its own."""
+
+    username: str = Field(min_length=1, max_length=6, description="account name of this port")
+    password_env: EnvName | None = Field(default=None, description="environment variable that holds the password")
+    password_file: str | None = Field(default=None, description="file that holds the password, first line")
+    ouch: Address | None = Field(default=None, description="order entry of this port; none: venue.ouch")
+
+
 class ExternalVenue(Section):
     """Any other ITCH 5.0 / OUCH 5.0 venue."""
 
@@ -76,6 +91,9 @@ class ExternalVenue(Section):
     )
     interface: str | None = Field(default=None, description="address of the interface that joins the multicast groups")
     account: Credentials = Field(description="login of the order session")
+    shard_logins: list[ShardLogin] = Field(
+        default=[], max_length=15, description="logins of the second and further shards, in order"
+    )
     cancel_on_disconnect: bool = Field(description="how the venue has set this port: cancel when the session drops")
     mass_cancel: bool = Field(default=True, description="venue answers the mass cancel message")
 
@@ -236,7 +254,12 @@ class Cores(Section):
     """Which core runs what; `auto` spreads over the cores this process may use, none leaves it to the kernel."""
 
     feed: Core | Literal["auto"] | None = Field(default=None, description="feed thread, only in the pipelined topology")
-    engine: Core | Literal["auto"] | None = Field(default=None, description="the thread that trades")
+    engine: Core | list[Core] | Literal["auto"] | None = Field(
+        default=None, description="the thread that trades; a list where there are several, one core each"
+    )
+    session: Core | Literal["auto"] | None = Field(
+        default=None, description="order-session thread, only in the pipelined topology"
+    )
     journal: Core | Literal["auto"] | None = Field(default=None, description="journal writer")
     helper: Core | Literal["auto"] | None = Field(default=None, description="Python, panel, supervisor, embedded venue")
 
@@ -248,7 +271,14 @@ class Engine(Section):
         default="peregrine", pattern=r"^[a-z0-9-]{1,32}$", description="names the shared memory and the run"
     )
     topology: Literal["inline", "pipelined"] = Field(
-        default="inline", description="one thread, or feed and engine apart"
+        default="inline", description="one thread, or feed, shards and order sessions on threads of their own"
+    )
+    shards: int = Field(default=1, ge=1, le=16, description="shards the instruments are dealt to, each with its own journal")
+    shards_per_thread: int | None = Field(
+        default=None, ge=1, le=16, description="pipelined: shards that share a thread; none: one each"
+    )
+    feed_ring_kb: int = Field(
+        default=4096, ge=512, le=1_048_576, description="pipelined: ring from the feed to one shard, power of two"
     )
     idle: Literal["spin", "yield", "sleep"] = Field(
         default="yield", description="what a thread with nothing to do does"

@@ -6,7 +6,7 @@ import os
 import stat
 from pathlib import Path
 
-from orchestrator.config.models import ExternalVenue
+from orchestrator.config.models import Credentials, ExternalVenue, ShardLogin
 from orchestrator.config.problems import ConfigError, Problem
 
 _PASSWORD_BYTES = 10  # width of the field in a SoupBinTCP login
@@ -18,13 +18,22 @@ def venue_password(venue: ExternalVenue) -> str:
     Raises ConfigError when it is not there, is too long for the login message, or lies in a file that others
     can read. The value itself never appears in a message.
     """
-    account = venue.account
+    return _password(venue.account, "venue.account")
+
+
+def shard_passwords(venue: ExternalVenue) -> list[str]:
+    """The passwords of every shard's order session, in order. Raises ConfigError as `venue_password` does."""
+    further = [_password(login, f"venue.shard_logins[{i}]") for i, login in enumerate(venue.shard_logins)]
+    return [venue_password(venue), *further]
+
+
+def _password(account: Credentials | ShardLogin, where: str) -> str:
     if account.password_env is not None:
-        path, value = "venue.account.password_env", os.environ.get(account.password_env, "")
+        path, value = f"{where}.password_env", os.environ.get(account.password_env, "")
         if not value:
             _refuse(path, f"{account.password_env} is not set", "a password in it", f"export {account.password_env}=…")
     else:
-        path = "venue.account.password_file"
+        path = f"{where}.password_file"
         value = _read(path, Path(account.password_file or ""))
     if not value.isascii() or not value.isprintable() or len(value) > _PASSWORD_BYTES:
         _refuse(path, "a password the login cannot carry", f"1 to {_PASSWORD_BYTES} printable ASCII characters", "")

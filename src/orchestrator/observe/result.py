@@ -64,6 +64,9 @@ class RunResult:
     recovery: dict[str, int] | None = None  # of a resumed run: snapshot_seq (0 = none used), replayed_inputs, ns
     order_hash: str = ""
     state_hash: str = ""
+    topology: str = ""
+    shards: list[dict[str, Any]] = field(default_factory=list)  # a row a shard where there are several
+    queues: list[dict[str, Any]] = field(default_factory=list)
     final_book: dict[str, Any] | None = None
     warnings: list[str] = field(default_factory=list)
     machine: dict[str, Any] = field(default_factory=dict)
@@ -118,6 +121,11 @@ class RunResult:
             "state_hash": self.state_hash,
             "warnings": list(self.warnings),
         }
+        if self.topology:
+            out["topology"] = self.topology
+            out["queues"] = self.queues
+        if self.shards:
+            out["shards"] = self.shards
         if self.final_book is not None:
             out["final_book"] = self.final_book
         return out

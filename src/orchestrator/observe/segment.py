@@ -149,6 +149,12 @@ class Segment:
                 return self._map[int(row["offset"]) : end]
         raise SegmentError(f"{self.name}: no region {name}: an engine of another release")
 
+    def region_names(self) -> list[str]:
+        """Names of all regions, in the order they were made."""
+        n = int(self._header()["n_regions"])
+        table = np.frombuffer(self._map[REGIONS_AT:HEADER_BYTES], REGION_DTYPE)[:n]
+        return [row["name"].decode("ascii", "replace") for row in table]
+
     def kill(self, level: int) -> None:
         """Set the kill word, who set it and when; the level last, in one store, as the engine reads it."""
         view = memoryview(self._map)

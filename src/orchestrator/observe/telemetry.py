@@ -136,6 +136,7 @@ COUNTERS: dict[str, tuple[str, str]] = {
     "policy_version": ("level", "first 8 bytes of the deciding policy set's hash, as signed"),
     "inputs": ("total", "inputs consumed, of every kind"),
     "idle_polls": ("total", "polls that found nothing"),
+    "overruns": ("total", "times this shard did not keep up with its feed and its books were thrown away"),
 }
 
 #: Histograms the engine publishes, nanoseconds. `tick_to_order` is end to end; the rest are its stages, in order.

@@ -6,24 +6,22 @@ import contextlib
 import datetime as dt
 import os
 import signal
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from orchestrator.config import config_hash
-from orchestrator.config.cores import resolve_cores
+from orchestrator.config.cores import COOL_THREADS, resolve_cores
 from orchestrator.config.models import Config, EmbeddedVenue, ExternalVenue
 from orchestrator.config.problems import ConfigError, Problem
 from orchestrator.observe import machine
 from orchestrator.observe.result import RunResult
-from orchestrator.observe.telemetry import Snapshot
 from orchestrator.run import plan
-from orchestrator.run.results import apply_summary
+from orchestrator.run.live_result import live_result
+from orchestrator.run.shards import folder_of, folders, instruments_of
 from orchestrator.run.signals import load_signal
 from orchestrator.run.venue_process import VenueError, VenueProcess
+from orchestrator.run.watch import OnTick, Watcher
 
-OnTick = Callable[[Snapshot], None]
 STOP_SIGNALS = {signal.SIGINT, signal.SIGTERM, signal.SIGUSR1}
 NOISE_NS = 200_000_000
 
@@ -37,8 +35,6 @@ def run_live(cfg: Config, *, for_ns: int | None, on_tick: OnTick | None, resume:
     records after it, or from the first record without `use_snapshots`. Raises ConfigError, VenueError, or ValueError
     with the engine's own words.
     """
-    if cfg.engine.topology != "inline":
-        raise ConfigError([Problem("engine.topology", cfg.engine.topology, "inline", "the pipelined topology is not built yet")])
     cores = resolve_cores(cfg.engine)
     helpers = _helper_cores(cores)
     facts = machine.describe()  # before this process keeps itself off the hot core
@@ -48,13 +44,13 @@ def run_live(cfg: Config, *, for_ns: int | None, on_tick: OnTick | None, resume:
         run = _make(cfg, cores, addresses, for_ns, resume, use_snapshots)
         if helpers:
             _move_threads(helpers)  # threads started from here on inherit it; the engine pins itself
-        watcher = _Watcher(cfg, on_tick, run.engine.supervisor_beat)
+        watcher = Watcher(cfg, on_tick, run.engine.supervisor_beat)
         watcher.start()
         try:
             summary = run.engine.run()
         finally:
             watcher.stop()
-        result = _result(cfg, run, summary, facts)
+        result = live_result(cfg, run.folder, run.policies, summary, facts, watcher.notes)
         if cfg.report.histograms:
             try:
                 _write_histograms(run)
@@ -76,23 +72,48 @@ class _Run:
 def _make(cfg: Config, cores: dict[str, int | None], addresses: dict[str, Any], for_ns: int | None,
           resume: Path | None, use_snapshots: bool = True) -> _Run:
     day = plan.today()
-    if resume is not None:
-        from orchestrator.run.journals import read_header
-
-        folder = resume.resolve()  # `latest` may come to mean another run
-        parsed, header = read_header(folder)
-        spec, quorum = parsed.config["shard"], parsed.config["quorum"]
-        policies = plan.policies_of_header(parsed)
-        _check_resumable(cfg, spec)
-    else:
+    n = cfg.engine.shards
+    if resume is None:
         folder = new_run_folder(Path(cfg.journal.dir), cfg.name)
         policies = plan.load_policies(cfg)
-        spec = plan.shard_spec(cfg, midnight_ns=plan.session_midnight_ns(day))
-        header, quorum = plan.journal_header(cfg, spec, policies, day), cfg.policies.quorum_q8
+    else:
+        folder = resume.resolve()  # `latest` may come to mean another run
+        _check_shards(cfg, folder)
     signal_fn = load_signal(cfg.policies.signal) if cfg.policies.signal else None
-    journal = {
+    shards = []
+    for shard in range(n):
+        own = folder_of(folder, n, shard)
+        if resume is None:
+            own.mkdir(exist_ok=True)
+            spec = plan.shard_spec(cfg, midnight_ns=plan.session_midnight_ns(day), shard=shard)
+            header, quorum = plan.journal_header(cfg, spec, policies, day, shard=shard), cfg.policies.quorum_q8
+        else:
+            from orchestrator.run.journals import read_header
+
+            parsed, header = read_header(own)
+            spec, quorum = parsed.config["shard"], parsed.config["quorum"]
+            policies = plan.policies_of_header(parsed)
+            _check_resumable(cfg, spec, shard)
+        shards.append({
+            "shard": spec, "policies": [p.spec for p in policies], "quorum": quorum,
+            "journal": _journal_spec(cfg, cores, own, shard, header, use_snapshots), **addresses["sessions"][shard],
+        })  # fmt: skip
+    try:
+        engine = _live_run(cfg, cores, addresses, for_ns, shards, signal_fn)
+    except ValueError as err:
+        if resume is None:
+            raise
+        from orchestrator.run.journals import JournalUnreadable
+
+        raise JournalUnreadable(f"{folder}: {err}", hint="peregrine verify says whether it is whole") from err
+    return _Run(engine, folder, policies, signal_fn)
+
+
+def _journal_spec(cfg: Config, cores: dict[str, int | None], folder: Path, shard: int, header: bytes,
+                  use_snapshots: bool) -> dict[str, Any]:
+    return {
         "dir": str(folder),
-        "ring_name": f"{cfg.engine.name}-{os.getpid()}",
+        "ring_name": f"{cfg.engine.name}-{os.getpid()}" + (f"-{shard:02}" if cfg.engine.shards > 1 else ""),
         "ring_bytes": cfg.journal.ring_mb << 20,
         "segment_bytes": cfg.journal.segment_mb << 20,
         "sync": cfg.journal.sync,
@@ -103,21 +124,19 @@ def _make(cfg: Config, cores: dict[str, int | None], addresses: dict[str, Any], 
         "snapshots_kept": cfg.journal.snapshots_kept,
         "snapshot_cpu": _cpu(cores["journal"]),
     }
-    try:
-        engine = _live_run(cfg, cores, addresses, for_ns, spec, policies, quorum, journal, signal_fn)
-    except ValueError as err:
-        if resume is None:
-            raise
-        from orchestrator.run.journals import JournalUnreadable
-
-        raise JournalUnreadable(f"{folder}: {err}", hint="peregrine verify says whether it is whole") from err
-    return _Run(engine, folder, policies, signal_fn)
 
 
-def _check_resumable(cfg: Config, spec: dict[str, Any]) -> None:
+def _check_shards(cfg: Config, folder: Path) -> None:
+    there = len(folders(folder))
+    if there != cfg.engine.shards:
+        expected = f"{there}, as the run in {folder} has"
+        raise ConfigError([Problem("engine.shards", str(cfg.engine.shards), expected, "a run goes on with the shards it began with")])
+
+
+def _check_resumable(cfg: Config, spec: dict[str, Any], shard: int) -> None:
     """The journal's own settings go on; what the configuration must bring along has to fit them."""
     problems = []
-    here, there = [i.symbol for i in cfg.instruments], [i["symbol"] for i in spec["instruments"]]
+    here, there = [i.symbol for i in instruments_of(cfg, shard)], [i["symbol"] for i in spec["instruments"]]
     if here != there:
         problems.append(Problem("instruments", ", ".join(here), ", ".join(there), "a run goes on with the symbols it began with"))
     if spec["user_signal"] != (cfg.policies.signal is not None):
@@ -128,16 +147,12 @@ def _check_resumable(cfg: Config, spec: dict[str, Any]) -> None:
 
 
 def _live_run(cfg: Config, cores: dict[str, int | None], addresses: dict[str, Any], for_ns: int | None,
-              spec: dict[str, Any], policies: list[plan.LoadedPolicy], quorum: int, journal: dict[str, Any],
-              signal_fn: Any) -> Any:
+              shards: list[dict[str, Any]], signal_fn: Any) -> Any:
     from hotpath import _core
 
     return _core.LiveRun(
-        shard=spec,
-        policies=[p.spec for p in policies],
-        quorum=quorum,
+        shards=shards,
         live=_live_spec(cfg, cores, addresses, for_ns),
-        journal=journal,
         segment_name=cfg.engine.name,
         units_per_currency=cfg.account.units_per_currency,
         signal_address=signal_fn.address if signal_fn else 0,
@@ -152,7 +167,10 @@ def _stage(slot: int, data: bytes) -> dict[str, Any]:
 def _live_spec(cfg: Config, cores: dict[str, int | None], addresses: dict[str, Any], for_ns: int | None) -> dict[str, Any]:
     feed, session, engine = cfg.feed, cfg.execution.session, cfg.engine
     return {
-        **addresses,
+        **{name: value for name, value in addresses.items() if name != "sessions"},
+        "topology": engine.topology,
+        "shards_per_thread": engine.shards_per_thread or 1,
+        "feed_ring_bytes": engine.feed_ring_kb << 10,
         "join": feed.join,
         "window_messages": feed.window_messages,
         "arbitration_wait_ns": feed.arbitration_wait_ns,
@@ -168,8 +186,9 @@ def _live_spec(cfg: Config, cores: dict[str, int | None], addresses: dict[str, A
         "reconnect_delay_ns": session.reconnect_delay_ns,
         "connect_timeout_ns": session.connect_timeout_ns,
         "idle": engine.idle,
-        "engine_cpu": _cpu(cores["engine"]),
-        "journal_cpu": _cpu(cores["journal"]),
+        "engine_cpus": [_cpu(core) for name, core in cores.items() if name.startswith("engine")],
+        "feed_cpu": _cpu(cores.get("feed")),
+        "session_cpu": _cpu(cores.get("session")),
         "refuse_bad_placement": engine.refuse_shared_cores,
         "mlock": engine.mlock,
         "stage_sample": engine.stage_sample,
@@ -185,22 +204,29 @@ def _venue(cfg: Config, helpers: set[int] | None) -> Iterator[dict[str, Any]]:
     if isinstance(cfg.venue, EmbeddedVenue):
         with VenueProcess(cfg, cores=helpers) as venue:
             ready = venue.ready
+            logins = [{"username": a["user"], "password": a["password"]} for a in venue.accounts]
             yield {
-                **{key: ready[key] for key in ("ouch", "itch_a", "itch_b", "retransmit", "glimpse")},
+                **{key: ready[key] for key in ("itch_a", "itch_b", "retransmit", "glimpse")},
                 "interface": "127.0.0.1",
-                "username": venue.account["user"],
-                "password": venue.account["password"],
+                **logins[0],
+                "sessions": [{"ouch": ready["ouch"], **login} for login in logins],
             }
         return
     assert isinstance(cfg.venue, ExternalVenue)
-    from orchestrator.config.secrets import venue_password
+    from orchestrator.config.secrets import shard_passwords
 
     v = cfg.venue
+    ports = [(v.account.username, v.ouch), *((login.username, login.ouch or v.ouch) for login in v.shard_logins)]
+    sessions = [
+        {"ouch": ouch, "username": username, "password": password}
+        for (username, ouch), password in zip(ports, shard_passwords(v), strict=True)
+    ]
     yield {
-        "ouch": v.ouch, "itch_a": v.itch_a, "itch_b": v.itch_b, "retransmit": v.retransmit, "glimpse": v.glimpse,
+        "itch_a": v.itch_a, "itch_b": v.itch_b, "retransmit": v.retransmit, "glimpse": v.glimpse,
         "interface": v.interface or "0.0.0.0",
-        "username": v.account.username,
-        "password": venue_password(v),
+        "username": sessions[0]["username"],
+        "password": sessions[0]["password"],
+        "sessions": sessions,
     }  # fmt: skip
 
 
@@ -216,39 +242,6 @@ def _signals_blocked() -> Iterator[None]:
             pass  # a second Ctrl-C that came after the stop
         os.sched_setaffinity(0, affinity)
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-class _Watcher:
-    """The supervisor's side of a run: a heartbeat to the engine, and its telemetry handed on, at intervals."""
-
-    def __init__(self, cfg: Config, on_tick: OnTick | None, beat: Callable[[], None]) -> None:
-        self._name = cfg.engine.name
-        self._every_s = cfg.report.refresh_ms / 1000
-        self._on_tick = on_tick
-        self._beat = beat
-        self._needed = on_tick is not None or cfg.engine.supervisor_timeout_ms > 0
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._watch, name="panel", daemon=True)
-
-    def start(self) -> None:
-        if self._needed:
-            self._thread.start()
-
-    def stop(self) -> None:
-        self._over.set()
-        if self._thread.is_alive():
-            self._thread.join()
-
-    def _watch(self) -> None:
-        from orchestrator.observe.segment import Segment, SegmentError
-        from orchestrator.observe.telemetry import REGION, TelemetryError, read
-
-        while not self._over.wait(self._every_s):
-            self._beat()  # the engine stops by itself when its supervisor falls silent
-            if self._on_tick is None:
-                continue
-            with contextlib.suppress(SegmentError, TelemetryError), Segment(self._name) as segment:
-                self._on_tick(read(segment.region(REGION)))
 
 
 def new_run_folder(base: Path, name: str) -> Path:
@@ -277,52 +270,13 @@ def _move_threads(cores: set[int]) -> None:
 
 
 def _helper_cores(cores: dict[str, int | None]) -> set[int] | None:
-    hot = cores["engine"]
-    if hot is None:
-        return None
-    rest = os.sched_getaffinity(0) - {hot}
-    return rest or None
+    hot = {core for name, core in cores.items() if name not in COOL_THREADS and core is not None}
+    rest = os.sched_getaffinity(0) - hot
+    return rest if hot and rest else None
 
 
 def _cpu(core: int | None) -> int:
     return plan.NO_CPU if core is None else core
-
-
-def _result(cfg: Config, run: _Run, summary: dict[str, Any], facts: dict[str, Any]) -> RunResult:
-    result = RunResult(
-        mode="live",
-        config_name=cfg.name,
-        config_sha256=config_hash(cfg),
-        seed=cfg.venue.seed if isinstance(cfg.venue, EmbeddedVenue) else None,
-        currency=cfg.account.currency,
-        units_per_currency=cfg.account.units_per_currency,
-        journal=str(run.folder),
-        machine=facts,
-    )
-    result.stopped_by = summary["stopped_by"]
-    apply_summary(result, summary, run.policies)  # a kill or a tripped breaker is the reason, however the process ended
-    result.duration_ns = summary["now_ns"] - summary["started_ns"]
-    result.snapshots = summary["snapshots"]
-    if summary["recovered"]:
-        result.recovery = {
-            "snapshot_seq": summary["recovered_from_snapshot_seq"],
-            "replayed_inputs": summary["recovered_inputs"],
-            "ns": summary["recovery_ns"],
-        }
-        result.warnings += summary["recovery_notes"]
-    if summary["snapshot_error"]:
-        result.warnings.append(f"snapshots: {summary['snapshot_error']}")
-    if summary["placement_error"]:
-        result.warnings.append(f"engine thread: {summary['placement_error']}")
-    for note in summary["lock_notes"]:
-        result.warnings.append(f"not locked into memory: {note} (hint: peregrine doctor)")
-    if not summary["journal_closed"]:
-        result.warnings.append(f"journal: {summary['journal_error']}")
-    if summary["working_orders"]:
-        result.warnings.append(f"{summary['working_orders']} orders may still work at the venue: run --resume on this journal cancels them")
-    if summary["feed"]["kernel_drops"]:
-        result.warnings.append(f"the kernel dropped {summary['feed']['kernel_drops']} feed packets: peregrine doctor says how to give it room")
-    return result
 
 
 def _write_histograms(run: _Run) -> None:

@@ -14,6 +14,7 @@ from zoneinfo import ZoneInfo
 
 from orchestrator.config.models import Config, ExternalVenue, InstrumentLimits, PolicySlot
 from orchestrator.config.problems import ConfigError, Problem
+from orchestrator.run.shards import instruments_of, part
 
 SESSION_ZONE = "America/New_York"
 BUILTIN_POLICY = "builtin:default"
@@ -136,11 +137,14 @@ def _limits(limits: InstrumentLimits, short_sales: str) -> dict[str, int]:
     }
 
 
-def shard_spec(cfg: Config, *, midnight_ns: int, epoch: int = 1) -> dict[str, Any]:
-    """What one shard is made from, all integers and strings."""
+def shard_spec(cfg: Config, *, midnight_ns: int, epoch: int = 1, shard: int = 0) -> dict[str, Any]:
+    """What shard number `shard` is made from, all integers and strings."""
     risk, execution, session = cfg.risk, cfg.execution, cfg.execution.session
+    mine, n = instruments_of(cfg, shard), cfg.engine.shards
+    max_messages = part(risk.max_messages, n, shard)
+    cancel_reserve = part(risk.cancel_reserve_messages, n, shard)
     instruments = []
-    for instrument in cfg.instruments:
+    for instrument in mine:
         own = risk.by_symbol.get(instrument.symbol)
         instruments.append(
             {
@@ -165,17 +169,18 @@ def shard_spec(cfg: Config, *, midnight_ns: int, epoch: int = 1) -> dict[str, An
         "instruments": instruments,
         "limits": {
             **_limits(risk, risk.short_sales),
-            "max_account_orders": risk.max_account_orders,
-            "max_account_notional": risk.max_account_notional_units,
-            "max_gross": risk.max_gross_units,
-            "max_credit": risk.max_credit_units,
-            "max_loss": risk.max_loss_units,
-            "max_drawdown": risk.max_drawdown_units,
-            "max_messages": risk.max_messages,
+            "max_account_orders": part(risk.max_account_orders, n, shard),
+            "max_account_notional": part(risk.max_account_notional_units, n, shard),
+            "max_gross": risk.max_gross_units,  # the account's; the lease is the shard's part of it
+            "max_credit": part(risk.max_credit_units, n, shard),
+            "max_loss": part(risk.max_loss_units, n, shard),
+            "max_drawdown": part(risk.max_drawdown_units, n, shard),
+            "max_messages": max_messages,
             "message_window_ns": risk.message_window_ns,
-            "cancel_reserve": risk.cancel_reserve_messages,
+            "cancel_reserve": cancel_reserve,
             "soft_permille": risk.soft_permille,
         },
+        **({"lease_notional": part(risk.max_gross_units, n, shard)} if n > 1 else {}),
         "max_book_orders": cfg.engine.max_orders,
         "max_book_levels": max(4096, cfg.engine.max_orders // 4),
         "midnight_ns": midnight_ns,
@@ -191,20 +196,22 @@ def shard_spec(cfg: Config, *, midnight_ns: int, epoch: int = 1) -> dict[str, An
         "cancel_timeout_ns": session.cancel_timeout_ns,
         "capacity": {"agency": "A", "principal": "P", "riskless": "R"}[session.capacity],
         "reconcile_rounds": session.reconcile_rounds,
-        "session_max_messages": max(1, risk.max_messages),
-        "session_cancel_reserve": min(risk.cancel_reserve_messages, max(0, risk.max_messages - 1)),
+        "session_max_messages": max(1, max_messages),
+        "session_cancel_reserve": min(cancel_reserve, max(0, max_messages - 1)),
         "session_message_window_ns": risk.message_window_ns,
         "strategy": execution.strategy,
         "strategies": list(risk.authorised_strategies),
         "decision_interval_ns": cfg.policies.decision_interval_ns,
         "user_signal": cfg.policies.signal is not None,
         "kill_on_supervisor_loss": True,
-        "hash_books": len(cfg.instruments) <= 16 or not external,
+        # Once a second over every order of every book: with thousands of books that alone would be a stall.
+        "hash_books": len(mine) <= (16 if external else 256),
     }
 
 
-def journal_header(cfg: Config, spec: dict[str, Any], policies: list[LoadedPolicy], day: dt.date) -> bytes:
-    """The journal's self-contained header record."""
+def journal_header(cfg: Config, spec: dict[str, Any], policies: list[LoadedPolicy], day: dt.date, *,
+                   shard: int = 0) -> bytes:
+    """The journal's self-contained header record, of shard number `shard`."""
     from hotpath.journal import header
     from orchestrator.config import effective
     from orchestrator.observe import machine
@@ -218,8 +225,11 @@ def journal_header(cfg: Config, spec: dict[str, Any], policies: list[LoadedPolic
         header.JournalHeader(
             session_date=day.isoformat(),
             session_zone=SESSION_ZONE,
-            config={"effective": effective(cfg), "shard": spec, "policies": members, "quorum": cfg.policies.quorum_q8},
-            instruments=[{"symbol": i.symbol, "increment_ticks": i.increment_ticks} for i in cfg.instruments],
+            config={
+                "effective": effective(cfg), "shard": spec, "policies": members, "quorum": cfg.policies.quorum_q8,
+                **({"shard_number": shard} if cfg.engine.shards > 1 else {}),
+            },
+            instruments=[{"symbol": i.symbol, "increment_ticks": i.increment_ticks} for i in instruments_of(cfg, shard)],
             artifacts={f"slot{p.slot}": p.data for p in policies},
             machine=machine.describe(),
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any
 
 from orchestrator.observe.result import RunResult, SymbolResult
@@ -41,3 +42,46 @@ def apply_summary(result: RunResult, summary: dict[str, Any], policies: list[Loa
     if summary["alarms"]:
         code, a, b, _ = summary["last_alarm"]
         result.warnings.append(f"{summary['alarms']} order-session alarms, the last with code {code} ({a}, {b})")
+
+
+_SUMMED = ("events", "decisions", "orders", "replaces", "cancels", "fills", "filled_lots", "rejects", "risk_rejects",
+           "pnl_units", "fees_units", "unknown_orders", "journal_records", "reconnects", "alarms", "connections")  # fmt: skip
+_ROW = ("events", "decisions", "orders", "cancels", "fills", "rejects", "risk_rejects", "pnl_units", "overruns",
+        "journal_records")  # fmt: skip
+
+
+def apply_shards(result: RunResult, shards: list[dict[str, Any]], policies: list[LoadedPolicy], *,
+                 latency: dict[str, Any] | None = None) -> None:
+    """Fill in what the shards of a run came to together, with a row each where there are several."""
+    if len(shards) == 1:
+        apply_summary(result, shards[0], policies)
+        return
+    merged: dict[str, Any] = {name: sum(s.get(name, 0) for s in shards) for name in _SUMMED}
+    merged["risk_reasons"] = {}
+    for shard in shards:
+        for reason, n in shard["risk_reasons"].items():
+            merged["risk_reasons"][reason] = merged["risk_reasons"].get(reason, 0) + n
+    for name in ("gaps", "stale_ns"):
+        merged[name] = max(s[name] for s in shards)
+    merged["symbols"] = {symbol: facts for s in shards for symbol, facts in s["symbols"].items()}
+    merged["killed"] = any(s["killed"] for s in shards)
+    merged["breaker"] = any(s["breaker"] for s in shards)
+    merged["last_alarm"] = next((s["last_alarm"] for s in reversed(shards) if s["alarms"]), None)
+    merged["latency"] = latency or {}
+    for name in ("order_hash", "state_hash"):
+        merged[name] = combined_hash([s[name] for s in shards])
+    apply_summary(result, merged, policies)
+    result.shards = [
+        {"shard": i, "symbols": list(s["symbols"]), **{name: s.get(name, 0) for name in _ROW},
+         "orders": s["orders"] + s["replaces"], "position": sum(f["position_lots"] for f in s["symbols"].values()),
+         "order_hash": f"{s['order_hash']:016x}", "state_hash": f"{s['state_hash']:016x}"}
+        for i, s in enumerate(shards)
+    ]  # fmt: skip
+
+
+def combined_hash(hashes: list[int]) -> int:
+    """One number for several shards' hashes, in shard order; a single shard's own."""
+    if len(hashes) == 1:
+        return hashes[0]
+    data = b"".join(h.to_bytes(8, "little") for h in hashes)
+    return int.from_bytes(hashlib.sha256(data).digest()[:8], "little")

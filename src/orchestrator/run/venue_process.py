@@ -32,7 +32,7 @@ class VenueProcess:
     def __init__(self, cfg: Config, *, cores: Iterable[int] | None = None) -> None:
         venue = cfg.venue
         assert isinstance(venue, EmbeddedVenue)
-        self.account = _account(venue.username)
+        self.accounts = _accounts(venue.username, cfg.engine.shards)
         command = [sys.executable, "-m", "orchestrator", "venue", *_options(cfg, venue)]
         self._process = subprocess.Popen(
             command,
@@ -88,14 +88,13 @@ class VenueProcess:
         self.close()
 
 
-def _account(username: str) -> dict[str, str]:
-    from orchestrator.cli.venue import DEMO_ACCOUNTS
+def _accounts(username: str, shards: int) -> list[dict[str, str]]:
+    from orchestrator.cli.venue import DEMO_ACCOUNTS, shard_accounts
 
-    for account in DEMO_ACCOUNTS:
-        if account["user"] == username:
-            return dict(account)
-    names = ", ".join(a["user"] for a in DEMO_ACCOUNTS if "drop_copy_of" not in a)
-    raise VenueError(f"the embedded exchange has no account {username!r}: it has {names}")
+    if username not in [a["user"] for a in DEMO_ACCOUNTS]:
+        names = ", ".join(a["user"] for a in DEMO_ACCOUNTS if "drop_copy_of" not in a)
+        raise VenueError(f"the embedded exchange has no account {username!r}: it has {names}")
+    return shard_accounts(username, shards)
 
 
 def _options(cfg: Config, venue: EmbeddedVenue) -> list[str]:
@@ -105,6 +104,12 @@ def _options(cfg: Config, venue: EmbeddedVenue) -> list[str]:
         out += ["--fault", venue.faults]
     if venue.flow_file:
         out += ["--recording", venue.flow_file]
+    if venue.extra_symbols:
+        out += ["--extra-symbols", str(venue.extra_symbols)]
+    if venue.orders_per_symbol != 340:
+        out += ["--orders-per-symbol", str(venue.orders_per_symbol)]
+    if cfg.engine.shards > 1:
+        out += ["--shards", str(cfg.engine.shards)]
     if venue.cancel_on_disconnect:
         out += ["--cancel-on-disconnect"]
     return out

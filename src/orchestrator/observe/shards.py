@@ -1,0 +1,69 @@
+"""One reading of an engine of several shards: each has a telemetry region of its own in the engine's segment."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from orchestrator.observe.segment import Segment
+from orchestrator.observe.telemetry import REGION, HistogramView, Snapshot, read
+
+#: counters that are not summed over shards: how several become one
+_ONE_OF = {
+    "now_ns": max, "started_ns": min, "session_ready": min, "trading_state": max, "journal_free_bytes": min,
+    # of the feed, which all shards share
+    "gaps": max, "recovered": max, "stale_ns": max,
+}  # fmt: skip
+_LIVE = 2
+
+
+def region_of(shard: int) -> str:
+    """Name of a shard's telemetry region."""
+    return REGION if shard == 0 else f"{REGION}-{shard:02}"
+
+
+def read_engine(segment: Segment) -> Snapshot:
+    """All shards of an engine as one snapshot; `extra["shards"]` holds each one's own where there are several.
+
+    Raises what `read` raises.
+    """
+    return merge([read(segment.region(name)) for name in region_names(segment)])
+
+
+def region_names(segment: Segment) -> list[str]:
+    """The telemetry regions of a segment, in shard order."""
+    names = set(segment.region_names())
+    count = 1
+    while region_of(count) in names:
+        count += 1
+    return [region_of(shard) for shard in range(count)]
+
+
+def merge(shards: list[Snapshot]) -> Snapshot:
+    """Several shards' snapshots as one of the engine."""
+    if len(shards) == 1:
+        return shards[0]
+    counters = {}
+    for name in shards[0].counters:
+        values = [s[name] for s in shards]
+        if name == "policy_version":
+            counters[name] = values[0]
+        elif name == "feed_state":  # one that is not live says more than the others
+            counters[name] = next((v for v in values if v != _LIVE), _LIVE)
+        else:
+            counters[name] = _ONE_OF.get(name, sum)(values)
+    histograms = {
+        name: HistogramView(
+            name,
+            np.sum([s.histograms[name].counts for s in shards], axis=0),
+            h.sub_bits,
+            max(s.histograms[name].max for s in shards),
+        )
+        for name, h in shards[0].histograms.items()
+    }
+    return Snapshot(
+        counters=counters,
+        histograms=histograms,
+        instruments=np.concatenate([s.instruments for s in shards]),
+        units_per_currency=shards[0].units_per_currency,
+        extra={"shards": shards},
+    )

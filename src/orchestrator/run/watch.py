@@ -1,0 +1,80 @@
+"""The supervisor's side of a run: a heartbeat, the panel's readings, and the loss of the account over all shards.
+
+A loss cannot be leased: each shard stops by itself at its own part of the account's limit, and what the parts come to
+together is watched here, every `report.refresh_ms`. That interval is the lag with which the account's own limit acts.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable
+
+from orchestrator.config.models import Config
+from orchestrator.observe.segment import KILL_LEVELS, Segment, SegmentError
+from orchestrator.observe.shards import read_engine
+from orchestrator.observe.telemetry import Snapshot, TelemetryError
+
+OnTick = Callable[[Snapshot], None]
+
+
+class AccountBreaker:
+    """Loss and drawdown of the whole account, from readings of its engine. Trips once."""
+
+    def __init__(self, max_loss_units: int, max_drawdown_units: int) -> None:
+        self._max_loss_units = max_loss_units
+        self._max_drawdown_units = max_drawdown_units
+        self._peak_units = 0
+        self.reason = ""
+
+    def tripped_by(self, pnl_units: int) -> bool:
+        """Take one reading; true when it trips now. `reason` says of what."""
+        if self.reason:
+            return False
+        self._peak_units = max(self._peak_units, pnl_units)
+        if -pnl_units >= self._max_loss_units:
+            self.reason = f"the account's loss, {-pnl_units} units, reached {self._max_loss_units}"
+        elif self._peak_units - pnl_units >= self._max_drawdown_units:
+            self.reason = f"the account's drawdown, {self._peak_units - pnl_units} units, reached {self._max_drawdown_units}"
+        return bool(self.reason)
+
+
+class Watcher:
+    """A thread beside the engine for the life of a run. `notes` says what it did."""
+
+    def __init__(self, cfg: Config, on_tick: OnTick | None, beat: Callable[[], None]) -> None:
+        self._name = cfg.engine.name
+        self._every_s = cfg.report.refresh_ms / 1000
+        self._on_tick = on_tick
+        self._beat = beat
+        self._breaker: AccountBreaker | None = None
+        if cfg.engine.shards > 1:
+            self._breaker = AccountBreaker(cfg.risk.max_loss_units, cfg.risk.max_drawdown_units)
+        self._needed = on_tick is not None or cfg.engine.supervisor_timeout_ms > 0 or self._breaker is not None
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._watch, name="panel", daemon=True)
+        self.notes: list[str] = []
+
+    def start(self) -> None:
+        """Begin, when there is anything to do."""
+        if self._needed:
+            self._thread.start()
+
+    def stop(self) -> None:
+        """End, and wait for it."""
+        self._over.set()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def _watch(self) -> None:
+        while not self._over.wait(self._every_s):
+            self._beat()  # the engine stops by itself when its supervisor falls silent
+            if self._on_tick is None and self._breaker is None:
+                continue
+            with contextlib.suppress(SegmentError, TelemetryError), Segment(self._name, write=self._breaker is not None) as segment:
+                snapshot = read_engine(segment)
+                if self._breaker is not None and self._breaker.tripped_by(snapshot["pnl_units"]):
+                    segment.kill(KILL_LEVELS["cancel"])
+                    self.notes.append(f"killed: {self._breaker.reason}")
+                if self._on_tick is not None:
+                    self._on_tick(snapshot)
