@@ -21,7 +21,7 @@ TYPES = {0: "padding", 1: "header", 2: "trailer", 16: "feed", 17: "snapshot", 18
          26: "send_result", 27: "recovered", 28: "feed_ref", 64: "intent", 65: "decision", 66: "state_hash"}
 LINES = ("A", "B", "retransmission", "snapshot", "file")
 FEED_STATES = ("down", "recovering", "live", "gapped", "stale", "ended")
-FEED_REASONS = ("start", "gap", "silence", "recovered", "end_of_session", "snapshot_failed")
+FEED_REASONS = ("start", "gap", "silence", "recovered", "end_of_session", "snapshot_failed", "overrun")
 INTENTS = ("", "enter", "replace", "cancel", "mass_cancel", "account_query")
 COMMANDS = ("", "limits", "weights", "bank_swap", "pause", "resume", "drain", "kill", "flatten", "lease_grant",
             "lease_return")
@@ -39,8 +39,10 @@ FIXED: dict[str, tuple[str, tuple[str, ...]]] = {
 
 
 def journal_files(path: Path) -> list[Path]:
-    """The segments of a journal directory in order, or the one file given."""
-    return sorted(path.glob("journal-*.pgj")) if path.is_dir() else [path]
+    """The segments of a journal directory in order (of a run of several shards: shard by shard), or the one file given."""
+    if not path.is_dir():
+        return [path]
+    return sorted(path.glob("journal-*.pgj")) or sorted(path.glob("shard-[0-9][0-9]/journal-*.pgj"))
 
 
 def journal_lines(path: Path, warnings: Warnings) -> Iterator[Line]:
@@ -48,6 +50,7 @@ def journal_lines(path: Path, warnings: Warnings) -> Iterator[Line]:
     n = 0
     for file in journal_files(path):
         data = file.read_bytes()
+        of_shard = {"shard": int(file.parent.name[6:])} if path.is_dir() and file.parent != path else {}
         at = SEGMENT_HEADER_BYTES
         while at < len(data):
             if not any(data[at:at + HEADER.size]):
@@ -67,7 +70,7 @@ def journal_lines(path: Path, warnings: Warnings) -> Iterator[Line]:
             n += 1
             if name != "padding":
                 yield {"n": n, "offset": at, "record": name, "journal_seq": seq, "rx_ns": ts_ns,
-                       "generation": generation, **payload_fields(name, payload)}
+                       "generation": generation, **of_shard, **payload_fields(name, payload)}
             at += length
 
 

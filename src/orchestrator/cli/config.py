@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from orchestrator.config import Config, Problem
 
 ORDER = 70
 
@@ -24,7 +27,7 @@ def register(app: typer.Typer) -> None:
         from orchestrator.config import ConfigError, check_file, config_hash, load_file
 
         try:
-            problems = check_file(file)
+            problems = check_file(file) or cores_problems(load_file(file))
         except ConfigError as err:
             if not as_json:
                 raise
@@ -58,3 +61,16 @@ def register(app: typer.Typer) -> None:
             typer.echo(profile_text(name), nl=False)
 
     app.add_typer(group, name="config")
+
+
+def cores_problems(cfg: Config) -> list[Problem]:
+    """What this machine's cores cannot give: only where the configuration insists on a core for each hot thread."""
+    from orchestrator.config import ConfigError
+    from orchestrator.config.cores import resolve_cores
+
+    if cfg.engine.refuse_shared_cores:
+        try:
+            resolve_cores(cfg.engine)
+        except ConfigError as err:
+            return err.problems
+    return []

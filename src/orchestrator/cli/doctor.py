@@ -22,16 +22,17 @@ def register(app: typer.Typer) -> None:
     ) -> None:
         from orchestrator.cli._errors import EXIT_UNAVAILABLE
         from orchestrator.config import load_file, load_profile
+        from orchestrator.config.cores import hot_threads
         from orchestrator.observe.doctor import Needs, examine
         from orchestrator.observe.machine import describe, one_line
 
         cfg = load_file(config) if config else load_profile(profile)
         findings = examine(
             Needs(
-                ring_mb=cfg.journal.ring_mb,
+                ring_mb=cfg.journal.ring_mb * cfg.engine.shards,
                 memory_mb=cfg.engine.memory_budget_mb,
                 journal_dir=cfg.journal.dir,
-                hot_threads=2 if cfg.engine.topology == "pipelined" else 1,
+                hot_threads=len(hot_threads(cfg.engine)),
                 pinned=cfg.engine.refuse_shared_cores,
             )
         )

@@ -27,23 +27,24 @@ def register(app: typer.Typer) -> None:
         from orchestrator.cli._errors import EXIT_TRY_AGAIN, EXIT_UNAVAILABLE, CliError
         from orchestrator.observe.panel import LivePanel, render
         from orchestrator.observe.segment import Segment, SegmentError
-        from orchestrator.observe.telemetry import REGION, TelemetryError, read
+        from orchestrator.observe.shards import read_engine
+        from orchestrator.observe.telemetry import TelemetryError
 
         chosen = pick_engine(name)
         try:
             with Segment(chosen) as segment:
                 if as_json:
-                    typer.echo(json.dumps(to_json(segment.status(), read(segment.region(REGION)))))
+                    typer.echo(json.dumps(to_json(segment.status(), read_engine(segment))))
                     return
                 from orchestrator.observe.console import stdout
 
                 console = stdout()
                 if once or not console.is_terminal:
-                    console.print(render(read(segment.region(REGION)), title=chosen))
+                    console.print(render(read_engine(segment), title=chosen))
                     return
                 with LivePanel(console, title=f"{chosen}, pid {segment.status().pid}") as live:
                     while segment.status().alive and not segment.superseded():
-                        live.update(read(segment.region(REGION)))
+                        live.update(read_engine(segment))
                         time.sleep(refresh_ms / 1000)
                 console.print(f"{chosen} has ended")
         except TelemetryError as err:
@@ -58,9 +59,11 @@ def register(app: typer.Typer) -> None:
 
 def to_json(status: Any, snapshot: Any) -> dict[str, Any]:
     """One reading as a JSON-able dict."""
+    shards = snapshot.extra.get("shards", [])
     return {
         "engine": vars(status),
         "counters": snapshot.counters,
+        **({"shards": [s.counters for s in shards]} if shards else {}),
         "latency_ns": {name: h.summary() for name, h in snapshot.histograms.items()},
         "instruments": [
             {n: row[n].decode("ascii", "replace").strip() if n == "symbol" else int(row[n]) for n in row.dtype.names}

@@ -36,6 +36,8 @@ def register(app: typer.Typer) -> None:
 def text(report: dict[str, Any]) -> str:
     """The verdict for people."""
     counted = f"{report['records']:,} records, {report['orders']:,} orders"
+    if shards := report.get("shards"):
+        counted += f" in {len(shards)} shards"
     if (start := report.get("from_seq", 1)) > 1:
         counted += f" from record {start:,} on"
     if held := report.get("snapshots", 0):

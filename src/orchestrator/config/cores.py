@@ -22,8 +22,8 @@ def resolve_cores(engine: Engine, allowed: Iterable[int] | None = None) -> dict[
     """The core of each thread (`hot_threads`, journal, helper), None where the kernel may choose.
 
     `allowed` are the cores this process may run on, by default its affinity mask. Hot threads take the highest free
-    cores, journal and helper the lowest. Where `auto` finds too few cores for the hot threads, none of them is pinned;
-    with refuse_shared_cores that is an error. Raises ConfigError for a core outside `allowed`, for two hot threads on
+    cores, journal and helper the lowest. Where there are fewer cores than hot threads, `auto` pins none of them; with
+    refuse_shared_cores, which pins every hot thread, that is an error. Raises ConfigError for a core outside `allowed`, for two hot threads on
     one core, and, with refuse_shared_cores, for a helper on a hot core.
     """
     free = sorted(os.sched_getaffinity(0) if allowed is None else set(allowed))
@@ -38,9 +38,8 @@ def resolve_cores(engine: Engine, allowed: Iterable[int] | None = None) -> dict[
     taken = {core for core in out.values() if core is not None}
     auto = [name for name in hot if wanted[name] == "auto"]
     rest = [core for core in reversed(free) if core not in taken]
-    if len(auto) <= len(rest) or (len(hot) == 1 and not taken):
-        for name, core in zip(auto, rest, strict=False):
-            out[name] = core
+    if len(hot) <= len(free) and len(auto) <= len(rest):
+        out.update(zip(auto, rest, strict=False))
     elif engine.refuse_shared_cores:
         found = f"{len(hot)} hot threads ({', '.join(hot)}), {len(free)} core{'s' * (len(free) > 1)}"
         problems.append(
@@ -70,9 +69,11 @@ def resolve_cores(engine: Engine, allowed: Iterable[int] | None = None) -> dict[
 
 def _wanted(engine: Engine, name: str) -> object:
     if not name.startswith("engine"):
-        return getattr(engine.cores, name)
-    core = engine.cores.engine
-    return core[int(name.partition("-")[2] or 0)] if isinstance(core, list) else core
+        core = getattr(engine.cores, name)
+        hot = name not in COOL_THREADS
+        return "auto" if core is None and hot and engine.refuse_shared_cores else core
+    cores = engine.cores.engine
+    return cores[int(name.partition("-")[2] or 0)] if isinstance(cores, list) else cores
 
 
 def _ranges(cores: list[int]) -> str:

@@ -67,7 +67,8 @@ def _cores(needs: Needs, probe: Probe) -> Iterator[Finding]:
         yield Finding("cores", "ok", f"{allowed} cores for {needs.hot_threads} hot and the helper threads")
     else:
         fix = "give the process more cores (taskset, docker --cpuset-cpus), or use --profile laptop"
-        yield Finding("cores", "fail" if needs.pinned else "warn", f"{allowed}, {enough} wanted", fix)
+        shared = f"; {needs.hot_threads} hot threads will share them" if allowed < needs.hot_threads else ""
+        yield Finding("cores", "fail" if needs.pinned else "warn", f"{allowed}, {enough} wanted{shared}", fix)
     quota = (probe.text("/sys/fs/cgroup/cpu.max") or "max").split()
     if quota[0] != "max":
         share = int(quota[0]) / int(quota[1])

@@ -28,6 +28,7 @@ def render(
         Group(
             _states(snapshot),
             _instruments(snapshot, currency),
+            *_shards(snapshot, currency),
             _counters(snapshot, previous, currency),
             Text(),
             _latency(snapshot),
@@ -120,6 +121,26 @@ def _instruments(s: Snapshot, currency: str) -> Table:
     if len(s.instruments) > 20:
         table.add_row(f"and {len(s.instruments) - 20} more")
     return table
+
+
+def _shards(s: Snapshot, currency: str) -> list[RenderableType]:
+    """A row a shard, where there are several."""
+    shards: list[Snapshot] = s.extra.get("shards", [])  # type: ignore[assignment]
+    if not shards:
+        return []
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for title in ("shard", "symbols", "feed", "engine", "events", "orders", "fills", "overruns", "profit"):
+        table.add_column(title, justify="left" if title in ("feed", "engine") else "right")
+    for i, one in enumerate(shards):
+        table.add_row(
+            str(i),
+            f"{len(one.instruments):,}",
+            _coloured(_word(FEED_STATES, one["feed_state"])),
+            _coloured(_word(TRADING_STATES, one["trading_state"])),
+            *(f"{one[name]:,}" for name in ("events", "orders", "fills", "overruns")),
+            money(one["pnl_units"], one.units_per_currency, currency),
+        )
+    return [table]
 
 
 def _price(ticks: int, per_unit: int) -> str:

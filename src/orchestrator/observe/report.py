@@ -16,6 +16,9 @@ from orchestrator.observe.result import RunResult, latency
 STAGE_COLUMNS = (("p50", "p50"), ("p90", "p90"), ("p99", "p99"), ("p99_9", "p99.9"), ("max", "max"), ("count", "count"))
 
 
+SYMBOLS_SHOWN = 40
+
+
 def print_report(result: RunResult, console: Console) -> None:
     """Write the whole report."""
     console.print(render(result))
@@ -26,6 +29,8 @@ def render(result: RunResult) -> RenderableType:
     parts: list[RenderableType] = [Rule(f"{result.config_name or 'run'}: {_how(result)}"), _trading(result)]
     if len(result.symbols) > 1:
         parts.append(_by_symbol(result))
+    if result.shards:
+        parts.append(_by_shard(result))
     if result.risk_reasons:
         parts.append(Text("refused by the gate: " + _counts(result.risk_reasons)))
     parts += [Rule("latency"), latency_table(result.tick_to_order_ns, result.stages_ns), _noise(result)]
@@ -109,9 +114,20 @@ def _by_symbol(result: RunResult) -> Table:
     table = Table(box=None, padding=(0, 2, 0, 0))
     for title in ("symbol", "position", "bought", "sold", "fills", "profit"):
         table.add_column(title, justify="left" if title == "symbol" else "right")
-    for name, s in result.symbols.items():
+    for name, s in list(result.symbols.items())[:SYMBOLS_SHOWN]:
         profit = money(s.pnl_units, result.units_per_currency, result.currency)
         table.add_row(name, f"{s.position_lots:+,}", f"{s.bought_lots:,}", f"{s.sold_lots:,}", f"{s.fills:,}", profit)
+    return table
+
+
+def _by_shard(result: RunResult) -> Table:
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for title in ("shard", "symbols", "position", "orders", "fills", "overruns", "profit"):
+        table.add_column(title, justify="right")
+    for row in result.shards:
+        profit = money(row["pnl_units"], result.units_per_currency, result.currency)
+        cells = [f"{row['position']:+,}", *(f"{row[name]:,}" for name in ("orders", "fills", "overruns"))]
+        table.add_row(str(row["shard"]), f"{len(row['symbols']):,}", *cells, profit)
     return table
 
 

@@ -9,7 +9,8 @@ from typing import Any
 from orchestrator.observe import machine
 from orchestrator.observe.result import RunResult
 from orchestrator.run import plan
-from orchestrator.run.results import apply_summary
+from orchestrator.run.results import apply_shards, combined_hash
+from orchestrator.run.shards import folders
 
 HEADER_TYPE = 1
 DECISION_TYPE = 65
@@ -48,32 +49,64 @@ def read_header(folder: Path) -> tuple[Any, bytes]:
 
 
 def replay_journal(folder: Path) -> RunResult:
-    """The journal's inputs through a fresh engine; the result as `run` reports it (stage times are not replayed)."""
-    parsed, policies, raw, _ = _replay(folder)
+    """The inputs of a run through fresh engines; the result as `run` reports it (stage times are not replayed)."""
+    replays = [_replay(own) for own in folders(folder)]
+    parsed, policies, _, _ = replays[0]
+    raws = [raw for _, _, raw, _ in replays]
     effective = parsed.config["effective"]
     result = RunResult(
         mode="replay",
         config_name=effective.get("name", ""),
-        duration_ns=raw["last_ts_ns"] - raw["first_ts_ns"],
+        duration_ns=max(raw["last_ts_ns"] for raw in raws) - min(raw["first_ts_ns"] for raw in raws),
         stopped_by="feed end",
         currency=effective["account"]["currency"],
         units_per_currency=effective["account"]["units_per_currency"],
         journal=str(folder),
         machine=machine.describe(),
     )
-    apply_summary(result, raw["summary"], policies)
-    result.journal_records = raw["records"]
-    if not raw["identical"]:
-        result.warnings.append("the replay differs from the journal: peregrine verify shows the first difference")
+    apply_shards(result, [{**raw["summary"], "journal_records": raw["records"]} for raw in raws], policies)
+    for i, raw in enumerate(raws):
+        if not raw["identical"]:
+            which = f"the replay of shard {i}" if len(raws) > 1 else "the replay"
+            result.warnings.append(f"{which} differs from the journal: peregrine verify shows the first difference")
     return result
+
+
+_SUMMED = ("records", "inputs", "orders", "state_hashes", "recoveries", "never_sent", "snapshots", "snapshots_differ")
 
 
 def verify_journal(folder: Path, *, from_snapshot: bool = False) -> dict[str, Any]:
     """`records`, `orders`, `identical`; on a difference `divergence`: the first order or hash that is not the same.
 
     Snapshots found on the way are held against the state the replay has come to there. With `from_snapshot` the
-    replay begins at the newest one, and `from_seq` says with which record.
+    replay begins at the newest one, and `from_seq` says with which record. Of a run of several shards each journal is
+    verified: the counts are sums, `identical` says it of all, `shards` has each one's own verdict, and the hashes are
+    those of the shards' hashes.
     """
+    own = folders(folder)
+    if own == [folder]:
+        return _verify(folder, from_snapshot)[0]
+    verdicts, order_hashes, state_hashes = [], [], []
+    for path in own:
+        verdict, summary = _verify(path, from_snapshot)
+        verdicts.append(verdict)
+        order_hashes.append(summary["order_hash"])
+        state_hashes.append(summary["state_hash"])
+    out: dict[str, Any] = {"journal": str(folder), **{name: sum(v[name] for v in verdicts) for name in _SUMMED}}
+    out["identical"] = all(v["identical"] for v in verdicts)
+    out["from_seq"] = max(v["from_seq"] for v in verdicts)
+    out["notes"] = [f"shard {i}: {note}" for i, v in enumerate(verdicts) for note in v["notes"]]
+    out["order_hash"] = f"{combined_hash(order_hashes):016x}"
+    out["state_hash"] = f"{combined_hash(state_hashes):016x}"
+    out["shards"] = verdicts
+    for i, verdict in enumerate(verdicts):
+        if "divergence" in verdict:
+            out["divergence"] = {"shard": i, **verdict["divergence"]}
+            break
+    return out
+
+
+def _verify(folder: Path, from_snapshot: bool) -> tuple[dict[str, Any], dict[str, Any]]:
     _, _, raw, _ = _replay(folder, from_snapshot=from_snapshot)
     out = {
         "journal": str(folder),
@@ -93,7 +126,7 @@ def verify_journal(folder: Path, *, from_snapshot: bool = False) -> dict[str, An
     }
     if "divergence" in raw:
         out["divergence"] = explain(raw["divergence"])
-    return out
+    return out, raw["summary"]
 
 
 def _replay(folder: Path, *, from_snapshot: bool = False) -> tuple[Any, list[plan.LoadedPolicy], dict[str, Any], Any]:

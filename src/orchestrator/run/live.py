@@ -35,7 +35,8 @@ def run_live(cfg: Config, *, for_ns: int | None, on_tick: OnTick | None, resume:
     records after it, or from the first record without `use_snapshots`. Raises ConfigError, VenueError, or ValueError
     with the engine's own words.
     """
-    cores = resolve_cores(cfg.engine)
+    allowed = os.sched_getaffinity(0)
+    cores = resolve_cores(cfg.engine, allowed)
     helpers = _helper_cores(cores)
     facts = machine.describe()  # before this process keeps itself off the hot core
     with contextlib.ExitStack() as stack:
@@ -50,7 +51,7 @@ def run_live(cfg: Config, *, for_ns: int | None, on_tick: OnTick | None, resume:
             summary = run.engine.run()
         finally:
             watcher.stop()
-        result = live_result(cfg, run.folder, run.policies, summary, facts, watcher.notes)
+        result = live_result(cfg, run.folder, run.policies, summary, facts, watcher.notes, len(allowed))
         if cfg.report.histograms:
             try:
                 _write_histograms(run)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +14,9 @@ from orchestrator.run.results import apply_shards
 
 
 def live_result(cfg: Config, folder: Path, policies: list[plan.LoadedPolicy], summary: dict[str, Any],
-                facts: dict[str, Any], notes: list[str]) -> RunResult:
-    """The result object of a live run; `facts` describes the machine, `notes` is what its watcher did."""
+                facts: dict[str, Any], notes: list[str], cores: int) -> RunResult:
+    """The result object of a live run; `facts` describes the machine, `notes` is what its watcher did, `cores` is how
+    many the process might use."""
     result = RunResult(
         mode="live",
         config_name=cfg.name,
@@ -41,11 +41,11 @@ def live_result(cfg: Config, folder: Path, policies: list[plan.LoadedPolicy], su
             "replayed_inputs": sum(s["recovered_inputs"] for s in shards),
             "ns": sum(s["recovery_ns"] for s in shards),
         }
-    result.warnings += _warnings(cfg, summary) + notes
+    result.warnings += _warnings(cfg, summary, cores) + notes
     return result
 
 
-def _warnings(cfg: Config, summary: dict[str, Any]) -> list[str]:
+def _warnings(cfg: Config, summary: dict[str, Any], cores: int) -> list[str]:
     out = []
     shards = summary["shards"]
     for i, shard in enumerate(shards):
@@ -57,9 +57,9 @@ def _warnings(cfg: Config, summary: dict[str, Any]) -> list[str]:
             out.append(f"{of}it did not keep up with its feed {shard['overruns']} times and was rebuilt {shard['rebuilt']} times by snapshot")
         if shard["working_orders"]:
             out.append(f"{of}{shard['working_orders']} orders may still work at the venue: run --resume on this journal cancels them")
-    hot, cores = hot_threads(cfg.engine), os.sched_getaffinity(0)
-    if len(hot) > len(cores):
-        out.append(f"{len(hot)} hot threads ({', '.join(hot)}) shared {len(cores)} core{'s' * (len(cores) > 1)}: latencies are the scheduler's")
+    hot = hot_threads(cfg.engine)
+    if len(hot) > cores:
+        out.append(f"{len(hot)} hot threads ({', '.join(hot)}) shared {cores} core{'s' * (cores > 1)}: latencies are the scheduler's")
     if summary["placement_error"]:
         out.append(f"engine thread: {summary['placement_error']}")
     for note in summary["lock_notes"]:

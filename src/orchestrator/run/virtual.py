@@ -29,6 +29,8 @@ def run_virtual(cfg: Config, *, for_ns: int | None, journal: bool = True) -> Run
     """Trade `for_ns` of virtual time against the exchange's own flow. Raises ConfigError or ValueError."""
     if not isinstance(cfg.venue, EmbeddedVenue):
         raise ConfigError([Problem("venue.kind", cfg.venue.kind, "embedded", "virtual time brings its own exchange")])
+    if cfg.engine.shards > 1:
+        raise ConfigError([Problem("engine.shards", str(cfg.engine.shards), "1", "virtual time runs one shard: its steps are those of any")])
     if cfg.venue.flow_file:
         return replay_itch(Path(cfg.venue.flow_file), cfg, journal=journal)
     midnight = plan.session_midnight_ns(VIRTUAL_DAY)
