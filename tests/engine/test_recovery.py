@@ -241,3 +241,43 @@ def test_a_clock_set_back_is_refused_rather_than_time_run_backwards(venue, engin
     assert refused.process.returncode == 69, err
     assert "clock" in err
     assert until(lambda: "backwards" in err, "the reason")
+
+
+def test_damage_inside_the_last_segment_is_cut_only_on_the_operators_word(venue, engine) -> None:
+    judge = venue(seed=4)
+    run = engine(judge)
+    run.until("fills", 3)
+    run.kill_9()
+    (segment,) = run.run_folder.glob("journal-*.pgj")
+    data = bytearray(segment.read_bytes())
+    used = len(data.rstrip(b"\0"))
+    data[used // 2] ^= 0xFF
+    segment.write_bytes(data)
+    refused = engine(judge, resume=run.run_folder)
+    _, err = refused.process.communicate(timeout=120)
+    assert refused.process.returncode == 69 and "--cut-damaged-tail cuts" in err, err
+    assert "Traceback" not in err
+    again = engine(judge, resume=run.run_folder, args=("--cut-damaged-tail",))
+    again.until("session_ready", 1)
+    report = again.finish(signal.SIGTERM)
+    assert any("as told; they are kept in" in w for w in report["warnings"]), report["warnings"]
+    assert list(run.run_folder.glob("*.cut-*"))
+    assert judge.summary()["open_orders"] == 0
+    # Orders cut from the journal were learnt again from the venue, or stopped the run: never traded past.
+    assert report["position"] == judge.position_lots() or report["stopped_by"] == "kill"
+    assert verify(run.run_folder)["identical"]
+
+
+def test_a_run_of_another_session_day_is_not_resumed(tmp_path) -> None:
+    import datetime as dt
+
+    from orchestrator.config import load_profile
+    from orchestrator.config.problems import ConfigError
+    from orchestrator.run import live, plan
+
+    cfg = load_profile("laptop", {})
+    day = dt.date(2026, 3, 2)
+    spec = plan.shard_spec(cfg, midnight_ns=plan.session_midnight_ns(day))
+    live._check_resumable(cfg, spec, "2026-03-02", day)
+    with pytest.raises(ConfigError, match="start a new run"):
+        live._check_resumable(cfg, spec, "2026-03-01", day)

@@ -5,15 +5,18 @@ from __future__ import annotations
 import resource
 import signal
 import struct
+from pathlib import Path
 
 import pytest
 from rig import (
     ACCOUNT_QUERY,
     CANCEL,
     CONTROL,
+    DECISION,
     ENTER,
     FEED,
     FEED_STATE,
+    INTENT,
     MASS_CANCEL,
     NEW_RISK,
     REPLACE,
@@ -29,6 +32,10 @@ from rig import (
     verify,
 )
 
+from orchestrator.config import load_profile
+from orchestrator.run.virtual import run_virtual
+
+SHORT_MARK = 34  # risk/gate.h
 KILL_WORD, SUPERVISOR_LOST, JOURNAL_UNHEALTHY = 1, 2, 4
 SLOW_CANCEL_MESSAGES = b"OUXC"
 
@@ -310,3 +317,14 @@ def test_every_kind_of_input_of_a_live_run_is_one_the_journal_knows(venue, engin
     assert CONTROL not in {r.type for r in journal}
     assert {i.kind for i in intents(journal)} <= {ENTER, REPLACE, CANCEL, MASS_CANCEL, ACCOUNT_QUERY}
     assert report["stopped_by"] == "signal"
+
+
+def test_a_resting_sell_whose_long_mark_is_no_longer_true_is_taken_out_at_once(tmp_path) -> None:
+    """Its replacement is refused for the mark; the order that carries it must not stay at the venue either."""
+    cfg = load_profile("replay", {"journal.dir": str(tmp_path), "venue.seed": 3})
+    journal = records(Path(run_virtual(cfg, for_ns=30 * 10**9).journal))
+    refused = [i for i, r in enumerate(journal) if r.type == DECISION and r.payload[29] == SHORT_MARK]
+    assert len(refused) > 3
+    for i in refused:
+        following = journal[i + 1]
+        assert following.type == INTENT and following.payload[0] == CANCEL and following.payload[1] == 1, following

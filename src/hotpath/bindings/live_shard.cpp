@@ -85,6 +85,7 @@ void LiveShard::open_journal(const py::dict& d, TscClock& clock) {
   recover.ring_name = get<std::string>(d, "ring_name");
   recover.now_ns = clock.now_ns();
   recover.header = Bytes(reinterpret_cast<const u8*>(header_.data()), header_.size());
+  recover.cut_damaged_tail = get<bool>(d, "cut_damaged_tail");
   journal::RingOptions ring;
   ring.ring_bytes = get<u64>(d, "ring_bytes");
   journal::WriterOptions writer;
@@ -99,6 +100,7 @@ void LiveShard::open_journal(const py::dict& d, TscClock& clock) {
     throw py::value_error(error.text());
   }
   recovered_ = !journal_.recovered.fresh;
+  recovery_notes_ = journal_.recovered.notes;
   if (const TimeNs behind = journal_.recovered.last_ts_ns - clock.now_ns(); behind > kMaxBehindNs) {
     throw py::value_error("this machine's clock is " + std::to_string(behind / 1'000'000'000) + " s behind the journal in " +
                           recover.dir + ": set it right first, a journal's time never runs backwards");
@@ -118,7 +120,7 @@ void LiveShard::rebuild(const std::string& dir, bool use_snapshots) {
   artifacts_ = std::move(rebuilt.artifacts);
   recovered_from_snapshot_seq_ = rebuilt.snapshot_seq;
   recovered_inputs_ = rebuilt.replay.inputs;
-  recovery_notes_ = rebuilt.notes;
+  recovery_notes_.insert(recovery_notes_.end(), rebuilt.notes.begin(), rebuilt.notes.end());
 }
 
 // A second shard in the same state follows the journal and leaves snapshots.

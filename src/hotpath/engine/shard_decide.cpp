@@ -167,6 +167,8 @@ void Shard::submit(InstrumentIx ix, const Op& op, u8 action) {
   record_decision(ix, action, verdict);
   if (!verdict.pass()) {
     ++counters_.risk_rejects;
+    // A resting sell whose mark is no longer true must not be at the venue at all.
+    if (verdict.reason == RiskReason::kShortMark && op.kind == OpKind::kReplace) cancel(*orders_.find(op.user_ref_num), cause);
     return;
   }
   if (verdict.is_soft()) ++counters_.soft;

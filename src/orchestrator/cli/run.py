@@ -36,6 +36,10 @@ def register(app: typer.Typer) -> None:
             bool,
             typer.Option("--snapshots/--no-snapshots", help="With --resume: start from the newest snapshot, or from the first record."),
         ] = True,
+        cut_damaged_tail: Annotated[
+            bool,
+            typer.Option("--cut-damaged-tail", help="With --resume, after a power cut: cut the journal at the damage, keep what was cut."),
+        ] = False,
         overrides: Annotated[
             list[str] | None, typer.Option("--set", metavar="PATH=VALUE", help="Change a setting; may be repeated.")
         ] = None,
@@ -54,7 +58,9 @@ def register(app: typer.Typer) -> None:
             raise CliError("--resume with --virtual, --seed or --journal", hint="the run goes on in its own folder, live")
         if resume is not None and not resume.is_dir():
             raise CliError(f"{resume} is not there", hint="the report of a run names its journal")
-        again: dict[str, Any] = {"resume": resume, "use_snapshots": use_snapshots}
+        if cut_damaged_tail and resume is None:
+            raise CliError("--cut-damaged-tail without --resume", hint="name the run whose journal is damaged: --resume RUN")
+        again: dict[str, Any] = {"resume": resume, "use_snapshots": use_snapshots, "cut_damaged_tail": cut_damaged_tail}
         changes = list(overrides or [])
         if seed is not None:
             changes.append(f"venue.seed={seed}")

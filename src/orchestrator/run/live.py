@@ -27,13 +27,14 @@ NOISE_NS = 200_000_000
 
 
 def run_live(cfg: Config, *, for_ns: int | None, on_tick: OnTick | None, resume: Path | None = None,
-             use_snapshots: bool = True) -> RunResult:
+             use_snapshots: bool = True, cut_damaged_tail: bool = False) -> RunResult:
     """Trade until `for_ns` is over, a signal comes, or the engine stops by itself; returns what it came to.
 
     `on_tick` gets a telemetry snapshot every `report.refresh_ms`, on a thread of its own. `resume` names the folder
     of an earlier run: its journal is recovered and continued, the state rebuilt from its newest snapshot and the
-    records after it, or from the first record without `use_snapshots`. Raises ConfigError, VenueError, or ValueError
-    with the engine's own words.
+    records after it, or from the first record without `use_snapshots`; `cut_damaged_tail` is the operator's word that
+    what follows damage at the journal's end may go (it is kept beside the segment). Raises ConfigError, VenueError, or
+    ValueError with the engine's own words.
     """
     allowed = os.sched_getaffinity(0)
     cores = resolve_cores(cfg.engine, allowed)
@@ -42,7 +43,7 @@ def run_live(cfg: Config, *, for_ns: int | None, on_tick: OnTick | None, resume:
     with contextlib.ExitStack() as stack:
         addresses = stack.enter_context(_venue(cfg, helpers))
         stack.enter_context(_signals_blocked())
-        run = _make(cfg, cores, addresses, for_ns, resume, use_snapshots)
+        run = _make(cfg, cores, addresses, for_ns, resume, use_snapshots, cut_damaged_tail)
         if helpers:
             _move_threads(helpers)  # threads started from here on inherit it; the engine pins itself
         watcher = Watcher(cfg, on_tick, run.engine.supervisor_beat)
@@ -71,7 +72,7 @@ class _Run:
 
 
 def _make(cfg: Config, cores: dict[str, int | None], addresses: dict[str, Any], for_ns: int | None,
-          resume: Path | None, use_snapshots: bool = True) -> _Run:
+          resume: Path | None, use_snapshots: bool = True, cut_damaged_tail: bool = False) -> _Run:
     day = plan.today()
     n = cfg.engine.shards
     if resume is None:
@@ -81,6 +82,7 @@ def _make(cfg: Config, cores: dict[str, int | None], addresses: dict[str, Any], 
         folder = resume.resolve()  # `latest` may come to mean another run
         _check_shards(cfg, folder)
     signal_fn = load_signal(cfg.policies.signal) if cfg.policies.signal else None
+    recovery = {"use_snapshots": use_snapshots, "cut_damaged_tail": cut_damaged_tail}
     shards = []
     for shard in range(n):
         own = folder_of(folder, n, shard)
@@ -94,10 +96,10 @@ def _make(cfg: Config, cores: dict[str, int | None], addresses: dict[str, Any], 
             parsed, header = read_header(own)
             spec, quorum = parsed.config["shard"], parsed.config["quorum"]
             policies = plan.policies_of_header(parsed)
-            _check_resumable(cfg, spec, shard)
+            _check_resumable(cfg, spec, shard, parsed.session_date, day)
         shards.append({
             "shard": spec, "policies": [p.spec for p in policies], "quorum": quorum,
-            "journal": _journal_spec(cfg, cores, own, shard, header, use_snapshots), **addresses["sessions"][shard],
+            "journal": {**_journal_spec(cfg, cores, own, shard, header), **recovery}, **addresses["sessions"][shard],
         })  # fmt: skip
     try:
         engine = _live_run(cfg, cores, addresses, for_ns, shards, signal_fn)
@@ -106,12 +108,15 @@ def _make(cfg: Config, cores: dict[str, int | None], addresses: dict[str, Any], 
             raise
         from orchestrator.run.journals import JournalUnreadable
 
-        raise JournalUnreadable(f"{folder}: {err}", hint="peregrine verify says whether it is whole") from err
+        damaged = any(word in str(err) for word in ("damage, not a torn end", "bad-crc", "bad-length", "torn"))
+        hint = "peregrine verify says whether it is whole"
+        if damaged:
+            hint = "if a power cut did this, --cut-damaged-tail cuts the last file there and keeps what is cut"
+        raise JournalUnreadable(f"{folder}: {err}", hint=hint) from err
     return _Run(engine, folder, policies, signal_fn)
 
 
-def _journal_spec(cfg: Config, cores: dict[str, int | None], folder: Path, shard: int, header: bytes,
-                  use_snapshots: bool) -> dict[str, Any]:
+def _journal_spec(cfg: Config, cores: dict[str, int | None], folder: Path, shard: int, header: bytes) -> dict[str, Any]:
     return {
         "dir": str(folder),
         "ring_name": f"{cfg.engine.name}-{os.getpid()}" + (f"-{shard:02}" if cfg.engine.shards > 1 else ""),
@@ -120,7 +125,6 @@ def _journal_spec(cfg: Config, cores: dict[str, int | None], folder: Path, shard
         "sync": cfg.journal.sync,
         "sync_interval_ns": cfg.journal.sync_interval_ms * 1_000_000,
         "header": header,
-        "use_snapshots": use_snapshots,
         "snapshot_every_records": cfg.journal.snapshot_records,
         "snapshots_kept": cfg.journal.snapshots_kept,
         "snapshot_cpu": _cpu(cores["journal"]),
@@ -134,9 +138,12 @@ def _check_shards(cfg: Config, folder: Path) -> None:
         raise ConfigError([Problem("engine.shards", str(cfg.engine.shards), expected, "a run goes on with the shards it began with")])
 
 
-def _check_resumable(cfg: Config, spec: dict[str, Any], shard: int) -> None:
+def _check_resumable(cfg: Config, spec: dict[str, Any], shard: int, began: str, day: dt.date) -> None:
     """The journal's own settings go on; what the configuration must bring along has to fit them."""
     problems = []
+    if began != day.isoformat():
+        hint = "order and message numbers begin anew each day: start a new run"
+        problems.append(Problem("resume", f"a run of {began}", f"one of {day.isoformat()}, today's session", hint))
     here, there = [i.symbol for i in instruments_of(cfg, shard)], [i["symbol"] for i in spec["instruments"]]
     if here != there:
         problems.append(Problem("instruments", ", ".join(here), ", ".join(there), "a run goes on with the symbols it began with"))
