@@ -18,7 +18,9 @@ import yaml
 from hotpath import _core, _venue
 from orchestrator.cli.venue import venue_config
 from orchestrator.observe.segment import Segment, SegmentError
-from orchestrator.observe.telemetry import REGION, TelemetryError, read
+from orchestrator.observe.shards import read_engine
+from orchestrator.observe.telemetry import TelemetryError
+from orchestrator.run.shards import user_of
 
 # journal/record.h
 HEADER, FEED, SNAPSHOT, FEED_STATE, SESSION, SESSION_STATE, COMMAND, TIMER, CONTROL = 1, 16, 17, 18, 19, 20, 21, 22, 23
@@ -89,6 +91,7 @@ class Venue:
 
     def __init__(self, *, cancel_on_disconnect: bool = False, **options: Any) -> None:
         self.config = venue_config(cancel_on_disconnect=cancel_on_disconnect, **options)
+        self.shards = int(options.get("shards", 1))
         self.cancel_on_disconnect = cancel_on_disconnect
         self.server = _venue.VenueServer(self.config)
         self.server.start()
@@ -104,15 +107,19 @@ class Venue:
             "kind": "external", "ouch": s.ouch, "itch_a": s.itch_a, "itch_b": s.itch_b, "retransmit": s.retransmit,
             "glimpse": s.glimpse, "interface": "127.0.0.1", "cancel_on_disconnect": self.cancel_on_disconnect,
             "account": {"username": "DEMO01", "password_env": PASSWORD_ENV},
+            "shard_logins": [{"username": user_of("DEMO01", k), "password_env": PASSWORD_ENV} for k in range(1, self.shards)],
         }  # fmt: skip
 
-    def ours(self) -> list[dict[str, Any]]:
-        """The venue's own record of what account DEMO01 did."""
-        return [e for e in self.server.record() if e["port"] == 0]
+    def ours(self, shard: int = 0) -> list[dict[str, Any]]:
+        """The venue's own record of what account DEMO01, or a further port of it, did."""
+        users = [port["user"] for port in self.config["ports"]]
+        port = users.index(user_of("DEMO01", shard))
+        return [e for e in self.server.record() if e["port"] == port]
 
     def summary(self) -> dict[str, Any]:
-        """Totals of account DEMO01."""
-        return self.server.summary("DEMO01")
+        """Totals of account DEMO01, all its ports together."""
+        each = [self.server.summary(user_of("DEMO01", k)) for k in range(self.shards)]
+        return {name: sum(s[name] for s in each) for name in each[0]}
 
     def position_lots(self) -> int:
         """What the venue says account DEMO01 holds."""
@@ -166,7 +173,7 @@ class Engine:
             with Segment(self.name) as segment:
                 if segment.status().pid != self.process.pid:
                     return {}
-                return dict(read(segment.region(REGION)).counters)
+                return dict(read_engine(segment).counters)
         except (SegmentError, TelemetryError, OSError):
             return {}
 
@@ -292,7 +299,7 @@ class LiveEngine:
     def counters(self) -> dict[str, int]:
         """Telemetry's counters."""
         with Segment(self.name) as segment:
-            return dict(read(segment.region(REGION)).counters)
+            return dict(read_engine(segment).counters)
 
     def until(self, what: str, least: int = 1) -> dict[str, int]:
         """Waits until a counter has reached `least`; the counters then."""

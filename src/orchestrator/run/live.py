@@ -96,7 +96,7 @@ def _make(cfg: Config, cores: dict[str, int | None], addresses: dict[str, Any], 
             parsed, header = read_header(own)
             spec, quorum = parsed.config["shard"], parsed.config["quorum"]
             policies = plan.policies_of_header(parsed)
-            _check_resumable(cfg, spec, shard, parsed.session_date, day)
+            _check_resumable(cfg, spec, parsed.session_date, day, shard)
         shards.append({
             "shard": spec, "policies": [p.spec for p in policies], "quorum": quorum,
             "journal": {**_journal_spec(cfg, cores, own, shard, header), **recovery}, **addresses["sessions"][shard],
@@ -138,7 +138,7 @@ def _check_shards(cfg: Config, folder: Path) -> None:
         raise ConfigError([Problem("engine.shards", str(cfg.engine.shards), expected, "a run goes on with the shards it began with")])
 
 
-def _check_resumable(cfg: Config, spec: dict[str, Any], shard: int, began: str, day: dt.date) -> None:
+def _check_resumable(cfg: Config, spec: dict[str, Any], began: str, day: dt.date, shard: int = 0) -> None:
     """The journal's own settings go on; what the configuration must bring along has to fit them."""
     problems = []
     if began != day.isoformat():
