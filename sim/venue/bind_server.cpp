@@ -118,6 +118,8 @@ void bind_server(py::module_& m) {
       .def("drop_connections", &VenueServer::drop_connections, release,
            "Cut every order-entry connection, as a network failure would.")
       .def("pause_flow", &VenueServer::pause_flow, release, py::arg("paused") = true)
+      .def("set_flow_rate", &VenueServer::set_flow_rate, release, py::arg("rate_per_s"),
+           "Events a second and symbol from the next event on; above 0.")
       .def("silence", &VenueServer::silence, release, py::arg("silent") = true,
            "Feed lines send nothing, heartbeats included.")
       .def("stats",

@@ -47,6 +47,8 @@ class Flow {
   // When the next event is due; `begin` sets the origin.
   void begin(TimeNs now_ns);
   TimeNs next_ns() const { return next_ns_; }
+  // From the next event on; 0 is not a rate (pause the flow instead).
+  void set_rate(u32 rate_per_s) { params_.rate_per_s = rate_per_s; }
   // Does the next event at its own time and schedules the one after it.
   void step();
   // Fills the empty books around the reference price (done at the open).

@@ -339,6 +339,10 @@ void VenueServer::drop_connections() {
 void VenueServer::pause_flow(bool paused) {
   call([&](Exchange&, TimeNs) { impl_->pause_flow(paused); });
 }
+void VenueServer::set_flow_rate(u32 rate_per_s) {
+  if (rate_per_s == 0) return;
+  call([&](Exchange&, TimeNs) { impl_->set_flow_rate(rate_per_s); });
+}
 void VenueServer::silence(bool silent) {
   call([&](Exchange&, TimeNs) { impl_->silent = silent; });
 }

@@ -63,6 +63,7 @@ class VenueServer {
   void set_session_state(SessionState state);
   void drop_connections();  // order entry only, without a word, as a network failure would
   void pause_flow(bool paused);
+  void set_flow_rate(u32 rate_per_s);  // events a second and symbol, above 0
   void silence(bool silent);  // neither feed packets nor heartbeats go out (they can still be asked for)
   ServerStats stats();
   // Runs `f` with the exchange and the venue's present time.

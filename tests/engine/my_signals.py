@@ -1,5 +1,11 @@
 """Signals of a user, for the tests: plain functions over the int32 features."""
 
+import ctypes
+
+_usleep = ctypes.CDLL(None).usleep
+_usleep.argtypes = [ctypes.c_uint]
+_usleep.restype = ctypes.c_int
+
 
 def lean(features):
     """The imbalance less a part of the position."""
@@ -13,9 +19,8 @@ def raises_now_and_then(features):
     return features[2]
 
 
+
 def slow(features):
-    """Keeps its shard busy for a few milliseconds at each decision, as a signal should not."""
-    x = features[2]
-    for i in range(4_000_000):
-        x = (x * 1103515245 + 12345 + i) & 0x7FFFFFFF
-    return features[2] + (x & 1)
+    """Sleeps for milliseconds at each decision, as a signal should not."""
+    _usleep(3000)
+    return features[2]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import bisect
 import json
 import signal
+import time
 from pathlib import Path
 
 import pytest
@@ -174,11 +175,15 @@ def test_a_shard_that_does_not_keep_up_is_told_so_and_rebuilt_and_never_misses_a
         "instruments": [{"symbol": "PRGN"}, {"symbol": "FLCN"}], "engine.topology": "pipelined", "engine.shards": 2,
         "engine.feed_ring_kb": 512, "engine.cores": {"engine": None}, "policies.signal": "my_signals:slow",
         "policies.decision_interval_ns": 0, "journal.ring_mb": 64,
+        "risk.max_drawdown_units": 2_000_000_000, "risk.max_loss_units": 2_000_000_000,
     })  # fmt: skip
     run.until("overruns", 2)
     run.until("snapshots", 4)  # one each at the start
     judge.server.pause_flow(True)
-    until(lambda: run.counters().get("feed_state") == 2, "whole books")
+    call(tmp_path, "kill", run.name)  # it decides no more: what waits for it is soon through
+    until(lambda: judge.summary()["open_orders"] == 0, "no order open at the venue")
+    still = Still(run)
+    until(lambda: run.counters().get("feed_state") == 2 and still(), "whole books, everything consumed")
     report = run.finish(signal.SIGTERM)
     full = [q for q in report["queues"] if q["name"] == "feed to shard"]
     assert sum(q["times_full"] for q in full) >= 2
@@ -191,6 +196,19 @@ def test_a_shard_that_does_not_keep_up_is_told_so_and_rebuilt_and_never_misses_a
     for shard, folder in enumerate(folders(run.run_folder)):
         overrun += check_no_message_is_missed(records(folder), messages, ("PRGN", "FLCN")[shard])
     assert overrun >= 2
+
+
+class Still:
+    """True once an engine has consumed no feed message for a second."""
+
+    def __init__(self, run) -> None:
+        self.run, self.events, self.since = run, -1, 0.0
+
+    def __call__(self) -> bool:
+        now, events = time.monotonic(), self.run.counters()["events"]
+        if events != self.events:
+            self.events, self.since = events, now
+        return now - self.since > 1
 
 
 def check_no_message_is_missed(journal: list, messages: list[bytes], symbol: str) -> int:

@@ -238,8 +238,8 @@ def _sections(annotation):
 
 def test_auto_gives_the_engine_the_highest_core_and_helpers_the_lowest():
     engine = load_profile("pinned").engine
-    assert resolve_cores(engine, {0, 1, 2, 3}) == {"feed": None, "engine": 3, "journal": 1, "helper": 0}
-    assert resolve_cores(engine, {4, 5}) == {"feed": None, "engine": 5, "journal": 4, "helper": 4}
+    assert resolve_cores(engine, {0, 1, 2, 3}) == {"engine": 3, "journal": 1, "helper": 0}
+    assert resolve_cores(engine, {4, 5}) == {"engine": 5, "journal": 4, "helper": 4}
 
 
 def test_pinned_refuses_a_machine_where_helpers_would_share_the_engines_core():
@@ -247,11 +247,30 @@ def test_pinned_refuses_a_machine_where_helpers_would_share_the_engines_core():
         resolve_cores(load_profile("pinned").engine, {0})
 
 
+SHARDED = ["instruments=[{symbol: A}, {symbol: B}, {symbol: C}]", "engine.topology=pipelined", "engine.shards=3"]
+
+
+def test_pinned_gives_every_hot_thread_a_core_and_refuses_a_machine_with_too_few():
+    engine = load_profile("pinned", SHARDED).engine
+    assert resolve_cores(engine, range(8)) == {
+        "engine": 7, "engine-1": 6, "engine-2": 5, "feed": 4, "session": 3, "journal": 1, "helper": 0,
+    }  # fmt: skip
+    with pytest.raises(ConfigError, match=r"5 hot threads \(engine, engine-1, engine-2, feed, session\), 4 cores"):
+        resolve_cores(engine, range(4))
+    two = load_profile("pinned", [*SHARDED, "engine.shards_per_thread=2", "engine.cores.engine=[2, 3]"]).engine
+    assert resolve_cores(two, range(8)) == {
+        "engine": 2, "engine-1": 3, "feed": 7, "session": 6, "journal": 1, "helper": 0,
+    }  # fmt: skip
+
+
+def test_laptop_pins_no_hot_thread_when_they_have_to_share():
+    engine = load_profile("laptop", SHARDED).engine
+    assert {core for name, core in resolve_cores(engine, {0, 1}).items() if name not in ("journal", "helper")} == {None}
+
+
 def test_two_hot_threads_on_one_core_are_refused():
-    engine = load_profile("pinned", ["engine.topology=pipelined", "engine.cores.feed=auto"]).engine
-    assert resolve_cores(engine, {0, 1, 2})["feed"] == 1
-    with pytest.raises(ConfigError, match="feed and engine on one core"):
-        resolve_cores(engine, {0})
+    with pytest.raises(ConfigError, match="core 1 twice"):
+        load_profile("pinned", ["engine.topology=pipelined", "engine.cores.feed=1", "engine.cores.session=1"])
     with pytest.raises(ConfigError, match="may use only those"):
         resolve_cores(load_profile("laptop", ["engine.cores.engine=77"]).engine, {0, 1})
 

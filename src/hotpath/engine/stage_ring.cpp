@@ -2,6 +2,8 @@
 
 #include <cstring>
 
+#include "engine/input.h"
+
 namespace peregrine::engine {
 
 using journal::RecordType;
@@ -33,7 +35,7 @@ bool InputRing::put_overrun_mark(u32 epoch) {
   return ring_.ring.try_push(kMark, Bytes(reinterpret_cast<const u8*>(mark), sizeof mark));
 }
 
-int InputRing::drain(ShardStage& shard, ThreadClock& clock, int most) {
+int InputRing::drain(InputSink& shard, ThreadClock& clock, int most) {
   // The level is seen before anything that waits: no decision is taken on a backlog that is lost anyway.
   if (const u32 epoch = overrun_.load(std::memory_order_acquire); epoch != overrun_seen_) [[unlikely]] {
     overrun_seen_ = epoch;
@@ -85,7 +87,7 @@ bool WireRing::login(const LoginHead& head) {
   return ring_.ring.try_push(kLogin, Bytes(reinterpret_cast<const u8*>(&head), sizeof head));
 }
 
-int WireRing::drain(SessionStage& session, const InputSink& back, int most) {
+int WireRing::drain(SessionDoor& session, const InputSink& back, int most) {
   RecordRing::Record r{};
   int n = 0;
   for (; n < most && back.room_bytes() >= kReportBytes && ring_.ring.peek(r); ++n) {

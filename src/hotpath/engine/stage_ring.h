@@ -10,8 +10,7 @@
 #include <atomic>
 
 #include "engine/feed_router.h"
-#include "engine/session_stage.h"
-#include "engine/shard_stage.h"
+#include "engine/stage.h"
 
 namespace peregrine::engine {
 
@@ -33,7 +32,7 @@ class InputRing final : public InputSink {
   bool put_overrun_mark(u32 epoch) override;
 
   // Consumer: at most `most` records into `shard`, ticking `clock` for each packet. Returns how many there were.
-  int drain(ShardStage& shard, ThreadClock& clock, int most);
+  int drain(InputSink& shard, ThreadClock& clock, int most);
 
   // After the threads have ended.
   QueueUse use() const { return {name_, ring_.ring.capacity(), high_, full_}; }
@@ -68,7 +67,7 @@ class WireRing final : public SessionDoor {
   bool stop() override { return ring_.ring.try_push(kStop, {}); }
 
   // Consumer. What cannot be reported back for want of room waits.
-  int drain(SessionStage& session, const InputSink& back, int most);
+  int drain(SessionDoor& session, const InputSink& back, int most);
 
   QueueUse use() const { return {name_, ring_.ring.capacity(), high_, full_}; }
 
