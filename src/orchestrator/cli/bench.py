@@ -23,10 +23,17 @@ def register(app: typer.Typer) -> None:
         out: Annotated[
             Path | None, typer.Option("--out", help="Folder for latest.json, .hgrm files and the plot.")
         ] = None,
+        burst: Annotated[
+            bool,
+            typer.Option("--burst", help="Capacity instead of latency: 10x bursts, 10x symbols, 8,000 symbols, in every topology. "
+                                         "Exit code 1 when anything was lost."),
+        ] = False,
         as_json: Annotated[bool, typer.Option("--json", help="Print the result object.")] = False,
     ) -> None:
         from orchestrator.cli._run import runner
 
+        if burst:
+            _burst(only or [], quick, as_json)
         progress = None if as_json else _say
         report, code = runner().bench(only=only or [], quick=quick, out=out, on_result=progress)
         if as_json:
@@ -34,6 +41,58 @@ def register(app: typer.Typer) -> None:
         else:
             _show(report, out)
         raise typer.Exit(code)
+
+
+def _burst(only: list[str], quick: bool, as_json: bool) -> None:
+    from orchestrator.cli._errors import EXIT_INTERNAL, EXIT_USAGE, CliError
+    from orchestrator.observe.console import stderr, stdout
+    from orchestrator.run.burst import LOADS, bench_burst
+
+    if only and not any(word in load.name for word in only for load in LOADS):
+        raise CliError("no load of that name", hint="loads: " + ", ".join(load.name for load in LOADS), code=EXIT_USAGE)
+
+    def say(outcome: Any) -> None:
+        verdict = "nothing lost" if outcome.good else "NOT GOOD"
+        stderr().print(f"  {outcome.load}, {outcome.topology}, {outcome.shards} shards: {verdict}", highlight=False)
+
+    try:
+        report = bench_burst(quick=quick, only=only, on_result=None if as_json else say)
+    except TimeoutError as err:
+        raise CliError(str(err), hint="a machine as busy as this cannot show it: try again", code=EXIT_INTERNAL) from err
+    if as_json:
+        typer.echo(json.dumps(report))
+    else:
+        for table in burst_tables(report):
+            stdout().print(table)
+    raise typer.Exit(0 if report["ok"] else 1)
+
+
+def burst_tables(report: dict[str, Any]) -> list[Any]:
+    """The loads and the queues of a capacity test as rich tables."""
+    from rich.table import Table
+
+    from orchestrator.observe.machine import one_line
+
+    loads = Table(box=None, padding=(0, 2, 0, 0))
+    for title in ("load", "topology", "shards", "messages", "peak/s", "skipped", "gaps", "overruns", "rebuilt", "p50", "p99", "lost"):
+        loads.add_column(title, justify="left" if title in ("load", "topology", "lost") else "right")
+    for r in report["results"]:
+        lost = [what for what, good in (("replay differs", r["identical"]), ("books differ", r["books_equal"]),
+                                        ("position differs", r["position_equal"])) if not good]  # fmt: skip
+        t2o = r["tick_to_order_ns"]
+        loads.add_row(
+            r["load"], r["topology"], str(r["shards"]), f"{r['messages']:,}", f"{r['peak_per_s']:,}", f"{r['of_no_shard']:,}",
+            f"{r['gaps']:,}", f"{r['overruns']:,}", f"{r['rebuilt']:,}", figure(t2o["p50"], "ns"), figure(t2o["p99"], "ns"),
+            ", ".join(lost) or "nothing",
+        )  # fmt: skip
+    queues = Table(box=None, padding=(0, 2, 0, 0), caption=one_line(report["machine"]), caption_justify="left")
+    for title in ("queue", "capacity", "high water", "full", "rule when full", "seen"):
+        queues.add_column(title, justify="right" if title in ("capacity", "high water", "full") else "left")
+    for q in report["queues"]:
+        capacity = f"{q['capacity']:,} {q['unit']}" if q["capacity"] else "-"
+        high = f"{q['high_water']:,}" if q["high_water"] else "-"
+        queues.add_row(q["queue"], capacity, high, f"{q['times_full']:,}", q["rule"], "acting" if q["seen"] else "not reached")
+    return [loads, "", queues]
 
 
 def _say(row: dict[str, Any]) -> None:

@@ -71,8 +71,13 @@ class _Run:
         self.signal_fn = signal_fn  # keeps compiled code alive
 
 
+def make(cfg: Config, cores: dict[str, int | None], addresses: dict[str, Any], *, signal_address: int = 0) -> _Run:
+    """An engine ready to run against a venue that is already there; `addresses` as `_venue` gives them."""
+    return _make(cfg, cores, addresses, None, None, signal_address=signal_address)
+
+
 def _make(cfg: Config, cores: dict[str, int | None], addresses: dict[str, Any], for_ns: int | None,
-          resume: Path | None, use_snapshots: bool = True, cut_damaged_tail: bool = False) -> _Run:
+          resume: Path | None, use_snapshots: bool = True, cut_damaged_tail: bool = False, signal_address: int = 0) -> _Run:
     day = plan.today()
     n = cfg.engine.shards
     if resume is None:
@@ -89,6 +94,7 @@ def _make(cfg: Config, cores: dict[str, int | None], addresses: dict[str, Any], 
         if resume is None:
             own.mkdir(exist_ok=True)
             spec = plan.shard_spec(cfg, midnight_ns=plan.session_midnight_ns(day), shard=shard)
+            spec["user_signal"] |= signal_address != 0
             header, quorum = plan.journal_header(cfg, spec, policies, day, shard=shard), cfg.policies.quorum_q8
         else:
             from orchestrator.run.journals import read_header
@@ -102,7 +108,8 @@ def _make(cfg: Config, cores: dict[str, int | None], addresses: dict[str, Any], 
             "journal": {**_journal_spec(cfg, cores, own, shard, header), **recovery}, **addresses["sessions"][shard],
         })  # fmt: skip
     try:
-        engine = _live_run(cfg, cores, addresses, for_ns, shards, signal_fn)
+        address = signal_fn.address if signal_fn else signal_address
+        engine = _live_run(cfg, cores, addresses, for_ns, shards, address)
     except ValueError as err:
         if resume is None:
             raise
@@ -155,7 +162,7 @@ def _check_resumable(cfg: Config, spec: dict[str, Any], began: str, day: dt.date
 
 
 def _live_run(cfg: Config, cores: dict[str, int | None], addresses: dict[str, Any], for_ns: int | None,
-              shards: list[dict[str, Any]], signal_fn: Any) -> Any:
+              shards: list[dict[str, Any]], signal_address: int) -> Any:
     from hotpath import _core
 
     return _core.LiveRun(
@@ -163,7 +170,7 @@ def _live_run(cfg: Config, cores: dict[str, int | None], addresses: dict[str, An
         live=_live_spec(cfg, cores, addresses, for_ns),
         segment_name=cfg.engine.name,
         units_per_currency=cfg.account.units_per_currency,
-        signal_address=signal_fn.address if signal_fn else 0,
+        signal_address=signal_address,
         stage=_stage,
     )
 
