@@ -298,6 +298,48 @@ void a_gap_of_the_whole_feed_ends_a_rebuild() {
   CHECK(o.router.flowing(0) && o.slow.live && o.other.live);
 }
 
+void what_waited_too_long_is_not_traded_on() {
+  Service service;
+  FeedRouter router({{"AAA"}}, kRing, 1'000 * kMs, kMs, service);
+  InputRing ring("feed to shard", kRing, 4096, 20 * kMs);
+  Shard1 shard;
+  shard.locate = 1;
+  shard.keep_order = true;
+  router.attach(0, ring);
+  ThreadClock clock{TscClock::from_kernel()};
+  u64 seq = 1;
+  const auto send = [&] {
+    router.begin_packet(clock.tsc.ticks(), clock.tick());
+    router.on_block(seq++, 0, add(1, "AAA"));
+  };
+  const auto drain = [&] {
+    while (ring.drain(shard, clock, 64) > 0) {
+    }
+  };
+  send();
+  say_live(router);
+  drain();
+  CHECK(shard.live && shard.taken == 1 && !ring.behind());
+  for (int i = 0; i < 100; ++i) send();
+  ::usleep(60'000);
+  shard.order.clear();
+  drain();
+  CHECK(shard.order.size() == 1 && shard.stale == 1 && shard.taken == 1 && ring.behind());
+  send();  // after it, and still not stepped: the books are thrown away first
+  drain();
+  CHECK(shard.taken == 1);
+  CHECK(!router.poll(clock.tick(), seq) && router.stats(0).overruns == 1 && !ring.behind());
+  drain();
+  CHECK(shard.stale == 1);  // told once
+  for (int i = 0; i < 100 && !service.open; ++i, ::usleep(1000)) router.poll(clock.tick(), seq);
+  CHECK(service.opened == 1);
+  router.on_rebuild_packet('S', snapshot_end(seq), clock.now_ns);
+  router.poll(clock.tick(), seq);
+  send();
+  drain();
+  CHECK(shard.live && shard.whole && shard.taken == 2 && shard.stale == 1);
+}
+
 // ---- session → shard full: the socket is not read
 
 struct Full final : InputSink {
@@ -494,6 +536,7 @@ int main(int argc, char** argv) {
   a_snapshot_older_than_what_is_held_is_asked_for_again();
   holding_too_much_begins_again();
   a_gap_of_the_whole_feed_ends_a_rebuild();
+  what_waited_too_long_is_not_traded_on();
   a_full_way_back_leaves_the_bytes_with_the_venue();
   a_full_wire_ring_refuses();
   threads(argc > 1 ? std::strtoull(argv[1], nullptr, 10) : 1'000'000);

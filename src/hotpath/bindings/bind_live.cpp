@@ -50,6 +50,7 @@ engine::LiveConfig live_config_from(const py::dict& d) {
   c.topology = get<std::string>(d, "topology") == "pipelined" ? engine::Topology::kPipelined : engine::Topology::kInline;
   c.shards_per_thread = get<u32>(d, "shards_per_thread");
   c.feed_ring_bytes = get<u64>(d, "feed_ring_bytes");
+  c.max_lag_ns = get<i64>(d, "max_lag_ns");
   c.hold_bytes = c.feed_ring_bytes;
   c.engine_cpus = get<std::vector<int>>(d, "engine_cpus");
   c.feed_cpu = get<int>(d, "feed_cpu");

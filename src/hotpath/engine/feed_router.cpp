@@ -294,7 +294,10 @@ bool FeedRouter::poll(TimeNs now, u64 next_seq) {
   const bool live = state_.state == static_cast<u8>(FeedState::kLive) || state_.state == static_cast<u8>(FeedState::kGapped);
   for (std::size_t s = 0; s < lanes_.size(); ++s) {
     Lane& lane = lanes_[s];
-    if (lane.state == State::kFlowing) [[likely]] continue;
+    if (lane.state == State::kFlowing) [[likely]] {
+      if (lane.sink->behind()) overrun(lane);
+      continue;
+    }
     if (lane.state == State::kOverrun && lane.sink->put_overrun_mark(lane.epoch)) {
       lane.state = State::kMarked;
       moved = true;

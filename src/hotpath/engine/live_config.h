@@ -30,6 +30,7 @@ struct LiveConfig {
   Topology topology = Topology::kInline;
   u32 shards_per_thread = 1;         // pipelined
   u64 feed_ring_bytes = 4u << 20;    // pipelined, feed to one shard; a power of two
+  TimeNs max_lag_ns = 500'000'000;   // pipelined, a packet that waited longer for its shard is not traded on; 0 = any
   u64 session_ring_bytes = 1u << 20; // pipelined, each way between one shard and its session; a power of two
   u64 hold_bytes = 4u << 20;         // pipelined, live messages of one shard kept while its books are rebuilt
   IdleMode idle = IdleMode::kYield;

@@ -30,7 +30,7 @@ constexpr u64 kLongestAnswerBytes = 65536 + 64;
 }  // namespace
 
 LiveEngine::Link::Link(const LiveConfig& c)
-    : feed("feed to shard", c.feed_ring_bytes, kLongestFeedBytes),
+    : feed("feed to shard", c.feed_ring_bytes, kLongestFeedBytes, c.max_lag_ns),
       answers("session to shard", c.session_ring_bytes, kLongestAnswerBytes),
       wire("shard to session", c.session_ring_bytes) {}
 

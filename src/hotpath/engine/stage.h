@@ -45,7 +45,9 @@ class InputSink {
   virtual bool put_closed() = 0;
   // Inputs of this many bytes, record heads included, are sure to be taken now.
   virtual u64 room_bytes() const = 0;
-  // Feed only, after a refusal. Raises the level the shard sees before anything that waits in the ring …
+  // Feed only: the shard is so far behind that what waits for it is too old to trade on.
+  virtual bool behind() const { return false; }
+  // Feed only, after a refusal or when behind. Raises the level the shard sees before anything that waits in the ring …
   virtual void overrun(u32 epoch) = 0;
   // … and, once there is room again, marks where what was there before ends. False: still no room.
   virtual bool put_overrun_mark(u32 epoch) = 0;

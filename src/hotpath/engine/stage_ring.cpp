@@ -35,14 +35,32 @@ bool InputRing::put_overrun_mark(u32 epoch) {
   return ring_.ring.try_push(kMark, Bytes(reinterpret_cast<const u8*>(mark), sizeof mark));
 }
 
+void InputRing::overrun(u32 epoch) {
+  ++full_;
+  behind_.store(epoch, std::memory_order_relaxed);
+  overrun_.store(epoch, std::memory_order_release);
+}
+
+bool InputRing::too_old(u64 received_ticks, const ThreadClock& clock) const {
+  if (max_lag_ns_ == 0 || received_ticks == 0) return false;
+  const u64 waited = clock.tsc.ticks() - received_ticks;
+  // Counters of two cores may differ by a little: a packet from the future has not waited.
+  return static_cast<i64>(waited) > 0 && clock.tsc.to_duration_ns(waited) > max_lag_ns_;
+}
+
+// Told before anything that waits: no decision is taken on a backlog that is lost anyway.
+void InputRing::go_stale(InputSink& shard, ThreadClock& clock, u32 epoch) {
+  overrun_seen_ = epoch;
+  skipping_ = true;
+  clock.tick();
+  const journal::FeedStateChange stale{static_cast<u8>(journal::FeedState::kStale), kFeedOverrun, {}, 0, 0};
+  shard.put(RecordType::kFeedState, {}, bytes_of(stale), {});
+}
+
 int InputRing::drain(InputSink& shard, ThreadClock& clock, int most) {
-  // The level is seen before anything that waits: no decision is taken on a backlog that is lost anyway.
-  if (const u32 epoch = overrun_.load(std::memory_order_acquire); epoch != overrun_seen_) [[unlikely]] {
-    overrun_seen_ = epoch;
-    skipping_ = true;
-    clock.tick();
-    const journal::FeedStateChange stale{static_cast<u8>(journal::FeedState::kStale), kFeedOverrun, {}, 0, 0};
-    shard.put(RecordType::kFeedState, {}, bytes_of(stale), {});
+  if (const u32 epoch = overrun_.load(std::memory_order_acquire); epoch != level_) [[unlikely]] {
+    level_ = epoch;
+    if (epoch != overrun_seen_) go_stale(shard, clock, epoch);
   }
   RecordRing::Record r{};
   int n = 0;
@@ -58,6 +76,14 @@ int InputRing::drain(InputSink& shard, ThreadClock& clock, int most) {
     } else {
       Stamps stamps;
       std::memcpy(&stamps, r.payload.data(), sizeof stamps);
+      if (stamps.received_ticks != packet_ticks_ && too_old(stamps.received_ticks, clock)) [[unlikely]] {
+        // The epoch the feed stage will raise when it sees this; until its mark comes nothing is stepped.
+        go_stale(shard, clock, level_ + 1);
+        behind_.store(level_ + 1, std::memory_order_relaxed);
+        ++skipped_;
+        ring_.ring.consume();
+        continue;
+      }
       const RecordType type = static_cast<RecordType>(r.kind);
       const Bytes payload = r.payload.subspan(sizeof stamps);
       const std::size_t head = head_bytes(type);

@@ -17,18 +17,17 @@ namespace peregrine::engine {
 // Feed or session → shard.
 class InputRing final : public InputSink {
  public:
-  // What must stay free so that the next record fits wherever the ring wraps.
-  InputRing(const char* name, u64 capacity_bytes, u64 longest_record_bytes)
-      : name_(name), longest_(longest_record_bytes), ring_(capacity_bytes) {}
+  // `longest_record_bytes` is kept free, so that the next record fits wherever the ring wraps. `max_lag_ns`: a packet
+  // that has waited longer is not stepped, the shard counts as overrun; 0 = however long.
+  InputRing(const char* name, u64 capacity_bytes, u64 longest_record_bytes, TimeNs max_lag_ns = 0)
+      : name_(name), longest_(longest_record_bytes), max_lag_ns_(max_lag_ns), ring_(capacity_bytes) {}
 
   // Producer
   bool put(journal::RecordType type, const Stamps& stamps, Bytes head, Bytes body) override;
   bool put_closed() override { return ring_.ring.try_push(kClosed, {}); }
   u64 room_bytes() const override;
-  void overrun(u32 epoch) override {
-    ++full_;
-    overrun_.store(epoch, std::memory_order_release);
-  }
+  bool behind() const override { return behind_.load(std::memory_order_relaxed) != overrun_.load(std::memory_order_relaxed); }
+  void overrun(u32 epoch) override;
   bool put_overrun_mark(u32 epoch) override;
 
   // Consumer: at most `most` records into `shard`, ticking `clock` for each packet. Returns how many there were.
@@ -41,15 +40,20 @@ class InputRing final : public InputSink {
  private:
   static constexpr u32 kMark = 0x10000, kClosed = 0x10001;
   void note_high();
+  bool too_old(u64 received_ticks, const ThreadClock& clock) const;
+  void go_stale(InputSink& shard, ThreadClock& clock, u32 epoch);
 
   const char* name_;
   const u64 longest_;
+  const TimeNs max_lag_ns_;
   mutable OwnedRing ring_;
-  alignas(128) std::atomic<u32> overrun_{0};
+  alignas(128) std::atomic<u32> overrun_{0};  // epoch, raised by the producer
+  alignas(128) std::atomic<u32> behind_{0};   // the epoch the consumer asks for
   u64 full_ = 0;  // producer's
   u64 high_ = 0;
   u32 puts_ = 0;
-  alignas(128) u32 overrun_seen_ = 0;  // consumer's
+  alignas(128) u32 level_ = 0;  // consumer's: the epoch last raised …
+  u32 overrun_seen_ = 0;        // … and the one it is stale for, which may be the next
   bool skipping_ = false;
   u64 skipped_ = 0;
   u64 packet_ticks_ = 0;

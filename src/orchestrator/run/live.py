@@ -186,6 +186,8 @@ def _live_spec(cfg: Config, cores: dict[str, int | None], addresses: dict[str, A
         "topology": engine.topology,
         "shards_per_thread": engine.shards_per_thread or 1,
         "feed_ring_bytes": engine.feed_ring_kb << 10,
+        # What waited longer for its shard is older than anything an order may rest on.
+        "max_lag_ns": max(i.max_quote_age_ns for i in [cfg.risk, *cfg.risk.by_symbol.values()]),
         "join": feed.join,
         "window_messages": feed.window_messages,
         "arbitration_wait_ns": feed.arbitration_wait_ns,
