@@ -94,8 +94,9 @@ def parse_header(payload: bytes) -> JournalHeader:
         raise HeaderError(f"header: not UTF-8 JSON: {e}") from None
     _check_keys("header", document, _KEYS)
     fmt = document["format_version"]
-    if fmt > _journal.FORMAT_VERSION:
-        raise HeaderError(f"header.format_version: this release reads up to {_journal.FORMAT_VERSION}, found {fmt}")
+    if not _journal.OLDEST_READABLE_FORMAT <= fmt <= _journal.FORMAT_VERSION:
+        raise HeaderError(f"header.format_version: this release reads {_journal.OLDEST_READABLE_FORMAT} to "
+                          f"{_journal.FORMAT_VERSION}, found {fmt}")
     if not all(isinstance(i, dict) for i in document["instruments"]):
         raise HeaderError("header.instruments: expected a list of objects")
     return JournalHeader(

@@ -72,10 +72,11 @@ def _make(cfg: Config, cores: dict[str, int | None], addresses: dict[str, Any], 
           resume: Path | None) -> _Run:
     day = plan.today()
     if resume is not None:
-        from orchestrator.run.journals import read_header
+        from orchestrator.run.journals import read_header, require_semantics
 
         folder = resume.resolve()  # `latest` may come to mean another run
         parsed, header = read_header(folder)
+        require_semantics(parsed, folder)
         spec, quorum = parsed.config["shard"], parsed.config["quorum"]
         policies = plan.policies_of_header(parsed)
         _check_resumable(cfg, spec)
