@@ -146,3 +146,29 @@ def test_whatever_is_lost_and_wherever_it_crashes_the_desk_and_the_venue_agree_i
     assert numbers == sorted(set(numbers)), "order numbers rise strictly"
     counters = line.desk.counters()
     assert counters["resurrected"] == counters["overfills"] == counters["unknown_fills"] == 0
+
+
+def test_numbers_the_venue_has_seen_stay_used_when_the_crash_came_before_our_own_higher_one():
+    line = Line()
+    line.venue.last = 41
+    line.login()
+    line.to_venue()
+    line.to_desk()  # the answer to the query; the mass cancel it caused was never journaled
+    line.desk.on_recovered(2, 0, line.desk.next_sequence - 1, line.now)
+    assert line.desk.next_number() == 42
+
+
+def test_after_a_recovery_the_login_asks_for_what_the_journal_does_not_have():
+    desk = _core.OrderDesk(["PRGN"])
+    desk.on_recovered(2, 0, 7, 1000 * MS)
+    assert desk.login[1] == desk.next_sequence == 8
+    desk.on_recovered(3, 0, 3, 1001 * MS)
+    assert desk.next_sequence == 8, "what was consumed is never asked for again"
+
+
+def test_a_login_one_past_the_stored_sequence_is_a_gap_and_at_it_is_none():
+    for missing in (0, 1):
+        desk = _core.OrderDesk(["PRGN"])
+        desk.on_state(True, 1000 * MS)
+        desk.on_packet(b"A" + _core.soup_login_accepted("PRG0000001", 1 + missing), 1000 * MS)
+        assert desk.phase == ("halted" if missing else "querying")

@@ -48,6 +48,7 @@ void bind_journal(py::module_& core) {
       PyExc_RuntimeError, nullptr);
   m.attr("JournalError") = py::reinterpret_borrow<py::object>(bind::g_error);
   m.attr("FORMAT_VERSION") = kFormatVersion;
+  m.attr("OLDEST_READABLE_FORMAT") = kOldestReadableFormat;
   m.attr("SEMANTICS_VERSION") = kSemanticsVersion;
   py::native_enum<RecordType>(m, "RecordType", "enum.IntEnum", "Type of a journal record")
       .value("PADDING", RecordType::kPadding)

@@ -88,12 +88,15 @@ def parse_header(payload: bytes) -> JournalHeader:
         raise HeaderError(f"header: json_bytes is {size}, but only {len(payload) - 4} bytes follow")
     try:
         document = json.loads(payload[4:4 + size].decode("utf-8"), object_pairs_hook=_no_duplicates)
-    except (UnicodeDecodeError, json.JSONDecodeError) as e:
+    except HeaderError:
+        raise
+    except (ValueError, RecursionError) as e:  # no JSON, or thousands of digits or brackets
         raise HeaderError(f"header: not UTF-8 JSON: {e}") from None
     _check_keys("header", document, _KEYS)
     fmt = document["format_version"]
-    if fmt > _journal.FORMAT_VERSION:
-        raise HeaderError(f"header.format_version: this release reads up to {_journal.FORMAT_VERSION}, found {fmt}")
+    if not _journal.OLDEST_READABLE_FORMAT <= fmt <= _journal.FORMAT_VERSION:
+        raise HeaderError(f"header.format_version: this release reads {_journal.OLDEST_READABLE_FORMAT} to "
+                          f"{_journal.FORMAT_VERSION}, found {fmt}")
     if not all(isinstance(i, dict) for i in document["instruments"]):
         raise HeaderError("header.instruments: expected a list of objects")
     return JournalHeader(

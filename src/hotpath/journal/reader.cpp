@@ -165,8 +165,14 @@ Reader::State::Disk Reader::State::from_disk(RecordView& out) {
       }
     }
     switch (step) {
-      case SegmentCursor::Step::kEnd: return Disk::kUnwritten;
-      case SegmentCursor::Step::kBad: error = cursor.error(); return Disk::kBad;
+      case SegmentCursor::Step::kEnd:
+      case SegmentCursor::Step::kBad:
+        // Padding has no number and was passed over: the end is behind it, as it is for who writes on.
+        end.disk_end_offset = cursor.offset();
+        end.generation = std::max(end.generation, cursor.generation());
+        if (step == SegmentCursor::Step::kEnd) return Disk::kUnwritten;
+        error = cursor.error();
+        return Disk::kBad;
       case SegmentCursor::Step::kTrailer:
         std::memcpy(previous_sha256, cursor.trailer().sha256, 32);
         segment_closed = end.last_segment_closed = true;

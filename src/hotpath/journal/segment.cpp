@@ -74,9 +74,11 @@ bool check_segment_header(const SegmentHeader& h, u32 number, const std::string&
   if (h.format_version < kOldestReadableFormat || h.format_version > kFormatVersion) {
     error.fault = Fault::kUnsupportedVersion;
     error.offset = offsetof(SegmentHeader, format_version);
-    error.expected = "journal format " + std::to_string(kFormatVersion);
+    error.expected = "journal format " + std::to_string(kOldestReadableFormat) +
+                     (kOldestReadableFormat < kFormatVersion ? " to " + std::to_string(kFormatVersion) : "");
     error.found = std::to_string(h.format_version);
-    error.hint = "read it with the release that wrote it";
+    error.hint = std::string(h.format_version > kFormatVersion ? "a newer" : "an older") +
+                 " release wrote it: read it with that one, its version stands in the run's report";
     return false;
   }
   if (h.number != number) {

@@ -83,7 +83,9 @@ SegmentCursor::Open SegmentCursor::open(const std::string& dir, u32 number) {
 
 bool SegmentCursor::fill(u64 bytes) {
   if (offset_ >= buffer_offset_ && offset_ + bytes <= buffer_offset_ + buffered_) return true;
-  const u64 want = std::max(bytes, kReadBytes);
+  // No more than the file has: a length that lies takes no memory.
+  const u64 there = file_bytes();
+  const u64 want = std::min(std::max(bytes, kReadBytes), there > offset_ ? there - offset_ : 0);
   if (buffer_.size() < want) buffer_.resize(want);
   buffer_offset_ = offset_;
   const ssize_t n = read_at(offset_, buffer_.data(), want);
@@ -191,7 +193,9 @@ u64 SegmentCursor::file_bytes() const {
 }
 
 u64 SegmentCursor::nonzero_bytes_after(u64 from) {
-  std::vector<u8> chunk(kReadBytes);
+  const u64 there = file_bytes();
+  if (there <= from) return 0;
+  std::vector<u8> chunk(std::min(kReadBytes, there - from));
   u64 at = from, end = from;
   for (;;) {
     const ssize_t n = read_at(at, chunk.data(), chunk.size());

@@ -197,7 +197,10 @@ void FeedReceiver::send_request(TimeNs now) {
 // The hole stays. With a snapshot service the books are rebuilt; without one the hole is skipped and the feed is
 // stale from here on. True in the second case: there may be another hole behind it.
 bool FeedReceiver::give_up(TimeNs now) {
-  const u64 to = hole_end(highest_ - expected_ > window_mask_ ? window_mask_ + 1 : highest_ - expected_);
+  u64 to = hole_end(window_mask_ + 1);
+  // Nothing is kept past the window: a hole that fills it goes on to the highest number heard of. In one step, however
+  // far that is: a damaged number must not keep us here.
+  if (to - expected_ > window_mask_) to = highest_;
   const u64 from = expected_;
   if (config_.snapshot_service) {
     begin_snapshot(State::kStale, kFeedGap, from, to, now);

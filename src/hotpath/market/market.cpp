@@ -17,7 +17,8 @@ Market::Market(const MarketConfig& config)
       prints_(config.max_prints < 1 ? 1 : config.max_prints),
       symbol_mask_(static_cast<u32>(symbol_buckets_.size()) - 1) {
   PRG_ASSERT(config.max_instruments >= 1);
-  for (u32 i = 0; i < 65536; ++i) by_locate_[i] = kNoInstrument;
+  static_assert(kNoInstrument == 0xFFFFFFFFu);
+  std::memset(by_locate_.data(), 0xFF, 65536 * sizeof(u32));
 }
 
 const char* Market::outcome_name(Outcome o) {

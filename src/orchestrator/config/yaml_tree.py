@@ -6,6 +6,7 @@ a key given twice is a problem, not the later value.
 
 from __future__ import annotations
 
+import contextlib
 import re
 from dataclasses import dataclass, field
 from typing import Any
@@ -21,6 +22,7 @@ _HEX = re.compile(r"^0x[0-9a-fA-F_]+$")
 _FLOAT = re.compile(r"^[-+]?([0-9][0-9_]*\.[0-9_]*|\.[0-9]+|[0-9][0-9_]*)([eE][-+]?[0-9]+)?$")
 _TAGS = {"str", "int", "float", "bool", "null", "timestamp", "value", "merge", "map", "seq"}
 _MAX_DEPTH = 32
+_MAX_VALUES = 1_000_000  # aliases counted out: a few lines of them can stand for billions
 
 
 @dataclass
@@ -30,6 +32,7 @@ class Tree:
     value: Any = None
     lines: dict[Path, int] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
+    values: int = 0  # built so far
 
     def line_of(self, path: Path) -> int | None:
         """Line of the path, or of the nearest parent that has one."""
@@ -51,10 +54,16 @@ def parse(text: str) -> Tree:
             Problem("", str(err.problem), "YAML", "check the indentation and quotes around this line", line)
         )
         return tree
+    except RecursionError:
+        tree.problems.append(Problem("", "nesting without end", f"at most {_MAX_DEPTH} levels", "remove the brackets"))
+        return tree
     except yaml.YAMLError as err:  # bytes that are no text
         tree.problems.append(Problem("", str(err).splitlines()[0], "YAML text in UTF-8", "save the file as UTF-8"))
         return tree
-    tree.value = {} if node is None else _build(node, (), tree, frozenset())
+    if node is not None:
+        tree.value = _build(node, (), tree, frozenset())
+    if tree.value is None and not tree.problems:
+        tree.value = {}  # a document with nothing in it is an empty mapping, however it is written
     return tree
 
 
@@ -64,18 +73,25 @@ def scalar(text: str) -> Any:
         return None
     if text in ("true", "false"):
         return text == "true"
-    if _INT.match(text):
-        return int(text.replace("_", ""))
-    if _HEX.match(text):
-        return int(text.replace("_", ""), 16)
-    if _FLOAT.match(text):
-        return float(text.replace("_", ""))
+    with contextlib.suppress(ValueError):  # thousands of digits, or `0x_`: a word after all
+        if _INT.match(text):
+            return int(text.replace("_", ""))
+        if _HEX.match(text):
+            return int(text.replace("_", ""), 16)
+        if _FLOAT.match(text):
+            return float(text.replace("_", ""))
     return text
 
 
 def _build(node: yaml.Node, path: Path, tree: Tree, above: frozenset[int]) -> Any:
     line = node.start_mark.line + 1
     tree.lines.setdefault(path, line)
+    tree.values += 1
+    if tree.values > _MAX_VALUES:
+        if tree.values == _MAX_VALUES + 1:
+            expected = f"at most {_MAX_VALUES} values, those of aliases counted"
+            tree.problems.append(Problem(dotted(path), "more than that", expected, "remove the aliases", line))
+        return None
     if id(node) in above or len(path) > _MAX_DEPTH:
         tree.problems.append(Problem(dotted(path), "nesting without end", "a plain value", "remove the alias", line))
         return None
@@ -86,9 +102,11 @@ def _build(node: yaml.Node, path: Path, tree: Tree, above: frozenset[int]) -> An
     if isinstance(node, yaml.ScalarNode):
         return scalar(node.value) if node.style is None else node.value
     if isinstance(node, yaml.SequenceNode):
-        return [_build(child, (*path, i), tree, above) for i, child in enumerate(node.value)]
+        return [_build(child, (*path, i), tree, above) for i, child in enumerate(node.value) if tree.values <= _MAX_VALUES]
     out: dict[str, Any] = {}
     for key_node, value_node in node.value:
+        if tree.values > _MAX_VALUES:
+            break
         key = key_node.value if isinstance(key_node, yaml.ScalarNode) else None
         key_line = key_node.start_mark.line + 1
         if key is None:

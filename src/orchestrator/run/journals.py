@@ -48,6 +48,22 @@ def read_header(folder: Path) -> tuple[Any, bytes]:
     raise JournalUnreadable(f"{folder}: no journal with a header record in it", hint=NO_JOURNAL_HINT)
 
 
+def require_semantics(parsed: Any, folder: Path) -> None:
+    """Refuse a journal whose inputs this engine would answer differently. Raises JournalUnreadable, which names the one that would not."""
+    from hotpath import _core
+
+    here = _core.journal.SEMANTICS_VERSION
+    if parsed.semantics_version == here:
+        return
+    wrote = parsed.machine.get("version")
+    by = f"Peregrine {wrote}" if wrote else "the release that wrote it"
+    raise JournalUnreadable(
+        f"{folder}: semantics version {parsed.semantics_version}, written by {by}; this is Peregrine {_core.__version__}, "
+        f"semantics version {here}: it would decide differently on the same inputs",
+        hint=f"replay it, and go on with it, only with {by}; `peregrine decode` reads it here",
+    )
+
+
 def replay_journal(folder: Path) -> RunResult:
     """The inputs of a run through fresh engines; the result as `run` reports it (stage times are not replayed)."""
     replays = [_replay(own) for own in folders(folder)]
@@ -133,6 +149,7 @@ def _replay(folder: Path, *, from_snapshot: bool = False) -> tuple[Any, list[pla
     from hotpath import _core
 
     parsed, _ = read_header(folder)
+    require_semantics(parsed, folder)
     policies = plan.policies_of_header(parsed)
     engine = _core.ReplayEngine(
         shard=parsed.config["shard"], policies=[p.spec for p in policies], quorum=parsed.config["quorum"], stage=_stage

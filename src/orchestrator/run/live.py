@@ -97,9 +97,10 @@ def _make(cfg: Config, cores: dict[str, int | None], addresses: dict[str, Any], 
             spec["user_signal"] |= signal_address != 0
             header, quorum = plan.journal_header(cfg, spec, policies, day, shard=shard), cfg.policies.quorum_q8
         else:
-            from orchestrator.run.journals import read_header
+            from orchestrator.run.journals import read_header, require_semantics
 
             parsed, header = read_header(own)
+            require_semantics(parsed, own)
             spec, quorum = parsed.config["shard"], parsed.config["quorum"]
             policies = plan.policies_of_header(parsed)
             _check_resumable(cfg, spec, parsed.session_date, day, shard)
