@@ -104,7 +104,9 @@ def _make(cfg: Config, cores: dict[str, int | None], addresses: dict[str, Any], 
         "snapshot_cpu": _cpu(cores["journal"]),
     }
     try:
-        engine = _live_run(cfg, cores, addresses, for_ns, spec, policies, quorum, journal, signal_fn)
+        # A run that goes on is wanted back at once: the noise floor is measured at the first start only.
+        noise_ns = NOISE_NS if resume is None else 0
+        engine = _live_run(cfg, cores, addresses, for_ns, spec, policies, quorum, journal, signal_fn, noise_ns)
     except ValueError as err:
         if resume is None:
             raise
@@ -129,14 +131,14 @@ def _check_resumable(cfg: Config, spec: dict[str, Any]) -> None:
 
 def _live_run(cfg: Config, cores: dict[str, int | None], addresses: dict[str, Any], for_ns: int | None,
               spec: dict[str, Any], policies: list[plan.LoadedPolicy], quorum: int, journal: dict[str, Any],
-              signal_fn: Any) -> Any:
+              signal_fn: Any, noise_ns: int) -> Any:
     from hotpath import _core
 
     return _core.LiveRun(
         shard=spec,
         policies=[p.spec for p in policies],
         quorum=quorum,
-        live=_live_spec(cfg, cores, addresses, for_ns),
+        live={**_live_spec(cfg, cores, addresses, for_ns), "noise_ns": noise_ns},
         journal=journal,
         segment_name=cfg.engine.name,
         units_per_currency=cfg.account.units_per_currency,
@@ -175,7 +177,6 @@ def _live_spec(cfg: Config, cores: dict[str, int | None], addresses: dict[str, A
         "stage_sample": engine.stage_sample,
         "run_for_ns": for_ns or 0,
         "supervisor_timeout_ns": engine.supervisor_timeout_ms * 1_000_000,
-        "noise_ns": NOISE_NS,
     }
 
 
