@@ -56,8 +56,11 @@ tsan: build ## the stress programs of tests/native under ThreadSanitizer
 asan: build ## the same under AddressSanitizer and UBSan
 	@$(PY) tools/native.py --flavour asan
 
+chaos: build ## kill -9 and stop engine, writer and venue under load, N=50 times (SEED=…); the venue's own record judges
+	@$(PY) tools/chaos.py --kills $(or $(N),50) $(if $(SEED),--seed $(SEED)) $(ARGS)
+
 clean: ## remove what the build made (the venv stays)
 	@rm -rf build dist *.egg-info src/*.egg-info
 	@find src sim -name '*.so' -delete
 
-.PHONY: help ext build run check test lint bench tsan asan clean
+.PHONY: help ext build run check test lint bench tsan asan chaos clean

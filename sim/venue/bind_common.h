@@ -77,6 +77,7 @@ inline py::list messages(const MessageStore& store, u64 from) {
 }
 
 ExchangeConfig exchange_config(Dict& d);
+ServerConfig server_config(const py::dict& dict);
 FlowParams flow_params(const py::dict& d);
 py::dict result_dict(const EnterResult& r);
 py::dict order_dict(const OrderView& o);

@@ -7,7 +7,7 @@ using peregrine::TimeNs;
 using peregrine::u32;
 using peregrine::u64;
 
-namespace {
+namespace peregrine::venue::bind {
 
 ServerConfig server_config(const py::dict& dict) {
   ServerConfig c;
@@ -19,7 +19,7 @@ ServerConfig server_config(const py::dict& dict) {
   d.get("host", c.host).get("ouch_port", c.ouch_port).get("glimpse_port", c.glimpse_port);
   d.get("retransmit_port", c.retransmit_port).get("itch_a", c.itch_a).get("itch_b", c.itch_b);
   d.get("heartbeat_ns", c.heartbeat_ns).get("silence_ns", c.silence_ns).get("login_timeout_ns", c.login_timeout_ns);
-  d.get("open_at_start", c.open_at_start).get("datagram_bytes", c.datagram_bytes).finish();
+  d.get("state", c.state).get("open_at_start", c.open_at_start).get("datagram_bytes", c.datagram_bytes).finish();
   const std::string wrong = parse_faults(faults, c.faults);
   if (!wrong.empty()) throw py::value_error(wrong);
   if (c.recording_speed_percent == 0) throw py::value_error("recording_speed_percent must be above 0");
@@ -30,6 +30,10 @@ ServerConfig server_config(const py::dict& dict) {
   }
   return c;
 }
+
+}  // namespace peregrine::venue::bind
+
+namespace {
 
 py::dict stats_dict(const ServerStats& s) {
   py::dict d;
@@ -96,6 +100,16 @@ void bind_server(py::module_& m) {
       .def("start", &VenueServer::start, release, "Bind and run; OSError when an address cannot be had.")
       .def("stop", &VenueServer::stop, release, "End the session on every door and stop. May be called twice.")
       .def_property_readonly("running", &VenueServer::running)
+      .def_property_readonly("error", &VenueServer::error, "Why the venue stopped by itself; empty = it did not.")
+      .def_property_readonly("session", &VenueServer::session, "The day's name in every protocol.")
+      .def(
+          "state_mark",
+          [](VenueServer& s) {
+            u64 bytes = 0, hash = 0;
+            on_thread(s, [&](Exchange& x, TimeNs) { bytes = s.state_bytes(), hash = x.state_hash(); });
+            return py::make_tuple(bytes, hash);
+          },
+          "One moment: the length of the day's file (0 without one) and the hash of the exchange's state.")
       .def_property_readonly(
           "ouch", [](const VenueServer& s) { return s.addresses().ouch; }, "host:port")
       .def_property_readonly("itch_a", [](const VenueServer& s) { return s.addresses().itch_a; })

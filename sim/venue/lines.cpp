@@ -103,6 +103,11 @@ void FeedLines::emit(int line, Bytes packet) {
   sink_->datagram(line, packet);
 }
 
+void FeedLines::resume(u64 next_seq) {
+  next_seq_ = next_seq;
+  builder_.start(session_, next_seq_);
+}
+
 void FeedLines::end_of_session(u64 next_seq) {
   u8 packet[mold::kHeaderBytes];
   mold::encode(mold::Header{session_, next_seq, mold::kEndOfSession}, packet);

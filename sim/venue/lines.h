@@ -37,6 +37,8 @@ class FeedLines {
   // Heartbeats and delayed packets that are due.
   void on_timer(TimeNs now_ns);
   TimeNs next_ns() const;
+  // The messages before `next_seq` went out (or not) in an earlier life: they can be asked for.
+  void resume(u64 next_seq);
   void end_of_session(u64 next_seq);
   // Answers a re-request from the store; false when it is malformed, of another session, or past the end.
   bool retransmit(Bytes request, const MessageStore& store);

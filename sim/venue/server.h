@@ -5,6 +5,7 @@
 #include <memory>
 #include <string>
 
+#include "venue/day.h"
 #include "venue/exchange.h"
 #include "venue/faults.h"
 #include "venue/flow.h"
@@ -18,6 +19,7 @@ struct ServerConfig {
   FaultPlan faults;
   std::string recording;  // ITCH file to replay in place of the generator
   u32 recording_speed_percent = 100;
+  std::string state;  // file of the day: every input is written there first; an earlier venue's day there goes on
   std::string host = "127.0.0.1";
   u16 ouch_port = 0;  // 0 = any free one
   u16 glimpse_port = 0;
@@ -30,6 +32,9 @@ struct ServerConfig {
   bool open_at_start = true;
   u32 datagram_bytes = 1400;
 };
+
+// What of it decides the day's course.
+DayConfig day_config(const ServerConfig& c);
 
 // Addresses as "host:port" once started.
 struct ServerAddresses {
@@ -50,11 +55,15 @@ class VenueServer {
   VenueServer(const VenueServer&) = delete;
   VenueServer& operator=(const VenueServer&) = delete;
 
-  // Binds, starts the thread; throws std::system_error when an address cannot be had.
+  // Binds, starts the thread; throws std::system_error when an address cannot be had, or the day's file not be written.
   void start();
   // Ends the session (Z, end of session on the feed) and joins the thread. Idempotent.
   void stop();
   bool running() const;
+  // Not empty: the venue stopped by itself, because its day could not be written.
+  std::string error() const;
+  const std::string& session() const;  // the day's name; an earlier venue's where the file has one
+  u64 state_bytes() const;             // length of the day's file, 0 without one; from call() only
   const ServerAddresses& addresses() const;
 
   // Each of these is done by the server's thread between two inputs, and waited for.

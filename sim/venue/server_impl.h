@@ -19,7 +19,6 @@
 namespace peregrine::venue {
 
 inline constexpr std::size_t kMaxUnsentBytes = 64u << 20;  // a client that reads no more is cut off
-inline constexpr int kFlowBatch = 256;                     // flow events between two looks at the sockets
 
 class VenueServer::Impl final : private ExchangeSink, private DatagramSink {
  public:
@@ -39,15 +38,20 @@ class VenueServer::Impl final : private ExchangeSink, private DatagramSink {
   void set_flow_rate(u32 rate_per_s) { flow_.set_rate(rate_per_s); }
   void set_session_state(SessionState state, TimeNs now_ns);
   const FeedLines& lines() const { return lines_; }
+  // One input of the day: on file first, then done.
+  u64 input(DayInput kind, TimeNs now_ns, u16 port = 0, Bytes payload = {});
+  const ServerConfig& config() const { return config_; }
+  std::string error() {
+    const std::lock_guard lock(mutex_);
+    return error_;
+  }
+  u64 state_bytes() const { return writer_ != nullptr ? writer_->offset() : read_bytes_; }
 
  private:
-  static ExchangeConfig with_faults(const ServerConfig& c) {
-    ExchangeConfig e = c.exchange;
-    e.reject_per_million = c.faults.reject_ppm;
-    e.seed = c.flow.seed;
-    return e;
-  }
-  // The wall gives the start, the monotonic clock every step from there.
+  static ServerConfig continued(ServerConfig c);
+  void rebuild();
+  void resume();
+  // The wall gives the start, the monotonic clock every step from there; time never lies before the day's last input.
   TimeNs now() const { return wall_base_ns_ + (monotonic_ns() - mono_base_ns_); }
 
   void ouch(PortIx port, u64 seq, Bytes message) override;
@@ -57,6 +61,9 @@ class VenueServer::Impl final : private ExchangeSink, private DatagramSink {
   void open_sockets();
   void close_sockets();
   void run();
+  void loop();
+  void run_commands();
+  void say_goodbye();
   void step(TimeNs now_ns);
   void run_flow(TimeNs now_ns);
   void run_faults(TimeNs now_ns);
@@ -72,11 +79,13 @@ class VenueServer::Impl final : private ExchangeSink, private DatagramSink {
   void answer_retransmits();
 
   ServerConfig config_;
-  Exchange exchange_;
-  Flow flow_;
+  Day day_;
+  Exchange& exchange_ = day_.exchange();
+  std::unique_ptr<DayWriter> writer_;
+  u64 read_bytes_ = 0, torn_bytes_ = 0;  // of the day's file when it was rebuilt
+  u32 read_records_ = 0;
+  bool rebuilding_ = false;
   FeedLines lines_;
-  std::vector<u8> recording_;
-  std::unique_ptr<RecordedFlow> recorded_;
   std::vector<std::unique_ptr<Connection>> connections_;
   std::vector<Connection*> port_connection_;
   std::deque<HeldInput> held_;   // of living connections, in order of arrival
@@ -90,10 +99,11 @@ class VenueServer::Impl final : private ExchangeSink, private DatagramSink {
   std::vector<std::pair<TimeNs, std::pair<std::string, bool>>> halt_plan_;
   std::thread thread_;
   std::mutex mutex_;
-  std::vector<std::function<void()>> commands_;
+  std::deque<std::function<void()>> commands_;
   bool stopping_ = false;
   bool loop_over_ = false;  // nobody will take a command any more
   bool flow_paused_ = false;
+  std::string error_;
 };
 
 }  // namespace peregrine::venue

@@ -63,7 +63,7 @@ void VenueServer::Impl::on_packet(Connection& c, Bytes packet, TimeNs now_ns) {
     held_.push_back({now_ns + config_.faults.lag_ns, c.port, {payload.begin(), payload.end()}, &c});
     return;
   }
-  exchange_.on_ouch(c.port, payload, now_ns);
+  input(DayInput::kOuch, now_ns, static_cast<u16>(c.port), payload);
 }
 
 void VenueServer::Impl::on_login(Connection& c, Bytes payload, TimeNs now_ns) {
@@ -105,7 +105,7 @@ void VenueServer::Impl::on_login(Connection& c, Bytes payload, TimeNs now_ns) {
         connections_[i]->out_at = 0;
         connections_[i]->closing = true;
         port_connection_[ix] = nullptr;
-        exchange_.on_disconnect(ix, now_ns);
+        input(DayInput::kDisconnect, now_ns, static_cast<u16>(ix));
         break;
       }
     }
@@ -123,6 +123,7 @@ void VenueServer::Impl::on_login(Connection& c, Bytes payload, TimeNs now_ns) {
   }
   // The snapshot stands for everything up to the last message published, sent or not yet.
   ++stats.snapshots;
+  if (writer_ != nullptr) writer_->append(DayInput::kSnapshot, 0, now_ns, {});
   exchange_.snapshot(c.snapshot, now_ns);
   u8 end[21] = {'G'};
   soup::store_sequence(end + 1, exchange_.itch_store().next_seq());
@@ -182,7 +183,7 @@ void VenueServer::Impl::close_connection(std::size_t i, bool reset, TimeNs now_n
   }
   if (c->logged_in && c->kind == Connection::Kind::kOuch && port_connection_[c->port] == c.get()) {
     port_connection_[c->port] = nullptr;
-    exchange_.on_disconnect(c->port, now_ns);
+    input(DayInput::kDisconnect, now_ns, static_cast<u16>(c->port));
   }
 }
 

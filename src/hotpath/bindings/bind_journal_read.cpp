@@ -149,13 +149,16 @@ void bind_snapshots(py::module_& m) {
 
 void bind_journal_read(py::module_& m) {
   py::class_<PyReader>(m, "Reader", "Iterates (type, seq, ts_ns, generation, payload), checking everything")
-      .def(py::init([](const std::string& dir, bool ring, const std::string& ring_path, bool verify_chain) {
+      .def(py::init([](const std::string& dir, bool ring, const std::string& ring_path, bool verify_chain, u64 from_seq) {
              JournalError error;
-             auto r = Reader::open(dir, reader_options(ring, ring_path, verify_chain), error);
+             ReaderOptions options = reader_options(ring, ring_path, verify_chain);
+             options.from_seq = from_seq;
+             auto r = Reader::open(dir, options, error);
              if (r == nullptr) raise(error);
              return std::make_unique<PyReader>(PyReader{std::move(r)});
            }),
            py::arg("dir"), py::arg("ring") = true, py::arg("ring_path") = "", py::arg("verify_chain") = true,
+           py::arg("from_seq") = 1,
            "Read the journal in `dir`, then what only its ring holds. On a live journal, iterate again for more")
       .def("__iter__", [](py::object self) { return self; })
       .def("__next__", &PyReader::next)

@@ -17,7 +17,7 @@ from zoneinfo import ZoneInfo
 
 import typer
 
-from orchestrator.cli._errors import EXIT_UNAVAILABLE, CliError
+from orchestrator.cli._errors import EXIT_INTERNAL, EXIT_UNAVAILABLE, CliError
 
 ORDER = 20
 
@@ -41,7 +41,7 @@ def new_session(now: float | None = None) -> str:
     return f"PRG{tenths % 10_000_000:07d}"
 
 
-def parse_duration(text: str) -> float:
+def parse_duration(text: str, option: str = "--for") -> float:
     """Seconds of "90", "30s", "500ms", "5m" or "1h"."""
     for suffix, unit in (("ms", 0.001), ("s", 1.0), ("m", 60.0), ("h", 3600.0), ("", 1.0)):
         if suffix and not text.endswith(suffix):
@@ -53,7 +53,7 @@ def parse_duration(text: str) -> float:
         if seconds > 0:
             return seconds
         break
-    raise CliError(f'--for "{text}" is not a time', hint="write for example 30s, 5m or 1h")
+    raise CliError(f'{option} "{text}" is not a time', hint="write for example 30s, 5m or 1h")
 
 
 def parse_symbols(text: str) -> list[dict[str, Any]]:
@@ -129,7 +129,7 @@ def ready_line(server: Any, config: dict[str, Any]) -> dict[str, Any]:
         "itch_b": server.itch_b,
         "retransmit": server.retransmit,
         "glimpse": server.glimpse,
-        "session": config["session"],
+        "session": server.session,
         "seed": config["flow"]["seed"],
         "symbols": [s["symbol"] for s in config["symbols"]],
     }
@@ -157,6 +157,8 @@ def register(app: typer.Typer) -> None:
         host: Annotated[str, typer.Option(help="Address to listen on. The demo passwords are public: keep it loopback.")] = "127.0.0.1",
         session: Annotated[str, typer.Option(help="Session name, up to 10 characters; default: a new one each start.")] = "",
         cancel_on_disconnect: Annotated[bool, typer.Option(help="Cancel an account's orders when its connection drops.")] = False,
+        state: Annotated[Path | None, typer.Option(help="File of the day: every input is written there before it acts; a restart with the same file goes on where a killed venue was.")] = None,
+        silence: Annotated[str, typer.Option(help="A connection that says nothing for so long is closed.")] = "15s",
         closed: Annotated[bool, typer.Option("--pre-open", help="Start before the open; orders rest but do not trade.")] = False,
         for_: Annotated[str, typer.Option("--for", help="Stop after this time, as in 30s or 5m.")] = "",
     ) -> None:
@@ -170,17 +172,21 @@ def register(app: typer.Typer) -> None:
             orders_per_symbol=orders_per_symbol, shards=shards,
             cancel_on_disconnect=cancel_on_disconnect, host=host, ouch_port=ouch_port, glimpse_port=glimpse_port,
             retransmit_port=retransmit_port, itch_a=itch_a, itch_b=itch_b, open_at_start=not closed,
+            state=str(state) if state else "", silence_ns=round(parse_duration(silence, "--silence") * 1e9),
         )
         try:
             with _plain_file(recording) as plain:  # read whole by the constructor
                 replayed = {"recording": plain, "recording_speed_percent": speed} if plain else {}
                 server = _venue.VenueServer({**config, **replayed})
+            if session and server.session != session:
+                raise CliError(f'{state} holds the day "{server.session}", not "{session}"', hint="leave --session out, or name another file")
             server.start()
         except ValueError as err:
             raise CliError(str(err)) from err
         except (OSError, RuntimeError) as err:
-            raise CliError(f"the venue cannot start: {err}", hint="another venue may hold the port; port 0 takes a free one",
-                           code=EXIT_UNAVAILABLE) from err
+            hint = "its --state file or its ports may belong to another venue; port 0 takes a free one" if state else (
+                "another venue may hold the port; port 0 takes a free one")
+            raise CliError(f"the venue cannot start: {err}", hint=hint, code=EXIT_UNAVAILABLE) from err
 
         stop = threading.Event()
         for number in (signal.SIGINT, signal.SIGTERM):
@@ -190,6 +196,9 @@ def register(app: typer.Typer) -> None:
         while not stop.wait(0.2 if deadline is None else max(0.0, min(0.2, deadline - time.monotonic()))):
             if deadline is not None and time.monotonic() >= deadline:
                 break
+            if server.error:
+                raise CliError(f"the venue stopped: {server.error}", hint="what it could not write down it did not do",
+                               code=EXIT_INTERNAL)
         stats = server.stats()
         server.stop()
         print(_summary(server, stats, config["ports"]), file=sys.stderr)

@@ -167,7 +167,7 @@ class InstrumentLimits(Section):
     max_working_notional_units: NotNegative = Field(description="value of those orders")
     max_long_lots: NotNegative = Field(description="longest position, worst case over working and unknown orders")
     max_short_lots: NotNegative = Field(description="shortest position, as a positive number, worst case")
-    max_executions: NotNegative = Field(description="fills of one side within execution_window_ns before it pauses")
+    max_executions: int = Field(ge=0, le=63, description="fills of one side within execution_window_ns before it pauses")
     execution_window_ns: Positive = Field(description="length of that window")
     duplicate_window_ns: NotNegative = Field(description="same side, price and quantity within this is a duplicate")
     max_quote_age_ns: Positive = Field(description="oldest market data an order may rest on")
