@@ -13,6 +13,10 @@
 
 #include "engine/live_engine.h"
 #include "journal/recover.h"
+#include "venue/day.cpp"
+#define fail fail_in_day_file  // net.cpp has one too
+#include "venue/day_file.cpp"
+#undef fail
 #include "venue/exchange.cpp"
 #include "venue/exchange_ouch.cpp"
 #include "venue/exchange_out.cpp"
