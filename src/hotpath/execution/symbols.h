@@ -14,7 +14,13 @@ class SymbolTable {
  public:
   // Not in the hot path. Instruments may come in any order; the last name of an index wins.
   void set(InstrumentIx ix, std::string_view symbol) {
-    if (ix >= names_.size()) names_.resize(ix + 1, ouch::alpha<8>(""));
+    if (ix == names_.size()) {  // one after the other, thousands of them
+      names_.push_back(ouch::alpha<8>(symbol));
+      const std::pair<u64, InstrumentIx> entry{key(names_[ix]), ix};
+      sorted_.insert(std::lower_bound(sorted_.begin(), sorted_.end(), entry), entry);
+      return;
+    }
+    if (ix > names_.size()) names_.resize(ix + 1, ouch::alpha<8>(""));
     names_[ix] = ouch::alpha<8>(symbol);
     sorted_.clear();
     for (InstrumentIx i = 0; i < names_.size(); ++i) sorted_.push_back({key(names_[i]), i});

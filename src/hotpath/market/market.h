@@ -184,6 +184,7 @@ class Market {
   u64 n_prints_ = 0;
   u32 n_instruments_ = 0;
   u32 symbol_mask_;
+  bool foreign_bound_ = false;  // some locate is known to be none of ours
   bool market_open_ = false;
   bool in_snapshot_ = false;
   char system_event_ = ' ';

@@ -36,7 +36,7 @@ InstrumentIx Market::add_instrument(std::string_view symbol) {
   const itch::Stock stock = itch::Stock::from(symbol);
   const InstrumentIx known = find_stock(stock);
   if (known != kNoInstrument) return known;
-  for (u32 l = 0; l < 65536; ++l) {
+  for (u32 l = 0; foreign_bound_ && l < 65536; ++l) {
     if (by_locate_[l] == kNotOurs) by_locate_[l] = kNoInstrument;  // it may be ours now
   }
   return add_stock(stock);
@@ -68,6 +68,7 @@ void Market::bind_locate(u16 locate, InstrumentIx ix) {
     i.locate = locate;
   }
   by_locate_[locate] = ix;
+  foreign_bound_ |= ix == kNotOurs;
 }
 
 TradingState Market::trading_state(InstrumentIx ix) const {

@@ -25,6 +25,7 @@ def register(app: typer.Typer) -> None:
     ) -> None:
         from orchestrator.cli._errors import EXIT_CONFIG
         from orchestrator.config import ConfigError, check_file, config_hash, load_file
+        from orchestrator.config.memory import memory_mb
 
         try:
             problems = check_file(file) or cores_problems(load_file(file))
@@ -39,12 +40,17 @@ def register(app: typer.Typer) -> None:
                 "errors": [p.to_json() for p in problems],
             }
             if not problems:
-                report["config_sha256"] = config_hash(load_file(file))
+                cfg = load_file(file)
+                report["config_sha256"] = config_hash(cfg)
+                report["memory_mb"] = memory_mb(cfg.instruments, cfg.feed, cfg.journal, cfg.engine)
+                report["memory_budget_mb"] = cfg.engine.memory_budget_mb
             typer.echo(json.dumps(report))
             raise typer.Exit(EXIT_CONFIG if problems else 0)
         if problems:
             raise ConfigError(problems, str(file))
-        typer.echo(f"{file}: good, config {config_hash(load_file(file))[:12]}")
+        cfg = load_file(file)
+        memory = memory_mb(cfg.instruments, cfg.feed, cfg.journal, cfg.engine)
+        typer.echo(f"{file}: good, config {config_hash(cfg)[:12]}, pools of {memory} of {cfg.engine.memory_budget_mb} MiB")
 
     @group.command(help="Print a shipped profile: laptop, pinned or replay.")
     def show(

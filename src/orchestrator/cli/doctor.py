@@ -23,6 +23,7 @@ def register(app: typer.Typer) -> None:
         from orchestrator.cli._errors import EXIT_UNAVAILABLE
         from orchestrator.config import load_file, load_profile
         from orchestrator.config.cores import hot_threads
+        from orchestrator.config.memory import memory_mb
         from orchestrator.observe.doctor import Needs, examine
         from orchestrator.observe.machine import describe, one_line
 
@@ -31,6 +32,7 @@ def register(app: typer.Typer) -> None:
             Needs(
                 ring_mb=cfg.journal.ring_mb * cfg.engine.shards,
                 memory_mb=cfg.engine.memory_budget_mb,
+                pools_mb=memory_mb(cfg.instruments, cfg.feed, cfg.journal, cfg.engine),
                 journal_dir=cfg.journal.dir,
                 hot_threads=len(hot_threads(cfg.engine)),
                 pinned=cfg.engine.refuse_shared_cores,

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from orchestrator.config import models as m
+from orchestrator.config.memory import memory_mb, memory_parts
 from orchestrator.config.yaml_tree import Path
 
 Finding = tuple[Path, str, str, str]
@@ -314,6 +315,19 @@ def _journal(journal: m.Journal, engine: m.Engine) -> Iterator[Finding]:
         )
 
 
+def _memory(instruments: list[m.Instrument], feed: m.Feed, journal: m.Journal, engine: m.Engine) -> Iterator[Finding]:
+    parts = memory_parts(instruments, feed, journal, engine)
+    needed = memory_mb(instruments, feed, journal, engine)
+    if needed > engine.memory_budget_mb >= journal.ring_mb:
+        largest = ", ".join(f"{name} {size >> 20}" for name, size in sorted(parts.items(), key=lambda p: -p[1])[:3])
+        yield (
+            ("engine", "memory_budget_mb"),
+            f"{engine.memory_budget_mb}",
+            f"at least {needed}: what the pools come to ({largest} MiB …)",
+            "raise it, or shrink journal.ring_mb, engine.max_orders, engine.shards or feed.window_messages",
+        )
+
+
 def _virtual(virtual: m.Virtual) -> Iterator[Finding]:
     for name in ("feed_latency", "order_latency", "answer_latency"):
         model = getattr(virtual, name)
@@ -337,5 +351,6 @@ CHECKS: list[tuple[tuple[str, ...], Callable[..., Iterator[Finding]]]] = [
     (("risk", "engine"), _shared_limits),
     (("venue", "engine"), _shard_logins),
     (("journal", "engine"), _journal),
+    (("instruments", "feed", "journal", "engine"), _memory),
     (("virtual",), _virtual),
 ]

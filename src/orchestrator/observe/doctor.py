@@ -37,6 +37,7 @@ class Needs:
 
     ring_mb: int = 64
     memory_mb: int = 512
+    pools_mb: int = 0
     journal_dir: str = "runs"
     hot_threads: int = 1
     pinned: bool = False
@@ -115,7 +116,8 @@ def _memory(needs: Needs, probe: Probe) -> Iterator[Finding]:
             "memory", "fail", f"{available} MiB free, {needs.memory_mb} wanted", "lower engine.memory_budget_mb"
         )
     else:
-        yield Finding("memory", "ok", f"{available} MiB free")
+        pools = f"; the pools come to {needs.pools_mb} of {needs.memory_mb} MiB" if needs.pools_mb else ""
+        yield Finding("memory", "ok", f"{available} MiB free{pools}")
     swaps = (probe.text("/proc/swaps") or "").splitlines()[1:]
     if swaps:
         yield Finding("swap", "warn", f"{len(swaps)} in use", "sudo swapoff -a, or keep engine.mlock on")
