@@ -35,7 +35,7 @@ class VenueServer::Impl final : private ExchangeSink, private DatagramSink {
   ServerStats stats;
   void drop_connections();
   void pause_flow(bool paused);
-  void set_flow_rate(u32 rate_per_s) { flow_.set_rate(rate_per_s); }
+  void set_flow_rate(u32 rate_per_s);
   void set_session_state(SessionState state, TimeNs now_ns);
   const FeedLines& lines() const { return lines_; }
   // One input of the day: on file first, then done.
