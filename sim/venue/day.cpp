@@ -114,15 +114,15 @@ u64 Day::apply(DayInput kind, u16 port, TimeNs now_ns, Bytes payload) {
     case DayInput::kFlowFromNow:
       if (generated() && exchange_.session_state() == SessionState::kOpen) flow_.begin(now_ns);
       return 1;
-    case DayInput::kFlowRate:
-      need(4);
-      if (const u32 rate = load_le<u32>(payload.data()); rate > 0) flow_.set_rate(rate);
-      return 1;
     case DayInput::kSnapshot: {
       MessageStore unused;
       exchange_.snapshot(unused, now_ns);
       return 1;
     }
+    case DayInput::kFlowRate:
+      need(4);
+      if (const u32 rate = load_le<u32>(payload.data()); rate > 0) flow_.set_rate(rate);
+      return 1;
     case DayInput::kHeader:
       break;
   }

@@ -35,7 +35,7 @@ enum class DayInput : u16 {
   kBust = 9,          // u64 match, u8 reason
   kFlowFromNow = 10,  // the generator goes on from now_ns: what was missed is not made up for
   kSnapshot = 11,     // a snapshot was asked for: its stamp moves the wire's time
-  kFlowRate = 12,     // u32 flow events a second and symbol, from the next event on
+  kFlowRate = 12,     // u32 events a second and symbol, of the generator from now on
 };
 
 struct DayRecordHead {

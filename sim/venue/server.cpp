@@ -168,6 +168,12 @@ void VenueServer::Impl::pause_flow(bool paused) {
   flow_paused_ = paused;
 }
 
+void VenueServer::Impl::set_flow_rate(u32 rate_per_s) {
+  u8 payload[4];
+  store_le(payload, rate_per_s);
+  input(DayInput::kFlowRate, now_ns_, 0, Bytes(payload, sizeof payload));
+}
+
 void VenueServer::Impl::stop() {
   if (!thread_.joinable()) return;
   {
@@ -429,13 +435,8 @@ void VenueServer::drop_connections() {
 void VenueServer::pause_flow(bool paused) {
   call([&](Exchange&, TimeNs) { impl_->pause_flow(paused); });
 }
-void VenueServer::Impl::set_flow_rate(u32 rate_per_s) {
-  u8 payload[4];
-  store_le(payload, rate_per_s);
-  input(DayInput::kFlowRate, now_ns_, 0, Bytes(payload, sizeof payload));
-}
-
 void VenueServer::set_flow_rate(u32 rate_per_s) {
+  if (rate_per_s == 0) return;
   call([&](Exchange&, TimeNs) { impl_->set_flow_rate(rate_per_s); });
 }
 void VenueServer::silence(bool silent) {

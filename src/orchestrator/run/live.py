@@ -110,7 +110,9 @@ def _make(cfg: Config, cores: dict[str, int | None], addresses: dict[str, Any], 
         })  # fmt: skip
     try:
         address = signal_fn.address if signal_fn else signal_address
-        engine = _live_run(cfg, cores, addresses, for_ns, shards, address)
+        # A run that goes on is wanted back at once: the noise floor is measured at the first start only.
+        noise_ns = NOISE_NS if resume is None else 0
+        engine = _live_run(cfg, cores, addresses, for_ns, shards, address, noise_ns)
     except ValueError as err:
         if resume is None:
             raise
@@ -163,12 +165,12 @@ def _check_resumable(cfg: Config, spec: dict[str, Any], began: str, day: dt.date
 
 
 def _live_run(cfg: Config, cores: dict[str, int | None], addresses: dict[str, Any], for_ns: int | None,
-              shards: list[dict[str, Any]], signal_address: int) -> Any:
+              shards: list[dict[str, Any]], signal_address: int, noise_ns: int) -> Any:
     from hotpath import _core
 
     return _core.LiveRun(
         shards=shards,
-        live=_live_spec(cfg, cores, addresses, for_ns),
+        live={**_live_spec(cfg, cores, addresses, for_ns), "noise_ns": noise_ns},
         segment_name=cfg.engine.name,
         units_per_currency=cfg.account.units_per_currency,
         signal_address=signal_address,
@@ -212,7 +214,6 @@ def _live_spec(cfg: Config, cores: dict[str, int | None], addresses: dict[str, A
         "stage_sample": engine.stage_sample,
         "run_for_ns": for_ns or 0,
         "supervisor_timeout_ns": engine.supervisor_timeout_ms * 1_000_000,
-        "noise_ns": NOISE_NS,
     }
 
 
