@@ -25,9 +25,10 @@ from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
-import cxx  # noqa: E402
 from chaos_world import ROOT, EngineRun, VenueRun, until  # noqa: E402
 from thread_stop import permitted, thread_of  # noqa: E402
+
+import cxx  # noqa: E402
 
 SOURCES = ROOT / "tests" / "native"
 BUILD = ROOT / "build" / "audit"
