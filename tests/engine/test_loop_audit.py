@@ -31,7 +31,9 @@ def test_the_loop_of_a_trading_engine_asks_nothing_of_allocator_locks_or_kernel_
 
 
 @pytest.mark.parametrize(("signal", "offence"), [
-    ("allocates", "malloc"), ("locks", "pthread_mutex_lock"), ("calls_the_kernel", "system call getppid"),
+    ("allocates", "malloc"),
+    pytest.param("locks", "pthread_mutex_lock", marks=pytest.mark.slow),
+    pytest.param("calls_the_kernel", "system call getppid", marks=pytest.mark.slow),
 ])  # fmt: skip
 def test_a_users_signal_that_does_so_is_noticed(signal, offence):
     if importlib.util.find_spec("numba") is None:
@@ -40,6 +42,7 @@ def test_a_users_signal_that_does_so_is_noticed(signal, offence):
     assert loop_audit.offences(found).get(offence, 0) > 10, found
 
 
+@pytest.mark.slow
 def test_a_loop_that_sleeps_or_yields_enters_the_kernel_for_that_only():
     for idle, call in (("sleep", "poll"), ("yield", "sched_yield")):
         found = loop_audit.audit(1.0, {"engine.idle": idle})
@@ -47,6 +50,7 @@ def test_a_loop_that_sleeps_or_yields_enters_the_kernel_for_that_only():
         assert names - {"restart_syscall"} == {call}, found  # the tracer's own interruption of a poll
 
 
+@pytest.mark.slow
 def test_lost_connections_and_gaps_add_only_the_calls_that_connect():
     found = loop_audit.audit(2.5, fault="disconnect=300ms,loss=3%,reorder=1%,dup=1%")
     assert found["reconnects"] > 4
@@ -56,6 +60,7 @@ def test_lost_connections_and_gaps_add_only_the_calls_that_connect():
     assert found["system_calls"]["socket"] >= 2
 
 
+@pytest.mark.slow
 def test_the_tool_prints_what_it_counted():
     result = subprocess.run([sys.executable, str(ROOT / "tools/loop_audit.py"), "--seconds", "1", "--json"],
                             capture_output=True, text=True, timeout=300)  # fmt: skip
