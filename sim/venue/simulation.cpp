@@ -117,8 +117,9 @@ SeedResult Simulation::run(const SeedOptions& o) {
   for (u64 s = 1; s <= uncut.sends; ++s) {
     if (!one(world, plan(o.seed, CutAt::kSend, s), out)) return out;
   }
-  for (const u64 bytes : {4'000u, 14'000u, 26'000u}) {
-    if (!one(world, plan(o.seed, CutAt::kFullDisk, bytes + o.seed * 131 % 4'000), out)) return out;
+  for (u64 i = 0; i < 3; ++i) {
+    const u64 bytes = world.blueprint->header.size() + 1'000 + i * 4'000 + o.seed * 131 % 4'000;
+    if (!one(world, plan(o.seed, CutAt::kFullDisk, bytes), out)) return out;
   }
   return out;
 }

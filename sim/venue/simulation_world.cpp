@@ -146,10 +146,13 @@ void World::live() {
       }
     }
     if (disk_full_ && now_ns_ >= stop_at_ns_) return full_disk_over();
-    if (over) return finish_engine();
+    // Drained with bytes of the mass cancel still waiting for the socket: the socket will take them.
+    if (over && !engine_->shard().session().blocked()) return finish_engine();
     if (now_ns_ > stop_at_ns_ + kPatienceNs) {
-      judge_.found("not drained: session " + std::string(session_phase_name(engine_->shard().session().phase())) + ", " +
-                   std::to_string(engine_->shard().working_orders()) + " orders open");
+      const engine::Shard& shard = engine_->shard();
+      judge_.found("not drained: session " + std::string(session_phase_name(shard.session().phase())) + ", " +
+                   (shard.session().blocked() ? "blocked, " : "") + std::to_string(shard.working_orders()) +
+                   " orders open");
     }
   } catch (const ProcessKilled&) {
     end_process(true);
@@ -166,7 +169,7 @@ void World::full_disk_over() {
 
 void World::finish_engine() {
   const engine::Shard& shard = engine_->shard();
-  if (!shard.session().ready() || shard.gate().killed()) {
+  if (shard.session().phase() != SessionPhase::kReady || shard.gate().killed()) {
     judge_.found("after a calm end the session is " + std::string(session_phase_name(shard.session().phase())) +
                  (shard.gate().killed() ? ", killed" : "") + ", last alarm " + std::to_string(shard.last_alarm().code));
   }
