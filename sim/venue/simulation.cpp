@@ -74,6 +74,13 @@ CrashPlan Simulation::plan(u64 seed, CutAt cut, u64 number) const {
   p.power_cut = rng.below(3) == 0;
   p.keep_none = rng.below(2) == 0;
   p.down_ns = rng.between(100'000, 30'000'000);
+  if (rng.below(4) == 0) p.operator_cancels = pick(rng, 1, 3);
+  if (rng.below(24) == 0) {
+    // Nobody can know what is still under way then: whoever starts over waits until nothing is.
+    p.new_disk = true;
+    p.down_ns = 150'000'000;
+    return p;
+  }
   if (rng.below(8) == 0) p.again_after = pick(rng, 1, 60);
   if (rng.below(8) == 0) p.recovery_call = static_cast<i32>(rng.below(14));
   return p;

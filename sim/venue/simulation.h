@@ -29,8 +29,10 @@ struct CrashPlan {
   u64 number = 0;           // of the journal record, or of the send
   bool power_cut = false;   // un-synced sectors and the ring are gone
   bool keep_none = false;   // … all of them, else each by chance
+  bool new_disk = false;    // the whole journal is gone: a fresh one begins on a port that was used before
   u32 again_after = 0;      // ended once more so many records after the recovery; 0 = not
   i32 recovery_call = -1;   // the recovery itself ends at this call to its disk; -1 = not
+  u32 operator_cancels = 0;  // mass cancels an operator sends by hand on the port meanwhile
   TimeNs down_ns = 5'000'000;
 };
 

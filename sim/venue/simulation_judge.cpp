@@ -39,6 +39,7 @@ void Judge::observe(EngineProcess* engine, TimeNs now_ns) {
     if (o != nullptr && is_open(o->state)) continue;
     // A power cut may take the intent with it; until the port is reconciled nothing is entered either.
     if (o == nullptr && power_cut_ns_ >= 0 && !shard.session().ready()) continue;
+    if (o == nullptr && shard.session().next_sequence() < replay_end_) continue;
     found("order " + text(urn) + " works at the venue with " + text(w.open) + " lots open, and the engine holds it " +
           (o == nullptr ? "unknown" : order_state_name(o->state)) + " at " + text(now_ns));
     return;
@@ -225,7 +226,7 @@ void Judge::journal(const std::string& dir, u64 final_hash) {
 // Every request that came to the venue stands in the journal with the same bytes, and came once.
 void Judge::check_arrivals(std::map<u32, Sent>& intents) {
   for (const Arrival& a : venue_.arrivals()) {
-    if (a.port != port_ || a.message.empty()) continue;
+    if (a.port != port_ || a.message.empty() || a.at_ns <= journal_lost_ns_) continue;
     const u8 type = a.message[0];
     if (type != 'O' && type != 'U' && type != 'C') continue;
     const u32 number = number_of(a.message);
@@ -243,8 +244,9 @@ void Judge::check_arrivals(std::map<u32, Sent>& intents) {
     if (++s.arrivals > 1) return found("request " + text(number) + " reached the venue twice");
   }
   for (const RecordEntry& e : venue_.exchange().record()) {
-    if (e.port != port_ || e.kind != RecordKind::kIgnored || (e.message != 'O' && e.message != 'C')) continue;
-    // Only a dead connection's leftovers may carry a number that is used up.
+    if (e.port != port_ || e.kind != RecordKind::kIgnored || e.message != 'O') continue;
+    // Only a dead connection's leftovers may carry a number that is used up. (A fence may: a replayed answer to an
+    // earlier query can come first; the true one follows, and the fence goes out again.)
     const auto arrival = std::find_if(venue_.arrivals().begin(), venue_.arrivals().end(), [&](const Arrival& a) {
       return a.port == port_ && a.at_ns == e.ts_ns && number_of(a.message) == e.urn && a.message[0] == e.message;
     });

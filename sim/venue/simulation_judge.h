@@ -18,6 +18,9 @@ class Judge {
   // Between two rounds: the record so far against the limits, and against what the engine holds to be working.
   void observe(EngineProcess* engine, TimeNs now_ns);
   void power_was_cut(TimeNs now_ns) { power_cut_ns_ = now_ns; }
+  void journal_was_lost(TimeNs now_ns) { power_cut_ns_ = journal_lost_ns_ = now_ns; }
+  // A fresh journal on a used port: up to this message of the port the engine is being told what was before it.
+  void replaying_to(u64 sequence) { replay_end_ = sequence; }
   // The engine is drained and its journal closed.
   void final_state(EngineProcess& engine);
   // What the surviving journal says, over all its generations; `final_hash` 0 = the last engine's state is not known.
@@ -56,6 +59,8 @@ class Judge {
   std::map<u32, Working> working_;
   std::vector<i64> position_;
   TimeNs power_cut_ns_ = -1;
+  TimeNs journal_lost_ns_ = -1;
+  u64 replay_end_ = 0;
   std::string finding_;
   u64 fingerprint_ = 0;
   u64 records_ = 0;

@@ -70,6 +70,7 @@ class SimulatedNetwork {
 
   // The venue's side.
   void write(u32 stream, Bytes bytes);
+  bool held(u32 stream) const { return descriptors_[stream]->stream->held; }  // the engine still has it
   void close(u32 stream);                    // after what was written
   void datagram(u16 port, Bytes bytes);      // to whoever is bound there
   void datagram_to_asker(Bytes bytes);       // answers the request datagram_in is about

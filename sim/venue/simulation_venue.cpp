@@ -62,6 +62,13 @@ void SimulatedVenue::step() {
   std::erase_if(doors_, [](const auto& d) { return d->gone; });
 }
 
+void SimulatedVenue::mass_cancel_by_hand(PortIx port) {
+  ouch::MassCancel m;
+  m.user_ref_num = exchange_.next_user_ref_num(port);
+  u8 bytes[ouch::kMaxMessageBytes];
+  exchange_.on_ouch(port, Bytes(bytes, ouch::encode(m, bytes)), now_ns_);
+}
+
 void SimulatedVenue::write_out() {
   for (const auto& d : doors_) {
     Connection& c = d->c;
@@ -131,7 +138,7 @@ void SimulatedVenue::on_packet(Door& d, Bytes packet) {
   if (type == soup::kLogout) return leave(d);
   if (type != soup::kUnsequenced || !d.c.logged_in || d.c.kind != Connection::Kind::kOuch) return leave(d);
   // What a replaced connection still had under way is taken as an order gateway may: nothing told it otherwise yet.
-  arrivals_.push_back({now_ns_, d.c.port, port_door_[d.c.port] != &d, {payload.begin(), payload.end()}});
+  arrivals_.push_back({now_ns_, d.c.port, port_door_[d.c.port] != &d || !network_.held(d.stream), {payload.begin(), payload.end()}});
   exchange_.on_ouch(d.c.port, payload, now_ns_);
 }
 

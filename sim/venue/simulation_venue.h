@@ -28,7 +28,7 @@ struct SimulatedVenueConfig {
 struct Arrival {
   TimeNs at_ns;
   PortIx port;
-  bool late;  // its connection was no longer the port's
+  bool late;  // its connection was no longer the port's, or nobody's
   std::vector<u8> message;
 };
 
@@ -41,6 +41,7 @@ class SimulatedVenue final : private ExchangeSink, private DatagramSink, private
   void start();
   TimeNs due_ns() const;
   void step();  // everything due now
+  void mass_cancel_by_hand(PortIx port);  // somebody else uses the port, and its numbers
   void stop_flow() { flow_on_ = false; }
 
   const Exchange& exchange() const { return exchange_; }

@@ -83,6 +83,11 @@ void World::end_process(bool exact) {
     judge_.power_was_cut(now_ns_);
     then_ = {};
   }
+  if (plan_.new_disk) {
+    clear_place();
+    judge_.journal_was_lost(now_ns_ + plan_.down_ns);  // nothing of before is under way by then
+    then_ = {};
+  }
   target_ = 0;
   send_target_ = false;
   start_at_ns_ = now_ns_ + plan_.down_ns;
@@ -127,6 +132,7 @@ void World::start_engine() {
     if (plan_.again_after > 0) target_ = recovered.next_seq - 1 + plan_.again_after;
     plan_.again_after = 0;
   }
+  if (plan_.new_disk) judge_.replaying_to(venue_.exchange().port_store(0).next_seq());
   round_due_ns_ = now_ns_;
   drain_due_ns_ = now_ns_;
 }
@@ -146,13 +152,15 @@ void World::live() {
       }
     }
     if (disk_full_ && now_ns_ >= stop_at_ns_) return full_disk_over();
-    // Drained with bytes of the mass cancel still waiting for the socket: the socket will take them.
-    if (over && !engine_->shard().session().blocked()) return finish_engine();
+    // Drained in the middle of a reconnect, or with bytes still waiting for the socket: that comes to its end too.
+    const OrderSession& session = engine_->shard().session();
+    if (over && session.phase() == SessionPhase::kReady && !session.blocked()) return finish_engine();
     if (now_ns_ > stop_at_ns_ + kPatienceNs) {
       const engine::Shard& shard = engine_->shard();
       judge_.found("not drained: session " + std::string(session_phase_name(shard.session().phase())) + ", " +
                    (shard.session().blocked() ? "blocked, " : "") + std::to_string(shard.working_orders()) +
-                   " orders open");
+                   " orders open, last alarm " + std::to_string(shard.last_alarm().code) + " (" +
+                   std::to_string(shard.last_alarm().a) + ", " + std::to_string(shard.last_alarm().b) + ")");
     }
   } catch (const ProcessKilled&) {
     end_process(true);
@@ -189,7 +197,8 @@ void World::advance() {
   if (engine_ != nullptr && !finished_) {
     due = std::min({due, network_.engine_due_ns(), round_due_ns_});
   } else {
-    due = std::min(due, start_at_ns_);
+    const TimeNs half = start_at_ns_ - plan_.down_ns / 2;
+    due = std::min(due, plan_.operator_cancels > 0 && result_.first_record != 0 && half > now_ns_ ? half : start_at_ns_);
   }
   now_ns_ = std::max(now_ns_ + kLeastStepNs, due);
 }
@@ -212,6 +221,9 @@ WorldResult World::run() {
       calm = true;
     }
     if (engine_ == nullptr) {
+      if (result_.first_record != 0 && now_ns_ >= start_at_ns_ - plan_.down_ns / 2) {
+        for (; plan_.operator_cancels > 0; --plan_.operator_cancels) venue_.mass_cancel_by_hand(0);
+      }
       if (now_ns_ >= start_at_ns_) start_engine();
     } else if (!finished_) {
       live();

@@ -21,7 +21,6 @@ namespace {
 
 constexpr TimeNs kTelemetryIntervalNs = 10'000'000;
 constexpr TimeNs kDisciplineIntervalNs = 1'000'000'000;
-constexpr std::size_t kDatagramBytes = 2048;
 
 const NetOps& net_of(const LiveConfig& c) { return c.net != nullptr ? *c.net : system_net_ops(); }
 
@@ -51,8 +50,8 @@ LiveEngine::LiveEngine(const LiveConfig& config, StepRunner& runner, journal::Ap
       commands_(commands),
       clock_(clock),
       feed_(config.feed, *this),
-      lines_{UdpReceiver(kDatagramBytes, net_of(config)), UdpReceiver(kDatagramBytes, net_of(config))},
-      requests_(kDatagramBytes, net_of(config)),
+      lines_{UdpReceiver(2048, net_of(config)), UdpReceiver(2048, net_of(config))},
+      requests_(2048, net_of(config)),
       order_line_(*this),
       snapshot_line_(*this),
       orders_(soup_config(config, config.ouch), order_line_),
@@ -76,12 +75,13 @@ std::string LiveEngine::open() {
   return {};
 }
 
-// ---- inputs
-
 void LiveEngine::consume(RecordType type, Bytes head, Bytes body) {
-  if (journal_stopped_ && (type == RecordType::kFeed || type == RecordType::kSnapshot)) return;
+  const bool market_data = type == RecordType::kFeed || type == RecordType::kSnapshot;
+  if (journal_full_ || (journal_stopped_ && market_data)) return;
   if (!runner_.consume(type, now_, head, body, journal_stopped_)) {
     journal_refused();
+    // Its turn comes in the reserve: the venue's messages are numbered by being counted, none may be left out.
+    if (!market_data) consume(type, head, body);
     return;
   }
   if (runner_.intents_refused() != 0) request_stop(StopReason::kJournal);  // not even the reserve took an intent
@@ -110,6 +110,7 @@ void LiveEngine::send_wire() {
 void LiveEngine::journal_refused() {
   if (journal_stopped_) {
     // Not even the reserve has room: nothing can be recorded, so nothing may be done.
+    journal_full_ = true;
     request_stop(StopReason::kJournal);
     return;
   }
@@ -135,8 +136,7 @@ void LiveEngine::on_block(u64 seq, u8 line, Bytes msg) {
 }
 
 void LiveEngine::on_snapshot_block(u64 n, Bytes msg) {
-  journal::FeedHead head{n, 3, {}};
-  consume(RecordType::kSnapshot, bytes_of(head), msg);
+  consume(RecordType::kSnapshot, bytes_of(journal::FeedHead{n, 3, {}}), msg);
 }
 
 void LiveEngine::on_state(const journal::FeedStateChange& change) { consume(RecordType::kFeedState, bytes_of(change)); }

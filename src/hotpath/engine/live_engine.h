@@ -148,7 +148,8 @@ class LiveEngine final : private FeedSink, private StageProbe {
   u64 idle_polls_ = 0;
   u32 connections_ = 0;
   u32 kill_seen_ = 0;
-  bool journal_stopped_ = false;
+  bool journal_stopped_ = false;  // no market data any more, the rest from the reserve
+  bool journal_full_ = false;     // … and that is used up: nothing is consumed
   u64 supervisor_seen_ = 0;
   TimeNs supervisor_ns_ = 0;
   bool supervisor_lost_ = false;

@@ -116,7 +116,15 @@ void OrderSession::on_sequenced(Bytes msg, TimeNs now, SessionOut& out) {
   }
   next_sequence_ = sequence + 1;
   if (msg.empty()) return;  // advances the count, says nothing
+  const u32 known = orders_.last_user_ref_num();
   const OrderEvent e = orders_.on_message(msg, now);
+  // An order above every number we knew of, past the query: what answered the query, and perhaps the fence, was a
+  // replayed answer to an earlier run whose journal is gone. We are still in its day: ask again.
+  if (orders_.last_user_ref_num() > known && phase_ > SessionPhase::kQuerying && logged_in()) {
+    round_ = 1;
+    mass_cancel_number_ = 0;
+    query(now, out);
+  }
   switch (e.kind) {
     case OrderEventKind::kNotOrder: return on_host_message(msg, now, out);
     case OrderEventKind::kMalformed:
@@ -144,8 +152,13 @@ void OrderSession::on_host_message(Bytes msg, TimeNs now, SessionOut& out) {
     if (s.code == 'E') day_ended_ = true;
     if (s.code == 'S') day_ended_ = false;
   } else if (ouch::AccountQueryResponse q; msg[0] == 'Q' && (good = ouch::decode(msg, q))) {
+    const u32 known = orders_.last_user_ref_num();
     if (q.next_ref_num > 0) orders_.use_up_to(q.next_ref_num - 1);
-    if (phase_ == SessionPhase::kQuerying) fence(now, out);
+    // Past the query it is news only when the answer taken before was an earlier run's: the fence was none.
+    if (phase_ == SessionPhase::kQuerying || (orders_.last_user_ref_num() > known && logged_in())) {
+      mass_cancel_number_ = 0;
+      fence(now, out);
+    }
   } else if (ouch::MassCancelResponse x; msg[0] == 'X' && (good = ouch::decode(msg, x))) {
     if (mass_cancel_number_ == 0 || x.user_ref_num != mass_cancel_number_) return;  // of an older connection
     mass_cancel_number_ = 0;
