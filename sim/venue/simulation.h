@@ -99,6 +99,8 @@ class World final : private EffectHook {
   TimeNs round_due_ns_ = 0;
   TimeNs drain_due_ns_ = 0;
   u64 sends_ = 0;
+  u64 replay_end_ = 0;        // the port's next message when the engine last logged in
+  bool shared_port_ = false;  // somebody else's requests stand in the port's record
 };
 
 struct SeedOptions {

@@ -39,7 +39,7 @@ void Judge::observe(EngineProcess* engine, TimeNs now_ns) {
     if (o != nullptr && is_open(o->state)) continue;
     // A power cut may take the intent with it; until the port is reconciled nothing is entered either.
     if (o == nullptr && power_cut_ns_ >= 0 && !shard.session().ready()) continue;
-    if (o == nullptr && shard.session().next_sequence() < replay_end_) continue;
+    if (o == nullptr && journal_lost_ns_ >= 0 && now_ns <= replayed_ns_) continue;
     found("order " + text(urn) + " works at the venue with " + text(w.open) + " lots open, and the engine holds it " +
           (o == nullptr ? "unknown" : order_state_name(o->state)) + " at " + text(now_ns));
     return;
@@ -245,6 +245,9 @@ void Judge::check_arrivals(std::map<u32, Sent>& intents) {
   }
   for (const RecordEntry& e : venue_.exchange().record()) {
     if (e.port != port_ || e.kind != RecordKind::kIgnored || e.message != 'O') continue;
+    if (std::any_of(replays_.begin(), replays_.end(), [&](const auto& r) { return r.first <= e.ts_ns && e.ts_ns <= r.second; })) {
+      continue;
+    }
     // Only a dead connection's leftovers may carry a number that is used up. (A fence may: a replayed answer to an
     // earlier query can come first; the true one follows, and the fence goes out again.)
     const auto arrival = std::find_if(venue_.arrivals().begin(), venue_.arrivals().end(), [&](const Arrival& a) {

@@ -3,6 +3,7 @@
 
 #include <map>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "venue/simulation_engine.h"
@@ -19,8 +20,13 @@ class Judge {
   void observe(EngineProcess* engine, TimeNs now_ns);
   void power_was_cut(TimeNs now_ns) { power_cut_ns_ = now_ns; }
   void journal_was_lost(TimeNs now_ns) { power_cut_ns_ = journal_lost_ns_ = now_ns; }
-  // A fresh journal on a used port: up to this message of the port the engine is being told what was before it.
-  void replaying_to(u64 sequence) { replay_end_ = sequence; }
+  // The venue is still telling the engine what was before this connection. A port that others use too (a run whose
+  // journal is gone, an operator's hand) may bring old answers then; the agreement is made again when the true one comes.
+  void replaying(TimeNs now_ns) {
+    if (replays_.empty() || replayed_ns_ + kUnderWayNs < now_ns) replays_.push_back({now_ns, now_ns});
+    replayed_ns_ = now_ns;
+    replays_.back().second = now_ns + kUnderWayNs;
+  }
   // The engine is drained and its journal closed.
   void final_state(EngineProcess& engine);
   // What the surviving journal says, over all its generations; `final_hash` 0 = the last engine's state is not known.
@@ -60,7 +66,9 @@ class Judge {
   std::vector<i64> position_;
   TimeNs power_cut_ns_ = -1;
   TimeNs journal_lost_ns_ = -1;
-  u64 replay_end_ = 0;
+  static constexpr TimeNs kUnderWayNs = 8'000'000;  // what was sent meanwhile has arrived by then
+  TimeNs replayed_ns_ = -1;
+  std::vector<std::pair<TimeNs, TimeNs>> replays_;
   std::string finding_;
   u64 fingerprint_ = 0;
   u64 records_ = 0;

@@ -28,6 +28,7 @@ World::World(const WorldConfig& config, const CrashPlan& plan, std::vector<u8>& 
   network_.set_hook(this);
   if (plan.cut == CutAt::kRecord) target_ = plan.number;
   send_target_ = plan.cut == CutAt::kSend;
+  shared_port_ = plan.new_disk || plan.operator_cancels > 0;
   if (plan.cut == CutAt::kFullDisk) {
     journal::DiskFaults full;
     full.space_bytes = static_cast<i64>(plan.number);
@@ -132,7 +133,6 @@ void World::start_engine() {
     if (plan_.again_after > 0) target_ = recovered.next_seq - 1 + plan_.again_after;
     plan_.again_after = 0;
   }
-  if (plan_.new_disk) judge_.replaying_to(venue_.exchange().port_store(0).next_seq());
   round_due_ns_ = now_ns_;
   drain_due_ns_ = now_ns_;
 }
@@ -143,6 +143,9 @@ void World::live() {
   try {
     if (now_ns_ >= stop_at_ns_) engine_->live().request_stop(engine::StopReason::kAsked);
     engine_->live().round();
+    const OrderSession& session = engine_->shard().session();
+    if (session.phase() <= SessionPhase::kLoggingIn) replay_end_ = venue_.exchange().port_store(0).next_seq();
+    if (shared_port_ && session.next_sequence() < replay_end_) judge_.replaying(now_ns_);
     if (past_target()) throw ProcessKilled{};
     const bool over = engine_->live().over();
     if (past_target()) throw ProcessKilled{};
@@ -153,7 +156,6 @@ void World::live() {
     }
     if (disk_full_ && now_ns_ >= stop_at_ns_) return full_disk_over();
     // Drained in the middle of a reconnect, or with bytes still waiting for the socket: that comes to its end too.
-    const OrderSession& session = engine_->shard().session();
     if (over && session.phase() == SessionPhase::kReady && !session.blocked()) return finish_engine();
     if (now_ns_ > stop_at_ns_ + kPatienceNs) {
       const engine::Shard& shard = engine_->shard();

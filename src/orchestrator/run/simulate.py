@@ -60,3 +60,16 @@ def blueprints() -> list[dict[str, Any]]:
 def start_ns() -> int:
     """When every simulated day begins."""
     return plan.session_midnight_ns(VIRTUAL_DAY) + OPEN_NS
+
+
+def _worker() -> None:
+    import sys
+    from pathlib import Path
+
+    from peregrine_sim import simulate
+
+    simulate.worker(blueprints(), start_ns(), sys.argv[1], Path(sys.argv[2]))
+
+
+if __name__ == "__main__":
+    _worker()
