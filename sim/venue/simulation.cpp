@@ -51,7 +51,7 @@ WorldConfig Simulation::scenario(u64 seed, SimulationMutant mutant) const {
     l.delay_ns = 3'000'000;
   }
   w.venue.lines[kRetransmit].loss_ppm = pick(rng, 0, 200'000);
-  w.trade_ns = rng.between(90'000'000, 130'000'000);
+  w.trade_ns = rng.between(80'000'000, 120'000'000);
   w.after_ns = 60'000'000;
   w.drain_every_ns = rng.between(1'000'000, 12'000'000);
   w.place.sync_interval_ns = rng.between(1'000'000, 15'000'000);

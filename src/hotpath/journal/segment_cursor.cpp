@@ -83,7 +83,8 @@ SegmentCursor::Open SegmentCursor::open(const std::string& dir, u32 number) {
 
 bool SegmentCursor::fill(u64 bytes) {
   if (offset_ >= buffer_offset_ && offset_ + bytes <= buffer_offset_ + buffered_) return true;
-  const u64 want = std::max(bytes, kReadBytes);
+  const u64 there = file_bytes();
+  const u64 want = std::max(bytes, std::min(kReadBytes, there > offset_ ? there - offset_ : 0));  // a small file, a small buffer
   if (buffer_.size() < want) buffer_.resize(want);
   buffer_offset_ = offset_;
   const ssize_t n = read_at(offset_, buffer_.data(), want);

@@ -34,16 +34,34 @@ VARIANTS: tuple[dict[str, Any], ...] = (
     {"execution.order_qty_lots": 200, "execution.max_inventory_lots": 1_000},
 )
 
+#: Of the random networks that decide: one that takes much, one that quotes much.
+POLICY_SEEDS = (7, 12)
+
 
 def configurations() -> list[Config]:
     """One configuration a variant."""
     return [load_profile("laptop", {**SMALL, **variant}) for variant in VARIANTS]
 
 
-def blueprint(cfg: Config) -> dict[str, Any]:
+def restless_policy(seed: int) -> plan.LoadedPolicy:
+    """A small random network: the simulator needs every action often, and a journal header of few bytes."""
+    import numpy as np
+
+    from hotpath.policy import artifact
+    from hotpath.policy.random_network import random_network
+    from hotpath.signal import schema
+
+    network = random_network(np.random.default_rng(seed), (8, 8, 5), schema.COUNT)
+    provenance = {"data": [], "seed": seed, "versions": {}}
+    made = artifact.make(network, name="restless", provenance=provenance, parity=16)
+    member = {"slot": 0, "weight": 1, "role": "trader", "veto_actions": [], "forced_action": 0}
+    return plan.policy_from_bytes(artifact.dump(made), "restless", member)
+
+
+def blueprint(cfg: Config, policy_seed: int) -> dict[str, Any]:
     """One engine as `_venue.Simulation` takes it; its journal can be read and verified like any other."""
     spec = plan.shard_spec(cfg, midnight_ns=plan.session_midnight_ns(VIRTUAL_DAY))
-    policies = plan.load_policies(cfg)
+    policies = [restless_policy(policy_seed)]
     return {
         "shard": spec,
         "policies": [p.spec for p in policies],
@@ -54,7 +72,7 @@ def blueprint(cfg: Config) -> dict[str, Any]:
 
 def blueprints() -> list[dict[str, Any]]:
     """All variants."""
-    return [blueprint(cfg) for cfg in configurations()]
+    return [blueprint(cfg, POLICY_SEEDS[i % len(POLICY_SEEDS)]) for i, cfg in enumerate(configurations())]
 
 
 def start_ns() -> int:
