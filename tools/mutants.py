@@ -23,6 +23,7 @@ import cxx  # noqa: E402
 class Mutant:
     """One defect: in `file`, `old` (which stands there once) becomes `new`."""
 
+    what: str
     file: str
     old: str
     new: str
@@ -30,14 +31,52 @@ class Mutant:
 
 MUTANTS = {
     "no_account_query": Mutant(
+        "the account query at a reconnect is skipped",
         "src/hotpath/execution/order_requests.cpp",
         "void OrderSession::query(TimeNs now, SessionOut& out) {\n",
         "void OrderSession::query(TimeNs now, SessionOut& out) {\n  return fence(now, out);\n",
     ),
     "unknown_is_flat": Mutant(
+        "orders whose fate is unknown after a recovery count as gone",
         "src/hotpath/execution/order_session.cpp",
         "  orders_.on_connection_lost();\n  if (next_sequence_ <",
         "  orders_.on_connection_lost();\n  close_session(out);\n  if (next_sequence_ <",
+    ),
+    "no_order_limit": Mutant(
+        "the gate's check of a symbol's working orders always passes",
+        "src/hotpath/risk/checks.cpp",
+        "  bool working_orders() {\n    return ",
+        "  bool working_orders() {\n    return false && ",
+    ),
+    "stale_feed_traded": Mutant(
+        "a feed that was live once stays live to the shard, whatever gap is declared",
+        "src/hotpath/engine/shard.cpp",
+        "  feed_state_ = static_cast<FeedState>(change.state);\n",
+        "  if (feed_state_ != FeedState::kLive) feed_state_ = static_cast<FeedState>(change.state);\n",
+    ),
+    "halt_unseen": Mutant(
+        "a halted symbol counts as trading",
+        "src/hotpath/market/market_rare.cpp",
+        "  if (m.state != 'H' && m.state != 'P' && m.state != 'Q' && m.state != 'T') return Outcome::kMalformed;\n",
+        "  m.state = 'T';\n",
+    ),
+    "numbers_used_again": Mutant(
+        "recovery does not pass over the order numbers that a lost ring may have held",
+        "src/hotpath/journal/recover.cpp",
+        "number = number < ~0u - kNumbersPassedOver ? number + kNumbersPassedOver : ~0u;",
+        "",
+    ),
+    "trailer_not_synced": Mutant(
+        "recovery builds on a closed segment that may not be on the disk",
+        "src/hotpath/journal/recover.cpp",
+        "rc = sync_closed(number_);",
+        "rc = 0;",
+    ),
+    "refused_input_dropped": Mutant(
+        "an input that the journal refuses once is not consumed in its reserve",
+        "src/hotpath/engine/live_engine.cpp",
+        "    if (!market_data) consume(type, head, body);\n",
+        "",
     ),
 }
 
@@ -64,7 +103,7 @@ def build(name: str) -> Path:
     sources = [patched if s == source else s for s in cxx.core_sources()]
     core = tc.archive(tc.compile(sources, define), f"peregrine_core_{name}")
     venue = tc.archive(tc.compile(cxx.venue_sources(), define), "peregrine_venue")
-    bindings = [p for p in sorted((cxx.ROOT / "sim/venue").glob("bind_*.cpp"))]
+    bindings = sorted((cxx.ROOT / "sim/venue").glob("bind_*.cpp"))
     inputs = tc.compile(bindings, [*define, *cxx.python_includes(), "-O1"])
     return tc.link(inputs, folder / f"_venue{sysconfig.get_config_var('EXT_SUFFIX')}", shared=True, first=[core, venue])
 

@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-#: How a run is cut: not at all, after a journal record, after a send, or by a disk that fills.
-CUTS = ("none", "record", "send", "disk")
+#: How a run is cut: not at all, after a journal record, after a send, by a disk that fills, or with two shards.
+CUTS = ("none", "record", "send", "disk", "lease")
 
 
 @dataclass

@@ -61,14 +61,14 @@ std::unique_ptr<venue::StoredPolicy> stored_policy(const py::dict& d, const Feat
   return p;
 }
 
-engine::LiveConfig live_config() {
+engine::LiveConfig live_config(const std::string& username) {
   engine::LiveConfig c;
   c.ouch = {"127.0.0.1", venue::kOuchPort};
   c.glimpse = {"127.0.0.1", venue::kGlimpsePort};
   c.retransmit = {"127.0.0.1", venue::kRetransmitPort};
   c.itch_a = {"127.0.0.1", venue::kLineAPort};
   c.itch_b = {"127.0.0.1", venue::kLineBPort};
-  c.username = "SIM001";
+  c.username = username;
   c.password = "SIMULATED";
   c.feed.window_messages = 256;
   c.feed.arbitration_wait_ns = 1'500'000;
@@ -98,7 +98,7 @@ std::unique_ptr<venue::EngineBlueprint> blueprint_from(const py::dict& d) {
   b->quorum = get<u16>(d, "quorum");
   const std::string header = get<py::bytes>(d, "header");
   b->header.assign(header.begin(), header.end());
-  b->live = live_config();
+  b->live = live_config(get<std::string>(d, "username"));
   return b;
 }
 
@@ -111,11 +111,13 @@ venue::ExchangeConfig exchange_from(const py::dict& d, const engine::ShardConfig
     s.increment_ticks = i.tactic.increment_ticks;
     c.symbols.push_back(s);
   }
-  venue::PortConfig port;
-  port.user = "SIM001";
-  port.password = "SIMULATED";
-  port.firm = "SIM1";
-  c.ports = {port};
+  for (const char* number : {"1", "2"}) {
+    venue::PortConfig port;
+    port.user = std::string("SIM00") + number;
+    port.password = "SIMULATED";
+    port.firm = std::string("SIM") + number;
+    c.ports.push_back(port);
+  }
   c.midnight_ns = get<i64>(d, "midnight_ns");
   c.taker_fee_ticks = shard.orders.fees.removed;
   c.maker_fee_ticks = shard.orders.fees.added;
@@ -127,11 +129,12 @@ venue::CutAt cut_from(const std::string& name) {
   if (name == "record") return venue::CutAt::kRecord;
   if (name == "send") return venue::CutAt::kSend;
   if (name == "disk") return venue::CutAt::kFullDisk;
+  if (name == "lease") return venue::CutAt::kLease;
   if (name == "none") return venue::CutAt::kNowhere;
-  throw py::value_error("cut \"" + name + "\": one of none, record, send, disk");
+  throw py::value_error("cut \"" + name + "\": one of none, record, send, disk, lease");
 }
 const char* cut_name(venue::CutAt cut) {
-  constexpr const char* names[] = {"none", "record", "send", "disk"};
+  constexpr const char* names[] = {"none", "record", "send", "disk", "lease"};
   return names[static_cast<u8>(cut)];
 }
 
@@ -179,7 +182,6 @@ void bind_simulation(py::module_& m) {
             venue::SeedOptions o;
             o.seed = seed;
             if (mutant == "send_before_journal") o.mutant = venue::SimulationMutant::kSendBeforeJournal;
-            else if (mutant == "trusted_lease") o.mutant = venue::SimulationMutant::kTrustedLease;
             else if (!mutant.empty()) throw py::value_error("mutant \"" + mutant + "\" is unknown");
             o.all = cut.empty();
             if (!o.all) o.only = cut_from(cut);
@@ -192,7 +194,27 @@ void bind_simulation(py::module_& m) {
             return result_dict(r, seed);
           },
           py::arg("seed"), py::arg("mutant") = "", py::arg("cut") = "", py::arg("number") = -1,
-          "Every run of a seed, or with `cut` (none, record, send, disk) and `number` the one named. The result's "
+          "Every run of a seed, or with `cut` (none, record, send, disk, lease) and `number` the one named. The result's "
           "`finding` is empty when nothing was wrong.")
+      .def(
+          "run_leases",
+          [](venue::Simulation& s, u64 seed, bool trusted) {
+            venue::LeaseResult r;
+            {
+              const py::gil_scoped_release release;
+              r = s.run_leases(seed, trusted);
+            }
+            py::dict d;
+            d["seed"] = seed;
+            d["finding"] = r.finding;
+            d["limit_lots"] = r.limit_lots;
+            d["most_lots"] = r.most_lots;
+            d["returned_lots"] = r.returned_lots;
+            d["recoveries"] = r.recoveries;
+            return d;
+          },
+          py::arg("seed"), py::arg("trusted") = false,
+          "Two shards share an account's limit by leases and one dies. `trusted`: its lease is given to the other at "
+          "once, before its port is reconciled, which the judge must find.")
       .def_property_readonly("journal_dir", &venue::Simulation::journal_dir, "Where the last run's journal lies.");
 }

@@ -9,6 +9,9 @@ namespace {
 
 constexpr u64 kOfScenario = 0x5CE0, kOfPlan = 0x91A7;
 
+constexpr u64 kFullDisks = 8;
+constexpr std::size_t kSharing = 2;  // the last blueprints share an account, in run_leases()
+
 u32 pick(Rng& rng, u32 a, u32 b) { return static_cast<u32>(rng.between(a, b)); }
 
 }  // namespace
@@ -16,7 +19,7 @@ u32 pick(Rng& rng, u32 a, u32 b) { return static_cast<u32>(rng.between(a, b)); }
 WorldConfig Simulation::scenario(u64 seed, SimulationMutant mutant) const {
   Rng rng(hash_fold(kOfScenario, seed));
   WorldConfig w;
-  w.blueprint = blueprints_[rng.below(blueprints_.size())].get();
+  w.blueprint = blueprints_[rng.below(blueprints_.size() - kSharing)].get();
   w.seed = seed;
   w.start_ns = start_ns_;
   w.mutant = mutant;
@@ -81,8 +84,8 @@ CrashPlan Simulation::plan(u64 seed, CutAt cut, u64 number) const {
     p.down_ns = 150'000'000;
     return p;
   }
-  if (rng.below(8) == 0) p.again_after = pick(rng, 1, 60);
-  if (rng.below(8) == 0) p.recovery_call = static_cast<i32>(rng.below(14));
+  if (rng.below(6) == 0) p.again_after = pick(rng, 1, 40);
+  if (rng.below(5) == 0) p.recovery_call = static_cast<i32>(rng.below(12));
   return p;
 }
 
@@ -110,7 +113,20 @@ SeedResult Simulation::run(const SeedOptions& o) {
   for (u32 i = 0; i < blueprints_.size(); ++i) {
     if (blueprints_[i].get() == world.blueprint) out.variant = i;
   }
+  const auto leases = [&] {
+    const LeaseResult r = run_leases(o.seed, false);
+    ++out.runs;
+    out.recoveries += r.recoveries;
+    if (!r.finding.empty()) {
+      out.finding = r.finding;
+      out.cut = CutAt::kLease;
+    }
+  };
   if (!o.all) {
+    if (o.only == CutAt::kLease) {
+      leases();
+      return out;
+    }
     one(world, plan(o.seed, o.only, o.only_number), out);
     return out;
   }
@@ -124,10 +140,11 @@ SeedResult Simulation::run(const SeedOptions& o) {
   for (u64 s = 1; s <= uncut.sends; ++s) {
     if (!one(world, plan(o.seed, CutAt::kSend, s), out)) return out;
   }
-  for (u64 i = 0; i < 3; ++i) {
-    const u64 bytes = world.blueprint->header.size() + 1'000 + i * 4'000 + o.seed * 131 % 4'000;
+  for (u64 i = 0; i < kFullDisks; ++i) {
+    const u64 bytes = world.blueprint->header.size() + 1'000 + i * 1'500 + o.seed * 131 % 1'500;
     if (!one(world, plan(o.seed, CutAt::kFullDisk, bytes), out)) return out;
   }
+  leases();
   return out;
 }
 

@@ -19,10 +19,9 @@ namespace peregrine::venue {
 enum class SimulationMutant : u8 {
   kNone = 0,
   kSendBeforeJournal = 1,  // bytes leave before their intents are in the journal
-  kTrustedLease = 2,       // a dead shard's lease is given to another before its port is reconciled
 };
 
-enum class CutAt : u8 { kNowhere = 0, kRecord = 1, kSend = 2, kFullDisk = 3 };
+enum class CutAt : u8 { kNowhere = 0, kRecord = 1, kSend = 2, kFullDisk = 3, kLease = 4 };
 
 struct CrashPlan {
   CutAt cut = CutAt::kNowhere;
@@ -121,6 +120,13 @@ struct SeedResult {
   u32 variant = 0;
 };
 
+struct LeaseResult {
+  std::string finding;
+  i64 limit_lots = 0, most_lots = 0;  // of the account, as the venue saw it
+  i64 returned_lots = 0;              // by the shard that died, once its port was reconciled
+  u32 recoveries = 0;
+};
+
 class Simulation {
  public:
   // `folder` is this object's own, on memory.
@@ -129,6 +135,8 @@ class Simulation {
       : blueprints_(std::move(blueprints)), exchange_(exchange), folder_(std::move(folder)), start_ns_(start_ns) {}
 
   SeedResult run(const SeedOptions& options);
+  // Two shards on one account; see simulation_lease.cpp.
+  LeaseResult run_leases(u64 seed, bool trust_the_dead);
   // Where the journal of the last run lies.
   std::string journal_dir() const { return folder_ + "/journal"; }
 

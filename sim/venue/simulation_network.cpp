@@ -17,6 +17,7 @@ struct NetworkCalls {
     Net& n = net(context);
     auto d = std::make_unique<Net::Descriptor>();
     d->type = type;
+    d->owner = n.owner_;
     d->open = true;
     if (type == SOCK_STREAM) d->stream = std::make_unique<Net::Stream>();
     n.descriptors_.push_back(std::move(d));
@@ -211,9 +212,9 @@ void SimulatedNetwork::close_descriptor(Descriptor& d, bool silent) {
   if (s.up.end_ns == INT64_MAX) leave_behind(s, silent);
 }
 
-void SimulatedNetwork::kill(bool power_cut) {
+void SimulatedNetwork::kill(bool power_cut, int owner) {
   for (auto& d : descriptors_) {
-    if (d->open) close_descriptor(*d, power_cut);
+    if (d->open && d->owner == owner) close_descriptor(*d, power_cut);
   }
 }
 

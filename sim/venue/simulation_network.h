@@ -64,7 +64,8 @@ class SimulatedNetwork {
   const NetOps& ops() const { return ops_; }
 
   // The process is gone: its sockets close as the kernel closes them; after a power cut nobody says so.
-  void kill(bool power_cut);
+  void kill(bool power_cut, int owner = 0);
+  void set_owner(int owner) { owner_ = owner; }  // of the sockets made from now on: which process runs
   // Both ends of every connection to `port` find it reset.
   void reset_streams(u16 port);
 
@@ -111,6 +112,7 @@ class SimulatedNetwork {
   };
   struct Descriptor {
     int type = 0;
+    int owner = 0;
     bool open = false;
     std::unique_ptr<Stream> stream;
     Datagrams datagrams;
@@ -140,6 +142,7 @@ class SimulatedNetwork {
   std::deque<Request> requests_;
   u16 next_port_ = 50'000;
   u16 asker_ = 0;
+  int owner_ = 0;
   u64 late_bytes_ = 0;
 };
 

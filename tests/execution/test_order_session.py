@@ -34,6 +34,25 @@ def test_numbers_start_above_what_the_venue_has_seen():
     assert line.enter() == 43
 
 
+def test_the_answers_an_earlier_run_got_are_not_taken_for_ours_when_its_journal_is_gone():
+    old = Line().up()
+    for _ in range(3):
+        old.enter()
+    old.settle()
+    line = Line()
+    line.venue = old.venue
+    line.login()
+    # The replay begins with the old answers to the old query and the old mass cancel, both of number 1.
+    line.to_venue()
+    line.settle()
+    assert line.desk.ready
+    fence = [i["user_ref_num"] for i in line.intents if i["kind"] == MASS_CANCEL][-1]
+    assert fence == line.venue.last and fence > 4, "the last fence lies above all the venue had seen"
+    n = line.enter()
+    line.settle()
+    assert n == fence + 1 and line.desk.find(n)["state"] == "Live"
+
+
 def test_an_order_carries_epoch_number_and_strategy_in_fourteen_characters():
     line = Line(epoch=0xA7, firm="ABCD").up()
     line.desk.enter(0, 1, 12_345, 100, line.now, mark=2, tif=ord("3"), strategy=5, post_only=True)

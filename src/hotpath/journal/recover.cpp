@@ -334,9 +334,8 @@ bool recover(const RecoverOptions& o, RecoverResult& r, JournalError& error) {
   if (!writing.finish_last_run(s, r.journal_id, r, error)) return false;
   if (!r.fresh) {
     r.recovered = s.builder.build(r.generation);
-    // A run that closed its journal took the pointer to its ring away. A recovery that died halfway leaves it.
-    const bool closed = s.end.last_segment_closed && ring_path_of(o.dir).empty();
-    r.records_lost = r.records_lost || (ring == nullptr && !closed);
+    // Whoever empties a ring takes the pointer to it away: a pointer to nothing is a ring that was lost.
+    r.records_lost = r.records_lost || (ring == nullptr && !ring_path_of(o.dir).empty());
     if (r.records_lost) {
       u32& number = r.recovered.last_user_ref_num;
       number = number < ~0u - kNumbersPassedOver ? number + kNumbersPassedOver : ~0u;
@@ -358,7 +357,11 @@ bool recover(const RecoverOptions& o, RecoverResult& r, JournalError& error) {
     }
   }
   if (!writing.sync(error)) return false;
-  if (ring != nullptr) ring->remove();
+  if (ring != nullptr) {
+    ring->remove();
+  } else {
+    ::unlink((o.dir + "/ring.path").c_str());  // RECOVERED has said what there was to say of it
+  }
   return true;
 }
 

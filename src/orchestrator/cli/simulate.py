@@ -27,7 +27,7 @@ def register(app: typer.Typer) -> None:
         seed: Annotated[int, typer.Option(min=0, help="The first seed.")] = 1,
         seeds: Annotated[int, typer.Option(min=1, help="How many, from --seed on.")] = 1,
         jobs: Annotated[int, typer.Option(min=0, help="Processes; 0 = one for each core this one may use.")] = 0,
-        cut: Annotated[str, typer.Option(help="Only the run cut there: none, record, send or disk.")] = "",
+        cut: Annotated[str, typer.Option(help="Only the run cut there: none, record, send, disk or lease.")] = "",
         number: Annotated[int, typer.Option(min=0, help="With --cut: which record, which send, how many bytes of disk.")] = 0,
         keep: Annotated[Path, typer.Option(help="Where the journal of a failing seed is left.")] = KEEP,
         as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
@@ -67,7 +67,7 @@ def register(app: typer.Typer) -> None:
 def failure(result: Seed, journal: Path | None) -> str:
     """What a person needs of a failing seed: what, where, how to see it again."""
     where = {"none": "the engine was never ended", "record": f"ended after journal record {result.number}",
-             "send": f"ended after send {result.number}", "disk": f"with a disk of {result.number} bytes"}[result.cut]  # fmt: skip
+             "send": f"ended after send {result.number}", "disk": f"with a disk of {result.number} bytes", "lease": "two shards on one account"}[result.cut]  # fmt: skip
     lines = [f"seed {result.seed} FAILED: {result.finding}", f"  {where}", f"  replay:  {result.replay()}"]
     if journal is not None:
         lines.append(f"  journal: {journal}   (peregrine decode, peregrine verify)")

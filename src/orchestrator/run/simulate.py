@@ -29,10 +29,13 @@ SMALL: dict[str, Any] = {
 VARIANTS: tuple[dict[str, Any], ...] = (
     {},
     {"risk.max_long_lots": 300, "risk.max_short_lots": 300, "execution.max_inventory_lots": 300,
-     "risk.max_working_orders": 2, "risk.max_account_orders": 2},
+     "risk.max_working_orders": 1, "risk.max_account_orders": 16},
     {"risk.max_messages": 24, "risk.cancel_reserve_messages": 8, "risk.message_window_ns": 100_000_000},
     {"execution.order_qty_lots": 200, "execution.max_inventory_lots": 1_000},
 )
+
+#: Of the two that share an account: their leases alone hold them back.
+GREEDY: dict[str, Any] = {"execution.max_inventory_lots": 1_000, "execution.take_interval_ns": 3_000_000}
 
 #: Of the random networks that decide: one that takes much, one that quotes much.
 POLICY_SEEDS = (7, 12)
@@ -47,32 +50,49 @@ def restless_policy(seed: int) -> plan.LoadedPolicy:
     """A small random network: the simulator needs every action often, and a journal header of few bytes."""
     import numpy as np
 
-    from hotpath.policy import artifact
     from hotpath.policy.random_network import random_network
     from hotpath.signal import schema
 
     network = random_network(np.random.default_rng(seed), (8, 8, 5), schema.COUNT)
-    provenance = {"data": [], "seed": seed, "versions": {}}
-    made = artifact.make(network, name="restless", provenance=provenance, parity=16)
+    return _loaded(network, "restless", seed)
+
+
+def greedy_policy() -> plan.LoadedPolicy:
+    """Buys whenever it may: what holds it back are the limits alone."""
+    import numpy as np
+
+    from hotpath.policy.oracle import Layer, Network
+
+    layer = Layer(np.zeros((5, 1), np.int8), np.array([0, 0, 0, 1, 0], np.int32), None)
+    network = Network(np.zeros(1, np.uint16), np.ones(1, np.int16), np.zeros(1, np.uint8), (layer,))
+    return _loaded(network, "greedy", 0)
+
+
+def _loaded(network: Any, name: str, seed: int) -> plan.LoadedPolicy:
+    from hotpath.policy import artifact
+
+    made = artifact.make(network, name=name, provenance={"data": [], "seed": seed, "versions": {}}, parity=16)
     member = {"slot": 0, "weight": 1, "role": "trader", "veto_actions": [], "forced_action": 0}
-    return plan.policy_from_bytes(artifact.dump(made), "restless", member)
+    return plan.policy_from_bytes(artifact.dump(made), name, member)
 
 
-def blueprint(cfg: Config, policy_seed: int) -> dict[str, Any]:
+def blueprint(cfg: Config, policy: plan.LoadedPolicy, username: str = "SIM001") -> dict[str, Any]:
     """One engine as `_venue.Simulation` takes it; its journal can be read and verified like any other."""
     spec = plan.shard_spec(cfg, midnight_ns=plan.session_midnight_ns(VIRTUAL_DAY))
-    policies = [restless_policy(policy_seed)]
     return {
         "shard": spec,
-        "policies": [p.spec for p in policies],
+        "policies": [policy.spec],
         "quorum": cfg.policies.quorum_q8,
-        "header": plan.journal_header(cfg, spec, policies, VIRTUAL_DAY),
+        "header": plan.journal_header(cfg, spec, [policy], VIRTUAL_DAY),
+        "username": username,
     }
 
 
 def blueprints() -> list[dict[str, Any]]:
-    """All variants."""
-    return [blueprint(cfg, POLICY_SEEDS[i % len(POLICY_SEEDS)]) for i, cfg in enumerate(configurations())]
+    """All variants, then the two that share an account."""
+    alone = [blueprint(cfg, restless_policy(POLICY_SEEDS[i % len(POLICY_SEEDS)])) for i, cfg in enumerate(configurations())]
+    cfg = load_profile("laptop", {**SMALL, **GREEDY})
+    return [*alone, blueprint(cfg, greedy_policy()), blueprint(cfg, greedy_policy(), "SIM002")]
 
 
 def start_ns() -> int:
