@@ -29,7 +29,7 @@ TimeNs OrderSession::deadline_ns() const {
 }
 
 void OrderSession::on_state(const journal::SessionStateChange& s, TimeNs now, SessionOut& out) {
-  mass_cancel_number_ = 0;
+  mass_cancel_number_ = fence_number_ = 0;
   blocked_ = false;
   deadline_ns_ = held_until_ns_ = cancel_check_ns_ = kNever;
   round_ = 0;
@@ -152,10 +152,11 @@ void OrderSession::on_host_message(Bytes msg, TimeNs now, SessionOut& out) {
     if (s.code == 'E') day_ended_ = true;
     if (s.code == 'S') day_ended_ = false;
   } else if (ouch::AccountQueryResponse q; msg[0] == 'Q' && (good = ouch::decode(msg, q))) {
-    const u32 known = orders_.last_user_ref_num();
     if (q.next_ref_num > 0) orders_.use_up_to(q.next_ref_num - 1);
-    // Past the query it is news only when the answer taken before was an earlier run's: the fence was none.
-    if (phase_ == SessionPhase::kQuerying || (orders_.last_user_ref_num() > known && logged_in())) {
+    // An answer past the query that names a number above the fence: the one taken for ours was an earlier query's, and
+    // the venue ignored the fence, with whatever went after it. So again.
+    const bool fence_was_none = fence_number_ != 0 && q.next_ref_num > fence_number_ && logged_in();
+    if (phase_ == SessionPhase::kQuerying || fence_was_none) {
       mass_cancel_number_ = 0;
       fence(now, out);
     }
@@ -181,6 +182,7 @@ void OrderSession::on_host_message(Bytes msg, TimeNs now, SessionOut& out) {
 void OrderSession::fence(TimeNs now, SessionOut& out) {
   if (config_.venue_mass_cancel) {
     if (!send_mass_cancel(Cause{}, now, out)) return halt(out);
+    fence_number_ = mass_cancel_number_;
     set_phase(SessionPhase::kMassCanceling, out);
     deadline_ns_ = now + config_.answer_timeout_ns;
     return;

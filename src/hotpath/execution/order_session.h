@@ -182,6 +182,7 @@ class OrderSession {
   u64 next_sequence_ = 1;       // of the next message not yet consumed
   u64 stream_sequence_ = 1;     // of the next S packet on this connection
   u32 mass_cancel_number_ = 0;  // unanswered mass cancel, 0 = none
+  u32 fence_number_ = 0;        // of this connection's last fence; follows from the inputs since the connection came up
   u32 round_ = 0;
   TimeNs deadline_ns_ = kNever;          // of the phase
   TimeNs lost_at_ns_ = kNever;           // when the last connection was lost; kNever = no connection yet
