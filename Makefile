@@ -47,6 +47,9 @@ lint: $(DEV) ## ruff, mypy and the project's own rules
 	@$(PY) -m ruff check .
 	@$(PY) -m mypy
 
+simulate: build ## end the engine at every record and send, judge by the venue's record (SEED=1 SEEDS=1000)
+	@$(VENV)/bin/peregrine simulate --seed $(or $(SEED),1) --seeds $(or $(SEEDS),1) $(ARGS)
+
 bench: build $(DEV) ## the latency table: bench/results/latest.json, .hgrm files and a plot (at most 5 minutes)
 	@$(VENV)/bin/peregrine bench $(ARGS)
 
@@ -69,4 +72,4 @@ clean: ## remove what the build made (the venv stays)
 	@rm -rf build dist *.egg-info src/*.egg-info
 	@find src sim -name '*.so' -delete
 
-.PHONY: help ext build run check test lint bench tsan asan chaos audit soak clean
+.PHONY: help ext build run check test lint simulate bench tsan asan chaos audit soak clean
