@@ -59,8 +59,14 @@ asan: build ## the same under AddressSanitizer and UBSan
 chaos: build ## kill -9 and stop engine, writer and venue under load, N=50 times (SEED=…); the venue's own record judges
 	@$(PY) tools/chaos.py --kills $(or $(N),50) $(if $(SEED),--seed $(SEED)) $(ARGS)
 
+audit: build ## what the engine's loop asks of allocator, locks and kernel, counted while it trades
+	@$(PY) tools/loop_audit.py $(ARGS)
+
+soak: build ## a live engine and venue under load for MINUTES=10: resident size flat, no stall, the journal replays
+	@$(PY) tools/soak.py --minutes $(or $(MINUTES),10) $(ARGS)
+
 clean: ## remove what the build made (the venv stays)
 	@rm -rf build dist *.egg-info src/*.egg-info
 	@find src sim -name '*.so' -delete
 
-.PHONY: help ext build run check test lint bench tsan asan chaos clean
+.PHONY: help ext build run check test lint bench tsan asan chaos audit soak clean

@@ -100,7 +100,7 @@ class Chaos:
         self.engine.process.kill()
         if stopped is not None:
             stopped.reap()
-        self.engine.process.communicate()
+        self.engine.kill()
         ring = self.judge_dead()
         parts = [p for p in (detail, f"{ring} records only in the ring" if ring else "") if p]
         self.note(what, ", ".join(parts))

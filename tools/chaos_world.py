@@ -105,7 +105,9 @@ class VenueRun:
         """kill -9."""
         if self.process is not None:
             self.process.kill()
-            self.process.communicate()
+            self.process.wait()
+            if self.process.stdout is not None:
+                self.process.stdout.close()
 
     def config(self) -> dict[str, Any]:
         """What `VenueDay` needs to read its file."""
@@ -213,7 +215,9 @@ class EngineRun:
         """kill -9."""
         if self.process is not None:
             self.process.kill()
-            self.process.communicate()
+            self.process.wait()
+            if self.process.stdout is not None:
+                self.process.stdout.close()
 
     def finish(self) -> dict[str, Any]:
         """SIGTERM, and its report."""

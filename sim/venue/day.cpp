@@ -86,6 +86,7 @@ u64 Day::apply(DayInput kind, u16 port, TimeNs now_ns, Bytes payload) {
       return 1;
     case DayInput::kSession:
       need(1);
+      if (payload[0] > static_cast<u8>(SessionState::kEnded)) throw std::runtime_error("the venue's day has an unknown state");
       set_session_state(static_cast<SessionState>(payload[0]), now_ns);
       return 1;
     case DayInput::kFlow:

@@ -185,7 +185,7 @@ std::unique_ptr<Follower> Follower::open(const std::string& dir, u64 every_recor
 
 bool Follower::snapshot_now() {
   if (last_seq_ == 0 || last_seq_ == snapshot_seq_) return last_seq_ != 0;
-  Snapshot s;
+  Snapshot& s = snapshot_;  // its room is kept: a follower does not grow by the size of what it wrote before
   s.after_seq = last_seq_;
   s.generation = last_generation_;
   s.journal_id = reader_->end().journal_id;

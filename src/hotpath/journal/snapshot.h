@@ -87,6 +87,7 @@ class Follower {
   u64 every_, since_ = 0, last_seq_ = 0, snapshot_seq_ = 0, snapshots_ = 0, failed_ = 0;
   u32 last_generation_ = 0;
   FollowerSink& sink_;
+  Snapshot snapshot_;
   JournalError error_;
 };
 
