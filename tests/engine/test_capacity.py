@@ -99,7 +99,7 @@ def test_the_stated_memory_is_what_a_shard_takes(symbols, orders) -> None:
 
 
 def test_pools_beyond_the_budget_are_refused_with_what_they_come_to() -> None:
-    with pytest.raises(ConfigError, match=r"memory_budget_mb.*at least \d+: what the pools come to \(books") as err:
+    with pytest.raises(ConfigError, match=r"(?s)memory_budget_mb.*at least \d+: what the pools come to \(books") as err:
         load_profile("laptop", {"engine.max_orders": 20_000_000})
     assert [p.path for p in err.value.problems] == ["engine.memory_budget_mb"]
     cfg = load_profile("laptop")

@@ -31,9 +31,10 @@ struct Handler final : SoupHandler {
   u64 flushed_bytes = 0;
   LostReason why{};
   std::vector<std::string> packets;
-  void on_connected(soup::LoginRequest& login) override {
+  SoupClient* client = nullptr;
+  void on_connected() override {
     ++connected;
-    login.sequence = 1;
+    client->login(soup::blank_session(), 1, 0);
   }
   void on_packet(Bytes p) override { packets.emplace_back(reinterpret_cast<const char*>(p.data()), p.size()); }
   void on_lost(LostReason r) override {
@@ -111,6 +112,7 @@ void slow_reader(u64 seed) {
   Peer peer;
   Handler handler;
   SoupClient client(config_for(peer), handler);
+  handler.client = &client;
   TimeNs now = 1;
   connect(client, peer, now);
   const int small = 4096;
@@ -161,6 +163,7 @@ void cut_packets_and_hang_up(u64 seed) {
   Peer peer;
   Handler handler;
   SoupClient client(config_for(peer), handler);
+  handler.client = &client;
   TimeNs now = 1;
   connect(client, peer, now);
   std::string stream;
@@ -200,6 +203,7 @@ void silence_and_refusal() {
   SoupClientConfig c = config_for(peer);
   c.silence_limit_ns = 1'000'000;
   SoupClient client(c, handler);
+  handler.client = &client;
   TimeNs now = 1;
   connect(client, peer, now);
   client.poll(now += 2'000'000);
