@@ -56,8 +56,17 @@ tsan: build ## the stress programs of tests/native under ThreadSanitizer
 asan: build ## the same under AddressSanitizer and UBSan
 	@$(PY) tools/native.py --flavour asan
 
+fuzz: build ## fuzz every parser under the sanitizers (FUZZ_SECONDS=20 for each target, ARGS="--only itch")
+	@$(PY) tools/fuzz.py $(if $(FUZZ_SECONDS),--seconds $(FUZZ_SECONDS)) $(ARGS)
+
+golden: build ## replay the golden journals and compare their hashes
+	@$(PY) tools/golden.py check $(ARGS)
+
+mutate: build $(DEV) ## plant faults in the engine, one at a time: the tests must find each (ARGS="--sample 5")
+	@$(PY) tools/mutate.py $(ARGS)
+
 clean: ## remove what the build made (the venv stays)
 	@rm -rf build dist *.egg-info src/*.egg-info
 	@find src sim -name '*.so' -delete
 
-.PHONY: help ext build run check test lint bench tsan asan clean
+.PHONY: help ext build run check test lint bench tsan asan fuzz golden mutate clean

@@ -106,8 +106,9 @@ def check(name: str, entry: dict[str, Any], folder: Path = GOLDEN) -> list[str]:
 
 def bless(names: list[str], why: str, folder: Path = GOLDEN) -> list[str]:
     """Make the named goldens anew and write the table; what was done, a line each. Raises Refused, then nothing is changed."""
-    from hotpath import _core
     from scenarios import SCENARIOS
+
+    from hotpath import _core
 
     if len(why.split()) < 3:
         raise Refused("--why says in a sentence what changed and why it is right: a name for those who read the table later")

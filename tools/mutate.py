@@ -109,7 +109,7 @@ def build() -> subprocess.CompletedProcess[str]:
     shutil.rmtree(SCRATCH / "build" / "mutants", ignore_errors=True)
     for module in (SCRATCH / "src/hotpath").glob("_core.*.so"):
         if (kept := module.with_suffix(".sound")).exists():
-            os.replace(kept, module)
+            kept.replace(module)
     built = subprocess.run([sys.executable, "setup.py", "-q", "build_ext", "--inplace"], cwd=SCRATCH, capture_output=True, text=True)
     if built.returncode == 0:
         shutil.copy2(_module(), _module().with_suffix(".sound"))
@@ -138,7 +138,7 @@ def build_mutant(m: Mutation) -> None:
         tc.link([*objects, *others], SCRATCH / "build" / "mutants" / "_core.so", shared=True)
     except RuntimeError as err:
         raise BadEntry(f"tests/mutations/{m.room}.toml: '{m.name}' does not build:\n{str(err)[-2000:]}") from None
-    os.replace(SCRATCH / "build" / "mutants" / "_core.so", _module())
+    (SCRATCH / "build" / "mutants" / "_core.so").replace(_module())
 
 
 def run_tests(tests: tuple[str, ...]) -> tuple[bool, str]:
