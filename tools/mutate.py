@@ -1,6 +1,6 @@
 """Plant faults in the engine, one at a time, and see that the tests find each: a test that only repeats the code would not.
 
-    python tools/mutate.py [--only TEXT] [--sample N --seed S] [--json] [--list]
+    python tools/mutate.py [--only TEXT]… [--sample N --seed S] [--json] [--list]
 
 tests/mutations/<room>.toml lists the faults: file, exact old text, new text, and what a test must see. Each is planted in a
 scratch copy of the tree (build/mutate/tree); the room's files that hold it are compiled, quickly, and linked before all others
@@ -76,7 +76,7 @@ class Verdict:
     tests: list[str] = field(default_factory=list)
 
 
-def load(only: str | None = None) -> list[Mutation]:
+def load(only: list[str] | None = None) -> list[Mutation]:
     """Every mutation of the tables, by room and place in its file."""
     found = []
     for path in sorted(TABLES.glob("*.toml")):
@@ -84,7 +84,7 @@ def load(only: str | None = None) -> list[Mutation]:
         for entry in table["mutation"]:
             found.append(Mutation(table["room"], entry["name"], entry["file"], entry["old"], entry["new"],
                                   tuple(entry.get("tests", table["tests"])), tuple(table.get("bindings", ())), entry["caught_by"]))
-    return [m for m in found if only is None or only in m.name or only in m.room]
+    return [m for m in found if not only or any(text in m.name or text == m.room for text in only)]
 
 
 def copy_tree() -> None:
@@ -189,7 +189,7 @@ def try_one(m: Mutation) -> Verdict:
 def main(argv: list[str]) -> int:
     """The command line above."""
     parser = argparse.ArgumentParser(description="plant faults and see that the tests find them")
-    parser.add_argument("--only", help="mutations whose name or room contains this")
+    parser.add_argument("--only", action="append", help="mutations of this room, or with this in their name; may be given again")
     parser.add_argument("--sample", type=int, help="only so many of them, drawn by --seed")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--json", action="store_true")
@@ -200,7 +200,7 @@ def main(argv: list[str]) -> int:
         return 64 if end.code else 0
     chosen = load(options.only)
     if not chosen:
-        print(f"no mutation with '{options.only}' in its name or room\nhint: --list names them", file=sys.stderr)
+        print(f"no mutation of a room, or with a name, like {', '.join(options.only)}\nhint: --list names them", file=sys.stderr)
         return 64
     if options.sample is not None:
         chosen = random.Random(options.seed).sample(chosen, min(options.sample, len(chosen)))
