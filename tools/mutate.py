@@ -124,7 +124,7 @@ def build_mutant(m: Mutation) -> None:
     """The engine's module with the faulty file in it. Raises BadEntry when it does not compile."""
     cxx.ROOT = SCRATCH
     version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
-    extra = [f'-DPEREGRINE_VERSION="{version}"', "-O1", "-g0"]
+    extra = [f'-DPEREGRINE_VERSION="{version}"', "-O1", "-g0", "-w"]
     sound = SCRATCH / "build" / f"release-{sysconfig.get_config_var('SOABI') or 'py'}"
     rest = [p.relative_to(SCRATCH) for p in [*cxx.core_sources(), *sorted((SCRATCH / "src/hotpath/bindings").glob("bind_*.cpp")),
                                              SCRATCH / "src/hotpath/bindings/module.cpp"]]

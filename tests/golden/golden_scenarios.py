@@ -6,7 +6,7 @@ import struct
 from collections.abc import Callable
 from pathlib import Path
 
-from stage import (
+from golden_stage import (
     BANK_SWAP,
     FLATTEN,
     HEALTHY,
