@@ -105,13 +105,11 @@ def copy_tree() -> None:
 
 
 def build() -> subprocess.CompletedProcess[str]:
-    """Compile the scratch copy as it is, without a fault; the module is kept aside."""
-    shutil.rmtree(SCRATCH / "build" / "mutants", ignore_errors=True)
-    for module in (SCRATCH / "src/hotpath").glob("_core.*.so"):
-        if (kept := module.with_suffix(".sound")).exists():
-            kept.replace(module)
-    built = subprocess.run([sys.executable, "setup.py", "-q", "build_ext", "--inplace"], cwd=SCRATCH, capture_output=True, text=True)
+    """Bring the tree's own build up to date and lend its modules to the scratch copy; nothing is compiled twice."""
+    built = subprocess.run([sys.executable, "setup.py", "-q", "build_ext", "--inplace"], cwd=ROOT, capture_output=True, text=True)
     if built.returncode == 0:
+        for module in (ROOT / "src/hotpath").glob("*.so"):
+            shutil.copy2(module, SCRATCH / "src/hotpath" / module.name)
         shutil.copy2(_module(), _module().with_suffix(".sound"))
     return built
 
@@ -125,12 +123,13 @@ def build_mutant(m: Mutation) -> None:
     cxx.ROOT = SCRATCH
     version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
     extra = [f'-DPEREGRINE_VERSION="{version}"', "-O1", "-g0", "-w"]
-    sound = SCRATCH / "build" / f"release-{sysconfig.get_config_var('SOABI') or 'py'}"
+    sound = ROOT / "build" / f"{os.environ.get('PEREGRINE_FLAVOUR', 'release')}-{sysconfig.get_config_var('SOABI') or 'py'}"
     rest = [p.relative_to(SCRATCH) for p in [*cxx.core_sources(), *sorted((SCRATCH / "src/hotpath/bindings").glob("bind_*.cpp")),
                                              SCRATCH / "src/hotpath/bindings/module.cpp"]]
     room = Path(m.file).parent
     faulty = [p for p in rest if p == Path(m.file) or (m.file.endswith(".h") and (p.parent == room or p.stem in m.bindings)
                                                        and m.file in (sound / p.with_suffix(".d")).read_text())]
+    shutil.rmtree(SCRATCH / "build" / "mutants", ignore_errors=True)
     tc = cxx.Toolchain(build_dir=SCRATCH / "build" / "mutants", verbose=False)
     try:
         objects = tc.compile([SCRATCH / p for p in faulty], [*cxx.python_includes(), *extra])
