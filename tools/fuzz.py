@@ -189,16 +189,16 @@ def _minimise(program: Path, name: str, folders: list[Path], env: dict[str, str]
                                capture_output=True, text=True, errors="replace", env=env)
         if merge.returncode != 0:
             return
-        _keep_smallest(list(Path(fresh).iterdir()), kept)
+        _keep_some(list(Path(fresh).iterdir()), kept)
 
 
-def _keep_smallest(files: list[Path], kept: Path) -> None:
-    """The smallest of `files`, within the limits, become the whole of the folder `kept`."""
+def _keep_some(files: list[Path], kept: Path) -> None:
+    """Some of `files`, of all sizes and within the limits, become the whole of the folder `kept`."""
     contents = sorted({f.read_bytes() for f in files}, key=lambda data: (len(data), data))
     for old in list(kept.iterdir()):
         old.unlink()
     total = 0
-    for data in contents[:KEPT_FILES]:
+    for data in contents[:: max(1, -(-len(contents) // KEPT_FILES))]:
         total += len(data)
         if total > KEPT_BYTES or len(data) > KEPT_FILE_BYTES:
             break
@@ -239,7 +239,7 @@ def fuzz_python(name: str, seconds: float, keep: bool, atheris: Path | None) -> 
     kept = TARGETS / "corpus" / name
     kept.mkdir(parents=True, exist_ok=True)
     if keep and run.returncode == 0:
-        _keep_smallest([*work.iterdir(), *kept.iterdir()], kept)
+        _keep_some([*work.iterdir(), *kept.iterdir()], kept)
     result.corpus_files = len(list(kept.iterdir()))
     _collect(result, found, run.returncode, run.stderr)
     return result
