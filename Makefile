@@ -50,6 +50,9 @@ lint: $(DEV) ## ruff, mypy and the project's own rules
 bench: build $(DEV) ## the latency table: bench/results/latest.json, .hgrm files and a plot (at most 5 minutes)
 	@$(VENV)/bin/peregrine bench $(ARGS)
 
+twins: build ## install what others wrote (hftbacktest, ONNX Runtime) for make bench to measure beside
+	@$(PY) bench/twins.py
+
 tsan: build ## the stress programs of tests/native under ThreadSanitizer
 	@$(PY) tools/native.py --flavour tsan
 
@@ -60,4 +63,4 @@ clean: ## remove what the build made (the venv stays)
 	@rm -rf build dist *.egg-info src/*.egg-info
 	@find src sim -name '*.so' -delete
 
-.PHONY: help ext build run check test lint bench tsan asan clean
+.PHONY: help ext build run check test lint bench twins tsan asan clean
