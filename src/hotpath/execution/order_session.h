@@ -173,6 +173,7 @@ class OrderSession {
   void emit(const M& m, journal::IntentHead head, const Cause& cause, TimeNs now, SessionOut& out);
 
   SessionConfig config_;
+  ouch::AppendageBuilder appendage_, appendage_post_only_;  // of every new order, from the configuration
   const SymbolTable& symbols_;
   OrderManager& orders_;
   RateWindow messages_;
