@@ -88,6 +88,7 @@ class LiveEngine final : private FeedSink, private StageProbe {
 
   // FeedSink
   void on_block(u64 seq, u8 line, Bytes msg) override;
+  void on_ahead(std::span<const Bytes> messages) override { runner_.shard().market().prefetch(messages); }
   void on_snapshot_block(u64 n, Bytes msg) override;
   void on_state(const journal::FeedStateChange& change) override;
   void request(u64 seq, u16 count) override;
