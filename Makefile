@@ -53,6 +53,9 @@ simulate: build ## end the engine at every record and send, judge by the venue's
 bench: build $(DEV) ## the latency table: bench/results/latest.json, .hgrm files and a plot (at most 5 minutes)
 	@$(VENV)/bin/peregrine bench $(ARGS)
 
+twins: build ## install what others wrote (hftbacktest, ONNX Runtime) for make bench to measure beside
+	@$(PY) bench/twins.py
+
 tsan: build ## the stress programs of tests/native under ThreadSanitizer
 	@$(PY) tools/native.py --flavour tsan
 
@@ -81,4 +84,4 @@ clean: ## remove what the build made (the venv stays)
 	@rm -rf build dist *.egg-info src/*.egg-info
 	@find src sim -name '*.so' -delete
 
-.PHONY: help ext build run check test lint simulate bench tsan asan chaos audit soak fuzz golden mutate clean
+.PHONY: help ext build run check test lint simulate bench twins tsan asan chaos audit soak fuzz golden mutate clean

@@ -22,7 +22,10 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 NATIVE = ROOT / "bench" / "native"
 RESULTS = ROOT / "bench" / "results"
-sys.path.insert(0, str(ROOT / "tools"))
+sys.path[:0] = [str(ROOT / "tools"), str(ROOT / "bench")]
+
+import targets  # noqa: E402
+import twins  # noqa: E402
 
 import cxx  # noqa: E402
 
@@ -45,7 +48,7 @@ class Program:
 
 
 PROGRAMS = (
-    Program("ring_spsc", ("ring_spsc",)),
+    Program("ring_spsc", ("ring_spsc", "ring_round_trip"), 6.0, 0.8),
     Program("itch_decode", ("itch_decode",), 2.0),
     Program("book_update", ("book_update_hot", "book_update_wide"), 5.0, 1.0),
     Program("features", ("features",)),
@@ -55,7 +58,7 @@ PROGRAMS = (
     Program("journal_append", ("journal_append",)),
     Program("tick_to_order", ("tick_to_order", "orders_per_second"), 12.0, 1.5),
     Program("wire_to_wire", ("wire_to_wire_inline",), 30.0, 6.0),
-    Program("virtual_time", ("virtual_time_throughput",), 6.0, 1.0),
+    Program("virtual_time", ("virtual_time_throughput", "virtual_time_recorded"), 12.0, 1.0),
     Program("matching", ("matching",)),
 )
 NAMES = tuple(name for program in PROGRAMS for name in program.results)
@@ -118,14 +121,17 @@ def run(program: Program, executable: Path, *, quick: bool = False) -> list[dict
             done = subprocess.run([str(a) for a in command], capture_output=True, text=True, timeout=seconds * 20 + 60)
         except (OSError, subprocess.TimeoutExpired) as err:
             raise BenchError(f"{program.name}: {err}") from err
-    if done.returncode != 0:
-        raise BenchError(f"{program.name} left with {done.returncode}: {done.stderr.strip()}")
-    return [_with_ratio(json.loads(line)) for line in done.stdout.splitlines() if line.startswith("{")]
+        if done.returncode != 0:
+            raise BenchError(f"{program.name} left with {done.returncode}: {done.stderr.strip()}")
+        rows = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+        twins.beside(program.name, rows, Path(folder), seconds)
+    return [_with_ratio(row) for row in rows]
 
 
 def _with_ratio(row: dict[str, Any]) -> dict[str, Any]:
-    ours, twin = row["p50"], row["baseline"]["p50"]
-    row["ratio"] = round(ours / twin, 3) if twin else None
+    for twin in [row["baseline"], *row["twins"]]:
+        ratio = round(row["p50"] / twin["p50"], 3) if twin["p50"] else None
+        (row if twin is row["baseline"] else twin)["ratio"] = ratio
     return row
 
 
@@ -255,7 +261,7 @@ def bench(only: list[str], quick: bool, out: Path | None, on_result: Callable[[d
     code, reason = verdict(rows)
     report: dict[str, Any] = {
         "machine": machine(), "noise": noise_floor(rows), "quick": quick, "exit_code": code, "verdict": reason,
-        "results": rows,
+        "results": rows, "targets": targets.rows(rows),
     }  # fmt: skip
     write(report, out or RESULTS)
     return report, code

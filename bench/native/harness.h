@@ -71,6 +71,25 @@ struct Figure {
   double per_second() const { return total_ps == 0 ? 0 : static_cast<double>(items) * 1e12 / static_cast<double>(total_ps); }
 };
 
+// What else was measured beside a row: every twin's figures, and those that could not be, with the reason.
+class Twins {
+ public:
+  void add(const std::string& name, const Figure& f) {
+    char text[256];
+    std::snprintf(text, sizeof text, "{\"name\": \"%s\", \"p50\": %.3f, \"p99\": %.3f, \"rate\": %.1f}", name.c_str(),
+                  static_cast<double>(f.ps->percentile(50)) / 1000.0,
+                  static_cast<double>(f.ps->percentile(99)) / 1000.0, f.per_second());
+    measured_ += (measured_.empty() ? "" : ", ") + std::string(text);
+  }
+  void skip(const std::string& why) {
+    if (!why.empty()) skipped_ += (skipped_.empty() ? "\"" : ", \"") + why + "\"";
+  }
+  std::string text() const { return "\"twins\": [" + measured_ + "], \"twins_skipped\": [" + skipped_ + "]"; }
+
+ private:
+  std::string measured_, skipped_;
+};
+
 class Bench {
  public:
   explicit Bench(const Options& o) : options_(o), clock_(TscClock::calibrate()) {
@@ -115,12 +134,13 @@ class Bench {
   }
 
   // One line on stdout. `notes` is the inside of a JSON object: "\"live_orders\": 5000".
-  void report(const char* name, const Figure& f, const char* baseline_name, const Figure& b, const std::string& notes) {
+  void report(const char* name, const Figure& f, const char* baseline_name, const Figure& b, const std::string& notes,
+              const Twins& twins = {}) {
     std::printf("{\"name\": \"%s\", ", name);
     figure(f);
     std::printf(", \"baseline\": {\"name\": \"%s\", ", baseline_name);
     figure(b);
-    std::printf("}, \"working_set\": {%s}, \"noise\": {", notes.c_str());
+    std::printf("}, \"working_set\": {%s}, %s, \"noise\": {", notes.c_str(), twins.text().c_str());
     std::printf("\"p50\": %.3f, \"p99\": %.3f, \"p99_9\": %.3f, \"max\": %.3f, \"count\": %llu}}\n",
                 static_cast<double>(noise_->percentile(50)), static_cast<double>(noise_->percentile(99)),
                 static_cast<double>(noise_->percentile(99.9)), static_cast<double>(noise_->max),

@@ -11,7 +11,7 @@ import pytest
 
 from orchestrator import runner
 from orchestrator.cli._errors import CliError
-from orchestrator.cli.bench import figure, table
+from orchestrator.cli.bench import beside, figure, table, targets
 
 driver = runner.bench_driver()
 assert driver is not None
@@ -58,15 +58,31 @@ def test_the_noise_floor_is_the_worst_seen_by_any_program():
 
 def test_every_asked_for_measurement_has_a_program_whose_source_is_there():
     wanted = {
-        "ring_spsc", "itch_decode", "book_update_hot", "book_update_wide", "features", "policy_inference", "risk_gate",
+        "ring_spsc", "ring_round_trip", "itch_decode", "book_update_hot", "book_update_wide", "features", "policy_inference", "risk_gate",
         "order_encode", "journal_append", "tick_to_order", "wire_to_wire_inline", "orders_per_second",
-        "virtual_time_throughput", "matching",
+        "virtual_time_throughput", "virtual_time_recorded", "matching",
     }  # fmt: skip
     assert set(driver.NAMES) == wanted
     for program in driver.PROGRAMS:
         assert (driver.NATIVE / f"{program.name}.cpp").is_file()
         asked = (driver.ROOT / "bench" / f"bench_{program.name}.py").read_text()
         assert all(f'question("{name}")' in asked for name in program.results)
+
+
+def test_a_target_says_how_many_times_it_is_kept_or_missed():
+    rows = [{"name": "risk_gate", "p99": 50.0, "rate": 2e7}, {"name": "orders_per_second", "p99": 1.0, "rate": 25.0}]
+    by_name = {t["name"]: t for t in driver.targets.rows(rows)}
+    assert by_name["risk"]["times"] == 200_000 and by_name["orders"]["times"] == 0.5
+    assert "order" not in by_name  # tick_to_order was not measured in this run
+    lines = targets({"targets": list(by_name.values())})
+    assert "200,000 times under" in lines[0] and "missed" in lines[1]
+
+
+def test_a_twin_that_cannot_be_measured_is_named_with_the_reason(monkeypatch, tmp_path):
+    monkeypatch.setattr(driver.twins, "HOME", tmp_path)
+    row = {"name": "virtual_time_recorded", "unit": "ns", "working_set": {"decision_interval_ns": 1}, "twins": []}
+    driver.twins.beside("virtual_time", [row], tmp_path, 0.1)
+    assert beside({"results": [row]}) == ["virtual_time_recorded: not measured beside hftbacktest: not installed (make twins)"]
 
 
 def test_a_measurement_that_does_not_exist_is_a_usage_error_naming_those_that_do():

@@ -25,9 +25,9 @@ class SpscAgainstDeque(RuleBasedStateMachine):
 
     @initialize(log=st.integers(0, 4))
     def make(self, log):
-        memory = mmap.mmap(-1, rings.SpscRing.bytes_needed(64, 1 << log))
-        self.producer = rings.SpscRing(memory, slot_bytes=64, slot_count=1 << log)
-        self.consumer = rings.SpscRing(memory)
+        self.memory = mmap.mmap(-1, rings.SpscRing.bytes_needed(64, 1 << log))
+        self.producer = rings.SpscRing(self.memory, slot_bytes=64, slot_count=1 << log)
+        self.consumer = rings.SpscRing(self.memory)
         self.model: deque[int] = deque()
         self.next = 0
         self.taken = 0
@@ -95,9 +95,13 @@ class SpscAgainstDeque(RuleBasedStateMachine):
             self.model.popleft()
 
     @rule()
-    def swap_handles(self):
-        # A handle that was idle holds old counters: it must notice.
-        self.producer, self.consumer = self.consumer, self.producer
+    def hand_the_producer_over(self):
+        # A handle that takes a side over attaches anew, and goes on where the other stopped.
+        self.producer = rings.SpscRing(self.memory)
+
+    @rule()
+    def hand_the_consumer_over(self):
+        self.consumer = rings.SpscRing(self.memory)
 
     @invariant()
     def counts_agree(self):

@@ -61,6 +61,7 @@ CpuFeatures detect() {
   f.avx512vl = f.avx512f && bit(seven.ebx, 31);
   f.avx512vnni = f.avx512f && bit(seven.ecx, 11);
   f.movdir64b = bit(seven.ecx, 28);
+  f.sha = f.sse42 && bit(seven.ebx, 29);
   f.clwb = bit(seven.ebx, 24);
   f.rdtscp = bit(ext1.edx, 27);
   f.invariant_tsc = bit(ext7.edx, 8);
@@ -105,7 +106,8 @@ std::string cpu_feature_names() {
              {f.avx, "avx"},              {f.avx2, "avx2"},           {f.fma, "fma"},
              {f.bmi2, "bmi2"},            {f.avxvnni, "avxvnni"},     {f.avx512f, "avx512f"},
              {f.avx512bw, "avx512bw"},    {f.avx512vl, "avx512vl"},   {f.avx512vnni, "avx512vnni"},
-             {f.movdir64b, "movdir64b"},  {f.clwb, "clwb"},           {f.rdtscp, "rdtscp"},
+             {f.movdir64b, "movdir64b"},  {f.clwb, "clwb"},           {f.sha, "sha"},
+                {f.rdtscp, "rdtscp"},
              {f.invariant_tsc, "invariant_tsc"}, {f.hypervisor, "hypervisor"}};
   std::string names;
   for (const auto& x : all) {

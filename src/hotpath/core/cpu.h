@@ -21,6 +21,7 @@ struct CpuFeatures {
   bool avx512vnni = false;
   bool movdir64b = false;
   bool clwb = false;
+  bool sha = false;
   bool rdtscp = false;
   bool invariant_tsc = false;
   bool hypervisor = false;

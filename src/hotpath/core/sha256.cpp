@@ -3,6 +3,10 @@
 #include <cstring>
 
 #include "core/bytes.h"
+#include "core/cpu.h"
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
 
 namespace peregrine {
 namespace {
@@ -19,17 +23,7 @@ constexpr u32 kRound[64] = {
 
 constexpr u32 rotr(u32 x, int n) { return (x >> n) | (x << (32 - n)); }
 
-}  // namespace
-
-void Sha256::reset() {
-  static constexpr u32 kInit[8] = {0x6a09e667, 0xbb67ae85, 0x3c6ef372, 0xa54ff53a,
-                                   0x510e527f, 0x9b05688c, 0x1f83d9ab, 0x5be0cd19};
-  std::memcpy(h_, kInit, sizeof h_);
-  total_bytes_ = 0;
-  buffered_ = 0;
-}
-
-void Sha256::block(const u8* p) {
+void block_plain(u32* h_, const u8* p) {
   u32 w[64];
   for (int i = 0; i < 16; ++i) w[i] = load_be32(p + 4 * i);
   for (int i = 16; i < 64; ++i) {
@@ -60,14 +54,68 @@ void Sha256::block(const u8* p) {
   h_[7] += h;
 }
 
+#if defined(__x86_64__)
+// Intel SHA extensions: sha256rnds2 does two rounds, msg1 and msg2 the message schedule, four words at a time.
+// The state is kept as the instruction wants it: {a, b, e, f} and {c, d, g, h}, highest lane first.
+[[gnu::target("sha,sse4.1,ssse3")]] void blocks_sha(u32* state, const u8* p, std::size_t n) {
+  const __m128i swap = _mm_set_epi64x(0x0c0d0e0f08090a0bll, 0x0405060700010203ll);
+  const __m128i dcba = _mm_loadu_si128(reinterpret_cast<const __m128i*>(state));
+  const __m128i hgfe = _mm_loadu_si128(reinterpret_cast<const __m128i*>(state + 4));
+  const __m128i cdab = _mm_shuffle_epi32(dcba, 0xB1), efgh = _mm_shuffle_epi32(hgfe, 0x1B);
+  __m128i abef = _mm_alignr_epi8(cdab, efgh, 8), cdgh = _mm_blend_epi16(efgh, cdab, 0xF0);
+  for (; n > 0; --n, p += 64) {
+    const __m128i abef_before = abef, cdgh_before = cdgh;
+    __m128i w[4];
+    for (int i = 0; i < 4; ++i) {
+      w[i] = _mm_shuffle_epi8(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p + 16 * i)), swap);
+    }
+    for (int i = 0; i < 16; ++i) {
+      __m128i& now = w[i & 3];
+      if (i >= 4) {
+        const __m128i last = w[(i + 3) & 3];
+        const __m128i sum = _mm_add_epi32(_mm_sha256msg1_epu32(now, w[(i + 1) & 3]),
+                                          _mm_alignr_epi8(last, w[(i + 2) & 3], 4));
+        now = _mm_sha256msg2_epu32(sum, last);
+      }
+      const __m128i k = _mm_add_epi32(now, _mm_loadu_si128(reinterpret_cast<const __m128i*>(kRound + 4 * i)));
+      cdgh = _mm_sha256rnds2_epu32(cdgh, abef, k);
+      abef = _mm_sha256rnds2_epu32(abef, cdgh, _mm_shuffle_epi32(k, 0x0E));
+    }
+    abef = _mm_add_epi32(abef, abef_before);
+    cdgh = _mm_add_epi32(cdgh, cdgh_before);
+  }
+  const __m128i feba = _mm_shuffle_epi32(abef, 0x1B), dchg = _mm_shuffle_epi32(cdgh, 0xB1);
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(state), _mm_blend_epi16(feba, dchg, 0xF0));
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(state + 4), _mm_alignr_epi8(dchg, feba, 8));
+}
+#endif
+
+}  // namespace
+
+void Sha256::reset() {
+  static constexpr u32 kInit[8] = {0x6a09e667, 0xbb67ae85, 0x3c6ef372, 0xa54ff53a,
+                                   0x510e527f, 0x9b05688c, 0x1f83d9ab, 0x5be0cd19};
+  std::memcpy(h_, kInit, sizeof h_);
+  total_bytes_ = 0;
+  buffered_ = 0;
+}
+
+void Sha256::blocks(const u8* p, std::size_t n) {
+#if defined(__x86_64__)
+  static const bool has_sha = cpu_features().sha;
+  if (has_sha) return blocks_sha(h_, p, n);
+#endif
+  for (; n > 0; --n, p += 64) block_plain(h_, p);
+}
+
 void Sha256::update(const void* data, std::size_t n) {
   const u8* p = static_cast<const u8*>(data);
   total_bytes_ += n;
   while (n > 0) {
     if (buffered_ == 0 && n >= 64) {
-      block(p);
-      p += 64;
-      n -= 64;
+      blocks(p, n / 64);
+      p += n / 64 * 64;
+      n %= 64;
       continue;
     }
     const std::size_t take = n < 64 - buffered_ ? n : 64 - buffered_;
@@ -76,7 +124,7 @@ void Sha256::update(const void* data, std::size_t n) {
     p += take;
     n -= take;
     if (buffered_ == 64) {
-      block(buf_);
+      blocks(buf_, 1);
       buffered_ = 0;
     }
   }
@@ -87,12 +135,12 @@ void Sha256::finish(u8 out[kDigestBytes]) {
   buf_[buffered_++] = 0x80;
   if (buffered_ > 56) {
     std::memset(buf_ + buffered_, 0, 64 - buffered_);
-    block(buf_);
+    blocks(buf_, 1);
     buffered_ = 0;
   }
   std::memset(buf_ + buffered_, 0, 56 - buffered_);
   store_be64(buf_ + 56, bits);
-  block(buf_);
+  blocks(buf_, 1);
   for (int i = 0; i < 8; ++i) store_be32(out + 4 * i, h_[i]);
 }
 

@@ -65,6 +65,10 @@ class FeedRouter {
              TimeNs snapshot_retry_ns, Transport& transport);
 
   void attach(std::size_t shard, InputSink& sink) { lanes_[shard].sink = &sink; }
+  // A datagram's messages are about to come; with several shards most of them would be another's.
+  void on_ahead(std::span<const Bytes> messages) {
+    if (lanes_.size() == 1) lanes_[0].sink->ahead(messages);
+  }
 
   // A packet is about to be delivered.
   void begin_packet(u64 received_ticks, TimeNs now);

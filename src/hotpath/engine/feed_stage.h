@@ -51,6 +51,7 @@ class FeedStage final : private FeedSink, private FeedRouter::Transport {
 
   // FeedSink
   void on_block(u64 seq, u8 line, Bytes msg) override { router_.on_block(seq, line, msg); }
+  void on_ahead(std::span<const Bytes> messages) override { router_.on_ahead(messages); }
   void on_snapshot_block(u64 n, Bytes msg) override { router_.on_snapshot_block(n, msg); }
   void on_state(const journal::FeedStateChange& change) override { router_.on_state(change); }
   void request(u64 seq, u16 count) override;

@@ -56,6 +56,7 @@ class ShardStage final : public InputSink, private StageProbe {
 
   // InputSink: consumed before it returns.
   bool put(journal::RecordType type, const Stamps& stamps, Bytes head, Bytes body) override;
+  void ahead(std::span<const Bytes> messages) override { runner_.shard().market().prefetch(messages); }
   bool put_closed() override;
   u64 room_bytes() const override { return UINT64_MAX; }
   void overrun(u32) override {}

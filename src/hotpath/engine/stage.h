@@ -8,6 +8,7 @@
 #pragma once
 
 #include <atomic>
+#include <span>
 
 #include "core/clock.h"
 #include "execution/soup.h"
@@ -45,6 +46,8 @@ class InputSink {
   virtual bool put_closed() = 0;
   // Inputs of this many bytes, record heads included, are sure to be taken now.
   virtual u64 room_bytes() const = 0;
+  // Feed only: messages that come next, in this order, for who can start their cache misses now.
+  virtual void ahead(std::span<const Bytes> messages) { (void)messages; }
   // Feed only: the shard is so far behind that what waits for it is too old to trade on.
   virtual bool behind() const { return false; }
   // Feed only, after a refusal or when behind. Raises the level the shard sees before anything that waits in the ring …

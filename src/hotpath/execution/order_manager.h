@@ -193,6 +193,7 @@ class OrderManager {
 
   Order& slot(u32 n) { return orders_[n & mask_]; }
   const Order& slot(u32 n) const { return orders_[n & mask_]; }
+  void prefetch_next() const;
   Order* known(u32 n, OrderEvent& e);
   bool step(Order& o, OrderInput input, OrderEvent& e);  // applies next_state; keeps lists and claim; false = anomaly
   void begin(Order& o);                                   // links a new open order

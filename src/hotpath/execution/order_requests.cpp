@@ -11,6 +11,16 @@ u8 side_letter(Side side, SellMark mark) {
   return side == Side::kBuy ? static_cast<u8>('B') : kSideLetters[static_cast<u8>(mark) & 3];
 }
 
+// Eight hex digits, most significant first, as the bytes of a word: a nibble moves to each byte, all at once.
+u64 hex_digits(u32 v) {
+  u64 x = v;
+  x = (x | x << 16) & 0x0000FFFF0000FFFFull;
+  x = (x | x << 8) & 0x00FF00FF00FF00FFull;
+  x = (x | x << 4) & 0x0F0F0F0F0F0F0F0Full;
+  const u64 letters = ((x + 0x0606060606060606ull) >> 4) & 0x0101010101010101ull;
+  return __builtin_bswap64(x + 0x3030303030303030ull + letters * 7);
+}
+
 }  // namespace
 
 const char* send_error_name(SendError e) {
@@ -23,14 +33,11 @@ const char* send_error_name(SendError e) {
 
 // epoch (4 hex digits) · order number (8) · strategy (2): tells a run's orders apart in every report.
 ouch::ClOrdId OrderSession::cl_ord_id(u32 number, u32 strategy) const {
-  static constexpr char digits[] = "0123456789ABCDEF";
+  const u64 e = hex_digits(config_.epoch) >> 32, n = hex_digits(number), s = hex_digits(strategy) >> 48;
   ouch::ClOrdId id;
-  const auto put = [&id](int at, int width, u32 v) {
-    for (int i = width - 1; i >= 0; --i, v >>= 4) id[static_cast<std::size_t>(at + i)] = digits[v & 15];
-  };
-  put(0, 4, config_.epoch);
-  put(4, 8, number);
-  put(12, 2, strategy);
+  std::memcpy(id.data(), &e, 4);
+  std::memcpy(id.data() + 4, &n, 8);
+  std::memcpy(id.data() + 12, &s, 2);
   return id;
 }
 
@@ -72,10 +79,6 @@ OrderSession::Sent OrderSession::enter(const EnterRequest& r, TimeNs now, Sessio
     if (orders_.last_user_ref_num() == UINT32_MAX) out.alarm(SessionAlarm::kNumbersUsedUp, 0, 0);
     return {SendError::kPoolFull, 0};
   }
-  ouch::AppendageBuilder appendage;
-  if (ouch::Firm firm; std::memcpy(firm.data(), config_.firm, 4), !ouch::trimmed(firm).empty())
-    appendage.add(ouch::kTagFirm, firm.data(), 4);
-  if (r.post_only) appendage.add_char(ouch::kTagPostOnly, 'P');
   ouch::EnterOrder m;
   m.user_ref_num = number;
   m.side = side_letter(n.side, n.mark);
@@ -86,7 +89,7 @@ OrderSession::Sent OrderSession::enter(const EnterRequest& r, TimeNs now, Sessio
   m.display = r.display;
   m.capacity = config_.capacity;
   m.cl_ord_id = cl_ord_id(number, n.strategy);
-  m.appendage = appendage.bytes();
+  m.appendage = (r.post_only ? appendage_post_only_ : appendage_).bytes();
   journal::IntentHead head{};
   head.kind = static_cast<u8>(journal::IntentKind::kEnter);
   head.side = static_cast<u8>(n.side);

@@ -13,7 +13,13 @@ const char* session_phase_name(SessionPhase p) {
 }
 
 OrderSession::OrderSession(const SessionConfig& config, const SymbolTable& symbols, OrderManager& orders)
-    : config_(config), symbols_(symbols), orders_(orders), messages_(config.max_messages + 1) {}
+    : config_(config), symbols_(symbols), orders_(orders), messages_(config.max_messages + 1) {
+  if (ouch::Firm firm; std::memcpy(firm.data(), config_.firm, 4), !ouch::trimmed(firm).empty()) {
+    appendage_.add(ouch::kTagFirm, firm.data(), 4);
+  }
+  appendage_post_only_ = appendage_;
+  appendage_post_only_.add_char(ouch::kTagPostOnly, 'P');
+}
 
 void OrderSession::set_phase(SessionPhase p, SessionOut& out) {
   if (p == phase_) return;

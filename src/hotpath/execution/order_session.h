@@ -153,7 +153,8 @@ class OrderSession {
     a(config_.epoch, phase_, session_, login_blank_, next_sequence_, stream_sequence_, mass_cancel_number_, fence_number_, round_,
       deadline_ns_, lost_at_ns_, held_until_ns_, cancel_check_ns_, blocked_, day_ended_, entry_disabled_, duplicates_,
       malformed_);
-    static_assert(sizeof(OrderSession) == 208, "a member came or went: is it listed above?");
+    // The appendages follow from the configuration.
+    static_assert(sizeof(OrderSession) == 208 + 2 * sizeof(ouch::AppendageBuilder), "a member came or went: is it listed above?");
   }
 
  private:
@@ -181,6 +182,7 @@ class OrderSession {
   void emit(const M& m, journal::IntentHead head, const Cause& cause, TimeNs now, SessionOut& out);
 
   SessionConfig config_;
+  ouch::AppendageBuilder appendage_, appendage_post_only_;  // of every new order, from the configuration
   const SymbolTable& symbols_;
   OrderManager& orders_;
   RateWindow messages_;

@@ -23,15 +23,6 @@ Bytes find_tag(Bytes appendage, u8 tag) {
   return {};
 }
 
-bool AppendageBuilder::add(u8 tag, const void* value, std::size_t n) {
-  if (n > 254 || size_ + n + 2 > data_.size()) return false;
-  data_[size_] = static_cast<u8>(n + 1);
-  data_[size_ + 1] = tag;
-  if (n > 0) std::memcpy(data_.data() + size_ + 2, value, n);
-  size_ += n + 2;
-  return true;
-}
-
 bool AppendageBuilder::add_u32(u8 tag, u32 value) {
   u8 b[4];
   store_be32(b, value);

@@ -28,6 +28,9 @@ constexpr Alpha<N> alpha(std::string_view s) {
   for (std::size_t i = 0; i < N; ++i) a[i] = i < s.size() ? s[i] : ' ';
   return a;
 }
+// All spaces, made by the compiler: a default that costs two stores.
+template <std::size_t N>
+inline constexpr Alpha<N> kBlank = alpha<N>("");
 template <std::size_t N>
 constexpr std::string_view trimmed(const Alpha<N>& a) {
   std::size_t n = N;
@@ -66,7 +69,14 @@ Bytes find_tag(Bytes appendage, u8 tag);
 // Builds an appendage in a fixed buffer; add() says false when it does not fit.
 class AppendageBuilder {
  public:
-  bool add(u8 tag, const void* value, std::size_t n);
+  bool add(u8 tag, const void* value, std::size_t n) {
+    if (n > 254 || size_ + n + 2 > data_.size()) return false;
+    data_[size_] = static_cast<u8>(n + 1);
+    data_[size_ + 1] = tag;
+    if (n > 0) std::memcpy(data_.data() + size_ + 2, value, n);
+    size_ += n + 2;
+    return true;
+  }
   bool add_char(u8 tag, u8 value) { return add(tag, &value, 1); }
   bool add_u32(u8 tag, u32 value);
   bool add_u64(u8 tag, u64 value);
@@ -99,8 +109,8 @@ struct Response {
 
 // ---- client -> host. kBaseBytes counts type, fields and (required form) the two length bytes.
 struct EnterOrder : Request {
-  u32 user_ref_num = 0; u8 side = 'B'; u32 quantity = 0; Symbol symbol = alpha<8>(""); u64 price = 0; u8 tif = kTifDay;
-  u8 display = 'Y'; u8 capacity = 'P'; u8 iso = 'N'; u8 cross = 'N'; ClOrdId cl_ord_id = alpha<14>("");
+  u32 user_ref_num = 0; u8 side = 'B'; u32 quantity = 0; Symbol symbol = kBlank<8>; u64 price = 0; u8 tif = kTifDay;
+  u8 display = 'Y'; u8 capacity = 'P'; u8 iso = 'N'; u8 cross = 'N'; ClOrdId cl_ord_id = kBlank<14>;
   PRG_OUCH('O', 47, kRequired) {
     v("user_ref_num", m.user_ref_num); v("side", m.side); v("quantity", m.quantity); v("symbol", m.symbol);
     v("price", m.price); v("tif", m.tif); v("display", m.display); v("capacity", m.capacity); v("iso", m.iso);
@@ -109,7 +119,7 @@ struct EnterOrder : Request {
 };
 struct ReplaceOrder : Request {
   u32 orig_ref_num = 0; u32 user_ref_num = 0; u32 quantity = 0; u64 price = 0; u8 tif = kTifDay; u8 display = 'Y';
-  u8 iso = 'N'; ClOrdId cl_ord_id = alpha<14>("");
+  u8 iso = 'N'; ClOrdId cl_ord_id = kBlank<14>;
   PRG_OUCH('U', 40, kRequired) {
     v("orig_ref_num", m.orig_ref_num); v("user_ref_num", m.user_ref_num); v("quantity", m.quantity);
     v("price", m.price); v("tif", m.tif); v("display", m.display); v("iso", m.iso); v("cl_ord_id", m.cl_ord_id);
@@ -127,15 +137,15 @@ struct AccountQuery : Request {
   PRG_OUCH('Q', 1, kOptional) {}
 };
 struct MassCancel : Request {
-  u32 user_ref_num = 0; Firm firm = alpha<4>(""); Symbol symbol = alpha<8>("");
+  u32 user_ref_num = 0; Firm firm = kBlank<4>; Symbol symbol = kBlank<8>;
   PRG_OUCH('C', 17, kOptional) { v("user_ref_num", m.user_ref_num); v("firm", m.firm); v("symbol", m.symbol); }
 };
 struct DisableEntry : Request {
-  u32 user_ref_num = 0; Firm firm = alpha<4>("");
+  u32 user_ref_num = 0; Firm firm = kBlank<4>;
   PRG_OUCH('D', 9, kOptional) { v("user_ref_num", m.user_ref_num); v("firm", m.firm); }
 };
 struct EnableEntry : Request {
-  u32 user_ref_num = 0; Firm firm = alpha<4>("");
+  u32 user_ref_num = 0; Firm firm = kBlank<4>;
   PRG_OUCH('E', 9, kOptional) { v("user_ref_num", m.user_ref_num); v("firm", m.firm); }
 };
 
@@ -145,9 +155,9 @@ struct SystemEvent : Response {
   PRG_OUCH('S', 10, kOptional) { v("code", m.code); }
 };
 struct Accepted : Response {
-  u32 user_ref_num = 0; u8 side = 'B'; u32 quantity = 0; Symbol symbol = alpha<8>(""); u64 price = 0; u8 tif = kTifDay;
+  u32 user_ref_num = 0; u8 side = 'B'; u32 quantity = 0; Symbol symbol = kBlank<8>; u64 price = 0; u8 tif = kTifDay;
   u8 display = 'Y'; u64 order_ref = 0; u8 capacity = 'P'; u8 iso = 'N'; u8 cross = 'N'; u8 state = kStateLive;
-  ClOrdId cl_ord_id = alpha<14>("");
+  ClOrdId cl_ord_id = kBlank<14>;
   PRG_OUCH('A', 64, kRequired) {
     v("user_ref_num", m.user_ref_num); v("side", m.side); v("quantity", m.quantity); v("symbol", m.symbol);
     v("price", m.price); v("tif", m.tif); v("display", m.display); v("order_ref", m.order_ref);
@@ -155,9 +165,9 @@ struct Accepted : Response {
   }
 };
 struct Replaced : Response {
-  u32 orig_ref_num = 0; u32 user_ref_num = 0; u8 side = 'B'; u32 quantity = 0; Symbol symbol = alpha<8>("");
+  u32 orig_ref_num = 0; u32 user_ref_num = 0; u8 side = 'B'; u32 quantity = 0; Symbol symbol = kBlank<8>;
   u64 price = 0; u8 tif = kTifDay; u8 display = 'Y'; u64 order_ref = 0; u8 capacity = 'P'; u8 iso = 'N'; u8 cross = 'N';
-  u8 state = kStateLive; ClOrdId cl_ord_id = alpha<14>("");
+  u8 state = kStateLive; ClOrdId cl_ord_id = kBlank<14>;
   PRG_OUCH('U', 68, kRequired) {
     v("orig_ref_num", m.orig_ref_num); v("user_ref_num", m.user_ref_num); v("side", m.side);
     v("quantity", m.quantity); v("symbol", m.symbol); v("price", m.price); v("tif", m.tif); v("display", m.display);
@@ -186,7 +196,7 @@ struct Executed : Response {
   }
 };
 struct BrokenTrade : Response {
-  u32 user_ref_num = 0; u64 match_number = 0; u8 reason = 'E'; ClOrdId cl_ord_id = alpha<14>("");
+  u32 user_ref_num = 0; u64 match_number = 0; u8 reason = 'E'; ClOrdId cl_ord_id = kBlank<14>;
   PRG_OUCH('B', 36, kOptional) {
     v("user_ref_num", m.user_ref_num); v("match_number", m.match_number); v("reason", m.reason);
     v("cl_ord_id", m.cl_ord_id);
@@ -194,14 +204,14 @@ struct BrokenTrade : Response {
 };
 struct TradeCorrection : Response {
   u32 user_ref_num = 0; u32 quantity = 0; u64 price = 0; u8 liquidity = 'A'; u64 match_number = 0; u8 reason = 'N';
-  ClOrdId cl_ord_id = alpha<14>("");
+  ClOrdId cl_ord_id = kBlank<14>;
   PRG_OUCH('F', 49, kOptional) {
     v("user_ref_num", m.user_ref_num); v("quantity", m.quantity); v("price", m.price); v("liquidity", m.liquidity);
     v("match_number", m.match_number); v("reason", m.reason); v("cl_ord_id", m.cl_ord_id);
   }
 };
 struct Rejected : Response {
-  u32 user_ref_num = 0; u16 reason = 15; ClOrdId cl_ord_id = alpha<14>("");
+  u32 user_ref_num = 0; u16 reason = 15; ClOrdId cl_ord_id = kBlank<14>;
   PRG_OUCH('J', 29, kOptional) {
     v("user_ref_num", m.user_ref_num); v("reason", m.reason); v("cl_ord_id", m.cl_ord_id);
   }
@@ -233,15 +243,15 @@ struct AccountQueryResponse : Response {
   PRG_OUCH('Q', 13, kOptional) { v("next_ref_num", m.next_ref_num); }
 };
 struct MassCancelResponse : Response {
-  u32 user_ref_num = 0; Firm firm = alpha<4>(""); Symbol symbol = alpha<8>("");
+  u32 user_ref_num = 0; Firm firm = kBlank<4>; Symbol symbol = kBlank<8>;
   PRG_OUCH('X', 25, kOptional) { v("user_ref_num", m.user_ref_num); v("firm", m.firm); v("symbol", m.symbol); }
 };
 struct DisableResponse : Response {
-  u32 user_ref_num = 0; Firm firm = alpha<4>("");
+  u32 user_ref_num = 0; Firm firm = kBlank<4>;
   PRG_OUCH('G', 17, kOptional) { v("user_ref_num", m.user_ref_num); v("firm", m.firm); }
 };
 struct EnableResponse : Response {
-  u32 user_ref_num = 0; Firm firm = alpha<4>("");
+  u32 user_ref_num = 0; Firm firm = kBlank<4>;
   PRG_OUCH('K', 17, kOptional) { v("user_ref_num", m.user_ref_num); v("firm", m.firm); }
 };
 #undef PRG_OUCH

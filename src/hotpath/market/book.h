@@ -67,12 +67,29 @@ class BookStore {
   Result reduce(u32 book, u64 ref, u32 shares, Touched& out);
   Result remove(u32 book, u64 ref, Touched& out);
   Result replace(u32 book, u64 ref, u64 new_ref, u32 shares, u32 price_ticks, Touched& out);
-  // Pulls the cache lines a message about `ref` will need; `prefetch_order` wants the slot to be there already.
+  // Start the cache misses of a coming message, one link of the chain a call: slot → order → level for what names an
+  // order, side → entries → level for what adds one. Each wants the link before it to be there by now.
   void prefetch_slot(u64 ref) const { __builtin_prefetch(&slots_[home(tag_of(ref))]); }
   void prefetch_order(u64 ref) const;
+  void prefetch_level(u64 ref) const;
+  void prefetch_side(u32 book) const { __builtin_prefetch(&sides_[book << 1]); }
+  void prefetch_entries(u32 book, Side side) const;
+  void prefetch_level_at(u32 book, Side side, u32 price_ticks) const;
+  void prefetch_neighbours(u64 ref) const;  // in the queue of its level
 
   Top top(u32 book) const;
   int levels(u32 book, Side side, Level* out, int n) const;
+  // f(i, price_ticks, qty_lots) for the n best levels, best first.
+  template <class F>
+  void each_level(u32 book, Side side, int n, F&& f) const {
+    const SideBook& s = sides_[book << 1 | static_cast<u32>(side)];
+    const Entry* best = &entries_[s.offset] + s.count;
+    const int have = s.count < static_cast<u32>(n) ? static_cast<int>(s.count) : n;
+    for (int i = 0; i < have; ++i) {
+      const LevelNode& l = levels_[best[-1 - i].level];
+      f(i, static_cast<PriceTicks>(l.price_ticks), static_cast<QtyLots>(l.shares));
+    }
+  }
   int queue(u32 book, Side side, u32 price_ticks, QueuedOrder* out, int n) const;
   // Quantity at a price, 0 when there is no such level.
   QtyLots lots_at(u32 book, Side side, u32 price_ticks) const;

@@ -5,6 +5,9 @@
 
 namespace peregrine {
 
+// A function that does nothing but prefetch looks free of effects to gcc, which drops calls it has not inlined early.
+#define PRG_PREFETCH [[gnu::always_inline]] inline
+
 inline u32 BookStore::find_slot(u64 ref) const {
   const u32 tag = tag_of(ref);
   u32 i = home(tag);
@@ -37,10 +40,40 @@ inline void BookStore::erase_slot(u32 hole) {
   slots_[hole].order = kNil;
 }
 
-inline void BookStore::prefetch_order(u64 ref) const {
+PRG_PREFETCH void BookStore::prefetch_order(u64 ref) const {
   const u32 tag = tag_of(ref);
   const Slot& s = slots_[home(tag)];
   if (s.tag == tag && s.order != kNil) __builtin_prefetch(&orders_[s.order], 1);
+}
+
+PRG_PREFETCH void BookStore::prefetch_level(u64 ref) const {
+  const u32 tag = tag_of(ref);
+  const Slot& s = slots_[home(tag)];
+  if (s.tag != tag || s.order == kNil) return;
+  __builtin_prefetch(&levels_[orders_[s.order].level], 1);
+}
+
+PRG_PREFETCH void BookStore::prefetch_entries(u32 book, Side side) const {
+  constexpr u32 kLine = kCacheLine / sizeof(Entry);
+  const SideBook& s = sides_[book << 1 | static_cast<u32>(side)];
+  const Entry* best = &entries_[s.offset] + s.count;
+  const u32 most = s.count < 4 * kLine ? s.count : 4 * kLine;
+  for (u32 i = 1; i <= most; i += kLine) __builtin_prefetch(best - i, 1);
+}
+
+PRG_PREFETCH void BookStore::prefetch_neighbours(u64 ref) const {
+  const u32 tag = tag_of(ref);
+  const Slot& s = slots_[home(tag)];
+  if (s.tag != tag || s.order == kNil) return;
+  const Order& o = orders_[s.order];
+  if (o.prev != kNil) __builtin_prefetch(&orders_[o.prev], 1);
+  if (o.next != kNil) __builtin_prefetch(&orders_[o.next], 1);
+}
+
+PRG_PREFETCH void BookStore::prefetch_level_at(u32 book, Side side, u32 price_ticks) const {
+  const SideBook& s = sides_[book << 1 | static_cast<u32>(side)];
+  const u32 at = find_entry(s, key_of(static_cast<u32>(side), price_ticks));
+  if (at != 0) __builtin_prefetch(&levels_[entries_[s.offset + at - 1].level], 1);
 }
 
 // Position one past the last entry with a key <= `key`. Most activity is near the best price: a short walk from the
@@ -219,5 +252,7 @@ inline Top BookStore::top(u32 book) const {
   }
   return t;
 }
+
+#undef PRG_PREFETCH
 
 }  // namespace peregrine

@@ -7,6 +7,11 @@
 #include "core/hash.h"
 
 namespace peregrine {
+namespace {
+
+constexpr u16 kAheadFrom = 4, kAheadMost = 64;  // messages of a datagram worth looking at beforehand
+
+}  // namespace
 
 FeedReceiver::FeedReceiver(const FeedReceiverConfig& config, FeedSink& sink)
     : config_(config),
@@ -87,8 +92,14 @@ void FeedReceiver::join(const mold::Header& h, TimeNs now) {
 }
 
 void FeedReceiver::take_blocks(u8 line, Bytes packet, const mold::Header& h) {
-  mold::BlockIterator it(packet, h);
   Bytes msg;
+  if (h.seq >= expected_ && h.count >= kAheadFrom && h.count <= kAheadMost) {
+    Bytes coming[kAheadMost];
+    std::size_t n = 0;
+    for (mold::BlockIterator it(packet, h); n < kAheadMost && it.next(msg);) coming[n++] = msg;
+    sink_.on_ahead(std::span<const Bytes>(coming, n));
+  }
+  mold::BlockIterator it(packet, h);
   while (it.next(msg)) {
     if (it.seq() < expected_ && !(snapshot_needed_ && it.seq() >= snapshot_base_)) {
       ++stats_.duplicates;

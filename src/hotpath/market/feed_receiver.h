@@ -11,6 +11,8 @@
 // (next = the number in 'G') or, where there is no snapshot service, right after on_state(kStale) named the hole.
 #pragma once
 
+#include <span>
+
 #include "core/types.h"
 #include "journal/record.h"
 #include "market/huge_array.h"
@@ -38,6 +40,8 @@ class FeedSink {
  public:
   virtual ~FeedSink() = default;
   virtual void on_block(u64 seq, u8 line, Bytes msg) = 0;
+  // A datagram's messages, before the first of them is handed on: a chance to start their cache misses.
+  virtual void on_ahead(std::span<const Bytes> messages) { (void)messages; }
   // Message n of the snapshot, counted from 1 at each attempt; the last one is 'G' (20 digits: next live sequence).
   virtual void on_snapshot_block(u64 n, Bytes msg) = 0;
   virtual void on_state(const journal::FeedStateChange& change) = 0;

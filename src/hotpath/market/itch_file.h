@@ -56,15 +56,17 @@ class BlockCursor {
 // The messages ahead are known, so their cache misses are started early.
 template <class F>
 StreamResult apply_stream(Market& market, Bytes buffer, u64 first_seq, u64 limit, F&& on_event) {
-  BlockCursor here(buffer), near(buffer), far(buffer);
-  Bytes msg;
-  for (int i = 0; i < 8 && far.next(msg); ++i) market.prefetch(msg);
-  for (int i = 0; i < 4 && near.next(msg); ++i) market.prefetch_order(msg);
+  constexpr u64 kAhead = 32;
+  BlockCursor here(buffer), ahead(buffer);
+  Bytes msg, coming[kAhead];
   StreamResult r;
   Event event;
   while (r.messages < limit) {
-    if (far.next(msg)) market.prefetch(msg);
-    if (near.next(msg)) market.prefetch_order(msg);
+    if (r.messages % kAhead == 0) {
+      std::size_t n = 0;
+      while (n < kAhead && ahead.next(coming[n])) ++n;
+      market.prefetch(std::span<const Bytes>(coming, n));
+    }
     if (!here.next(msg)) {
       r.end = here.end();
       r.consumed = here.at();

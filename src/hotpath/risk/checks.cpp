@@ -29,14 +29,19 @@ struct GateChecks {
   bool over(RiskReason why, i64 seen, i64 allowed) {
     observed = seen;
     limit = allowed;
-    if (static_cast<i128>(seen) * 1000 >= static_cast<i128>(allowed) * g.account_.soft_permille)
-      soft |= u64{1} << static_cast<u8>(why);
+    const i64 permille = g.account_.soft_permille;  // 1 … 1000
+    constexpr i64 kSmall = i64{1} << 52;            // a thousand times this fits into 64 bits
+    const bool small = ((static_cast<u64>(seen + kSmall) | static_cast<u64>(allowed + kSmall)) >> 53) == 0;
+    const bool near = small ? seen * 1000 >= allowed * permille
+                            : static_cast<i128>(seen) * 1000 >= static_cast<i128>(allowed) * permille;
+    soft |= u64{near} << static_cast<u8>(why);
     return seen > allowed;
   }
   bool unless(bool good) {
-    observed = good ? 1 : 0;
+    if (good) [[likely]] return false;
+    observed = 0;
     limit = 1;
-    return !good;
+    return true;
   }
 
   // ---- what is switched off
@@ -181,8 +186,10 @@ struct GateChecks {
     observed = 0;
     limit = 0;
     u32 inside = 0;
+    u32 slot = p.sent_first + p.sent_held;  // one past the newest
     for (u32 k = p.sent_held; k > 0; --k) {  // newest first
-      const Gate::Sent& s = ring[(p.sent_first + k - 1) % cap];
+      --slot;
+      const Gate::Sent& s = ring[slot < cap ? slot : slot - cap];
       if (s.at < since) break;
       ++inside;
       if (s.side == r.side && s.price_ticks == r.price_ticks && s.qty_lots == r.qty_lots) {
@@ -218,7 +225,8 @@ struct GateChecks {
   }
 };
 
-RiskVerdict Gate::check(const OrderRequest& r, const MarketView& m, const Exposure& x, TimeNs now) const {
+// One piece of code without calls: a check is a compare or two, and the order path runs it cold.
+[[gnu::flatten]] RiskVerdict Gate::check(const OrderRequest& r, const MarketView& m, const Exposure& x, TimeNs now) const {
   RiskVerdict v;
   if (r.kind == RequestKind::kCancel) return v;
   GateChecks c{*this, r, m, x, now};

@@ -82,8 +82,25 @@ void Exposure::set_position(InstrumentIx ix, QtyLots lots, Money cost_basis) {
 void Exposure::move_claim(InstrumentIx ix, Side side, const OrderClaim& before, const OrderClaim& after) {
   if (before == after) return;
   InstrumentExposure& e = at(ix);
-  begin_change(e);
   const int s = index(side);
+  // While nothing has overflowed every sum is exact: only the three that a claim moves need to be taken apart. A sum
+  // this small cannot reach the end of its range with one claim more.
+  constexpr Money kSmall = kMoneyMax / 4;
+  if (account_.overflows == 0 && account_.working_notional < kSmall && after.notional < kSmall) [[likely]] {
+    const QtyLots worst_before = e.worst_lots();
+    e.open_lots[s] += after.open_lots - before.open_lots;
+    e.unknown_lots[s] += after.unknown_lots - before.unknown_lots;
+    e.working_notional += after.notional - before.notional;
+    const u32 orders = (after.any() ? 1u : 0u) - (before.any() ? 1u : 0u);
+    e.working_orders[s] += orders;
+    account_.working_orders += orders;
+    account_.unknown_orders += (after.unknown_lots != 0 ? 1u : 0u) - (before.unknown_lots != 0 ? 1u : 0u);
+    account_.working_notional += after.notional - before.notional;
+    account_.worst_lots += e.worst_lots() - worst_before;
+    PRG_ASSERT(e.open_lots[s] >= 0 && e.unknown_lots[s] >= 0);
+    return;
+  }
+  begin_change(e);
   e.open_lots[s] += after.open_lots - before.open_lots;
   e.unknown_lots[s] += after.unknown_lots - before.unknown_lots;
   e.working_notional = sub_sat(add_sat(e.working_notional, after.notional), before.notional);
@@ -157,6 +174,19 @@ void Exposure::mark(InstrumentIx ix, PriceTicks bid_ticks, PriceTicks ask_ticks)
   if (e.position_lots == 0) {
     e.mark_bid_ticks = bid;
     e.mark_ask_ticks = ask;
+    return;
+  }
+  if (account_.overflows == 0) [[likely]] {  // every sum is exact: only what a mark moves is taken out and put back
+    account_.position_notional = sub_sat(account_.position_notional, magnitude(e.mark_value));
+    account_.unrealized = sub_sat(account_.unrealized, e.unrealized());
+    e.mark_bid_ticks = bid;
+    e.mark_ask_ticks = ask;
+    remark(ix);
+    account_.position_notional = add_sat(account_.position_notional, magnitude(e.mark_value));
+    account_.unrealized = add_sat(account_.unrealized, e.unrealized());
+    if (account_.pnl() > account_.pnl_peak) account_.pnl_peak = account_.pnl();
+    for (const Money v : {account_.position_notional, account_.unrealized})
+      if (v == kMoneyMax || v == -kMoneyMax) ++account_.overflows;
     return;
   }
   begin_change(e);

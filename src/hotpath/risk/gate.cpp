@@ -105,7 +105,9 @@ void Gate::on_sent(const OrderRequest& r, TimeNs now) {
     p.sent_first = p.sent_first + 1 == config_.duplicate_capacity ? 0 : p.sent_first + 1;
     --p.sent_held;
   }
-  ring[(p.sent_first + p.sent_held) % config_.duplicate_capacity] = {now, r.price_ticks, r.qty_lots, r.side};
+  u32 slot = p.sent_first + p.sent_held;
+  if (slot >= config_.duplicate_capacity) slot -= config_.duplicate_capacity;
+  ring[slot] = {now, r.price_ticks, r.qty_lots, r.side};
   ++p.sent_held;
 }
 

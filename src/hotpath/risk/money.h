@@ -18,6 +18,14 @@ struct Contract {
 
 // What an order or a position can cost us: never rounded down. false = does not fit.
 inline bool notional_ceil(PriceTicks price, QtyLots lots, const Contract& c, Money& out) {
+  // What fits into 64 bits all the way, as nearly everything does, gives the same number there in a tenth of the time.
+  const Money round = static_cast<Money>((u64{1} << c.shift) - 1);
+  Money each, all;
+  if (!__builtin_mul_overflow(price, lots, &each) && !__builtin_mul_overflow(each, c.multiplier, &all) &&
+      all >= -kMoneyMax && all <= kMoneyMax - round) [[likely]] {
+    out = (all + round) >> c.shift;
+    return true;
+  }
   const i128 per_lot = static_cast<i128>(price) * lots;
   i128 v;
   if (__builtin_mul_overflow(per_lot, static_cast<i128>(c.multiplier), &v)) return false;

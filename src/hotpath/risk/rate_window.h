@@ -18,26 +18,13 @@ class RateWindow {
 
   // Events with time in (now - window_ns, now]. Limits above capacity - 1 could not be told apart: refused upstream.
   u32 count(TimeNs now, TimeNs window_ns) const {
-    // Times never fall, and mostly few of the events held are inside: strides from the newest, doubling, then halving.
+    // Times never fall, so the answer is near the last one: from there it is a step or two.
     const TimeNs since = now - window_ns;
-    u32 lo = 0, hi = held_;  // first held event inside the window lies in [lo, hi]
-    for (u32 step = 1; step <= hi; step *= 2) {
-      const u32 probe = hi - step;
-      if (at(probe) <= since) {
-        lo = probe + 1;
-        break;
-      }
-      hi = probe;
-    }
-    while (lo < hi) {
-      const u32 mid = (lo + hi) / 2;
-      if (at(mid) > since) {
-        hi = mid;
-      } else {
-        lo = mid + 1;
-      }
-    }
-    return held_ - lo;
+    u32 k = inside_ < held_ ? inside_ : held_;
+    while (k > 0 && at(held_ - k) <= since) --k;
+    while (k < held_ && at(held_ - 1 - k) > since) ++k;
+    inside_ = k;
+    return k;
   }
   void record(TimeNs now) {
     if (held_ == capacity_) {
@@ -48,8 +35,9 @@ class RateWindow {
     if (slot >= capacity_) slot -= capacity_;
     at_[slot] = now;
     ++held_;
+    ++inside_;
   }
-  void clear() { first_ = held_ = 0; }
+  void clear() { first_ = held_ = inside_ = 0; }
   // When the oldest event of a full window of `n` leaves it; `now` when fewer than n are inside.
   TimeNs free_at(TimeNs now, TimeNs window_ns, u32 n) const {
     const u32 inside = count(now, window_ns);
@@ -76,6 +64,7 @@ class RateWindow {
   u32 capacity_;
   u32 first_ = 0;
   u32 held_ = 0;
+  mutable u32 inside_ = 0;  // where the next count() begins: any value gives the same answer
 };
 
 }  // namespace peregrine

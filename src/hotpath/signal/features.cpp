@@ -8,20 +8,21 @@ namespace peregrine {
 namespace {
 
 constexpr i64 kBucketCap = i64{1} << 59;  // eight of them fit into int64
-constexpr i64 kLotsCap = i64{1} << 40;    // a level's lots as read: 5 levels << 15 fit into int64
 constexpr i64 kMidStepCap = i64{1} << 20;
 constexpr i32 kNoQueue = -32768;
 constexpr i32 kQueueCap = 32768;
 constexpr i32 kNeverTraded = 16128;
 
-i64 read_lots(QtyLots lots) { return clamp64(lots, 0, kLotsCap); }
+i64 read_lots(QtyLots lots) { return clamp64(lots, 0, FeatureEngine::kLotsCap); }
 
 TopView read_top(const TopView& t) {
   TopView r{t.bid_ticks, read_lots(t.bid_lots), t.ask_ticks, read_lots(t.ask_lots)};
   return r;
 }
 
-void add_capped(i64& sum, i64 v) { sum = clamp64(sum + v, -kBucketCap, kBucketCap); }
+i64 capped(i64 v) { return clamp64(v, -kBucketCap, kBucketCap); }
+// Not zero where capped() would change v (and for the cap itself, which it leaves as it is).
+u64 beyond_cap(i64 v) { return static_cast<u64>(v + kBucketCap) >> 60; }
 
 // Order-flow imbalance of one step; an empty bid is the lowest price there is, an empty ask the highest.
 i64 ofi_step(const TopView& was, const TopView& is) {
@@ -133,32 +134,42 @@ void FeatureEngine::on_event(const Event& e, const TopView& top_after) {
   }
   for (int k = 0; k < kWindows; ++k) {
     Sums& b = s.window[k].bucket[s.window[k].number & (kBuckets - 1)].sums;
-    add_capped(b.ofi_lots, add.ofi_lots);
-    add_capped(b.flow_lots, add.flow_lots);
-    add_capped(b.variance, add.variance);
-    add_capped(b.quotes, add.quotes);
-    add_capped(b.trades, add.trades);
+    Sums n{b.ofi_lots + add.ofi_lots, b.flow_lots + add.flow_lots, b.variance + add.variance, b.quotes + add.quotes,
+           b.trades + add.trades};
+    // One question for all five: a sum reaches the cap after half a million of the largest steps, if ever.
+    if ((beyond_cap(n.ofi_lots) | beyond_cap(n.flow_lots) | beyond_cap(n.variance)) != 0) [[unlikely]] {
+      n.ofi_lots = capped(n.ofi_lots);
+      n.flow_lots = capped(n.flow_lots);
+      n.variance = capped(n.variance);
+    }
+    b = n;
   }
   s.top = after;
   s.mid2 = mid2;
 }
 
 void FeatureEngine::compute(InstrumentIx ix, TimeNs now, const BookView& book, const OwnState& own, i32* out) {
+  Depth d;
+  d.bid_ticks = book.bid_ticks[0];
+  d.ask_ticks = book.ask_ticks[0];
+  d.bid = read_lots(book.bid_lots[0]);
+  d.ask = read_lots(book.ask_lots[0]);
+  for (int i = 0; i < BookView::kLevels; ++i) {
+    d.bid5 += read_lots(book.bid_lots[i]);
+    d.ask5 += read_lots(book.ask_lots[i]);
+  }
+  compute(ix, now, d, own, out);
+}
+
+void FeatureEngine::compute(InstrumentIx ix, TimeNs now, const Depth& depth, const OwnState& own, i32* out) {
   PRG_ASSERT(ix < state_.size());
   State& s = state_[ix];
   if (s.started) roll(s, now);
-  const i64 bid = read_lots(book.bid_lots[0]);
-  const i64 ask = read_lots(book.ask_lots[0]);
-  i64 bid5 = 0;
-  i64 ask5 = 0;
-  for (int i = 0; i < BookView::kLevels; ++i) {
-    bid5 += read_lots(book.bid_lots[i]);
-    ask5 += read_lots(book.ask_lots[i]);
-  }
+  const i64 bid = depth.bid, ask = depth.ask, bid5 = depth.bid5, ask5 = depth.ask5;
   const auto put = [out](FeatureIx f, i32 v) { out[static_cast<int>(f)] = v; };
 
   const bool two_sided = bid > 0 && ask > 0;
-  const i64 spread = two_sided ? book.ask_ticks[0] - book.bid_ticks[0] : 0;
+  const i64 spread = two_sided ? depth.ask_ticks - depth.bid_ticks : 0;
   put(FeatureIx::kMicropriceOffset, two_sided ? mul_div_sat32(spread, (bid - ask) * 128, bid + ask) : 0);
   put(FeatureIx::kSpread, sat32(spread));
   put(FeatureIx::kImbalance1, imbalance_q15(bid, ask));

@@ -78,6 +78,7 @@ class FeatureEngine {
   static constexpr int kFeatures = 22;
   static constexpr int kWindows = 3;
   static constexpr int kBuckets = 8;
+  static constexpr i64 kLotsCap = i64{1} << 40;  // a level's lots as read: 5 levels << 15 fit into int64
 
   FeatureEngine(u32 instruments, const FeatureParams& params);
 
@@ -131,6 +132,14 @@ class FeatureEngine {
     i64 volatility = 0;
   };
 
+  // What compute() reads of a book: the touch, and the lots of the five best levels; lots within 0 … 2^40 a level.
+  struct Depth {
+    PriceTicks bid_ticks = 0;
+    PriceTicks ask_ticks = 0;
+    i64 bid = 0, ask = 0;
+    i64 bid5 = 0, ask5 = 0;
+  };
+  void compute(InstrumentIx ix, TimeNs now, const Depth& depth, const OwnState& own, i32* out);
   void roll(State& s, TimeNs now) const;
 
   FeatureParams params_;

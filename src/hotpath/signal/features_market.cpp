@@ -11,19 +11,18 @@ void FeatureEngine::on_event(const Event& e, const Market& market) {
 }
 
 void FeatureEngine::compute(InstrumentIx ix, TimeNs now, const Market& market, const OwnState& own, i32* out) {
-  Level level[BookView::kLevels];
-  BookView view;
-  const int bids = market.levels(ix, Side::kBuy, level, BookView::kLevels);
-  for (int i = 0; i < bids; ++i) {
-    view.bid_ticks[i] = level[i].price_ticks;
-    view.bid_lots[i] = level[i].qty_lots;
-  }
-  const int asks = market.levels(ix, Side::kSell, level, BookView::kLevels);
-  for (int i = 0; i < asks; ++i) {
-    view.ask_ticks[i] = level[i].price_ticks;
-    view.ask_lots[i] = level[i].qty_lots;
-  }
-  compute(ix, now, view, own, out);
+  Depth d;
+  market.each_level(ix, Side::kBuy, BookView::kLevels, [&d](int i, PriceTicks ticks, QtyLots lots) {
+    const QtyLots read = lots < kLotsCap ? lots : kLotsCap;
+    if (i == 0) d.bid_ticks = ticks, d.bid = read;
+    d.bid5 += read;
+  });
+  market.each_level(ix, Side::kSell, BookView::kLevels, [&d](int i, PriceTicks ticks, QtyLots lots) {
+    const QtyLots read = lots < kLotsCap ? lots : kLotsCap;
+    if (i == 0) d.ask_ticks = ticks, d.ask = read;
+    d.ask5 += read;
+  });
+  compute(ix, now, d, own, out);
 }
 
 }  // namespace peregrine

@@ -106,6 +106,8 @@ def _show(report: dict[str, Any], out: Path | None) -> None:
 
     console, noise = stdout(), report.get("noise")
     console.print(table(report))
+    for line in [*beside(report), *targets(report)]:
+        console.print(line, highlight=False)
     if noise:
         console.print(
             f"noise floor: a bare spinning thread saw gaps of {figure(noise['p99_9'], 'ns')} at p99.9 and "
@@ -116,6 +118,28 @@ def _show(report: dict[str, Any], out: Path | None) -> None:
                  f"{len(report.get('files', []))} files in {out or 'bench/results'}", report.get("verdict", "")):  # fmt: skip
         if line:
             console.print(line, highlight=False)
+
+
+def beside(report: dict[str, Any]) -> list[str]:
+    """A line for each further twin of a row, and for each that could not be measured."""
+    lines = []
+    for row in report["results"]:
+        for twin in row.get("twins", []):
+            lines.append(f"{row['name']} beside {twin['name']}: {figure(twin['p50'], row['unit'])}, ratio {twin['ratio']:.3f}")
+        lines += [f"{row['name']}: not measured beside {why}" for why in row.get("twins_skipped", [])]
+    return lines
+
+
+def targets(report: dict[str, Any]) -> list[str]:
+    """A line for each target the project began with."""
+    lines = []
+    for t in report.get("targets", []):
+        time = t["unit"] == "ns"
+        goal = f"under {figure(t['goal'], 'ns')}" if time else f"{t['goal']:,.0f}/s"
+        got = figure(t["measured"], "ns") if time else f"{t['measured']:,.0f}/s"
+        word = ("under" if time else "over") if t["times"] >= 1 else "of the goal: missed,"
+        lines.append(f"target {t['name']}: {goal}; measured {got}, {t['times']:,.0f} times {word} ({t['how']})")
+    return lines
 
 
 def figure(value: float, unit: str) -> str:
