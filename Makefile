@@ -47,6 +47,9 @@ lint: $(DEV) ## ruff, mypy and the project's own rules
 	@$(PY) -m ruff check .
 	@$(PY) -m mypy
 
+simulate: build ## end the engine at every record and send, judge by the venue's record (SEED=1 SEEDS=1000)
+	@$(VENV)/bin/peregrine simulate --seed $(or $(SEED),1) --seeds $(or $(SEEDS),1) $(ARGS)
+
 bench: build $(DEV) ## the latency table: bench/results/latest.json, .hgrm files and a plot (at most 5 minutes)
 	@$(VENV)/bin/peregrine bench $(ARGS)
 
@@ -65,8 +68,17 @@ audit: build ## what the engine's loop asks of allocator, locks and kernel, coun
 soak: build ## a live engine and venue under load for MINUTES=10: resident size flat, no stall, the journal replays
 	@$(PY) tools/soak.py --minutes $(or $(MINUTES),10) $(ARGS)
 
+fuzz: build ## fuzz every parser under the sanitizers (FUZZ_SECONDS=20 for each target, ARGS="--only itch")
+	@$(PY) tools/fuzz.py $(if $(FUZZ_SECONDS),--seconds $(FUZZ_SECONDS)) $(ARGS)
+
+golden: build ## replay the golden journals and compare their hashes
+	@$(PY) tools/golden.py check $(ARGS)
+
+mutate: build $(DEV) ## plant faults in the engine, one at a time: the tests must find each (ARGS="--sample 5")
+	@$(PY) tools/mutate.py $(ARGS)
+
 clean: ## remove what the build made (the venv stays)
 	@rm -rf build dist *.egg-info src/*.egg-info
 	@find src sim -name '*.so' -delete
 
-.PHONY: help ext build run check test lint bench tsan asan chaos audit soak clean
+.PHONY: help ext build run check test lint simulate bench tsan asan chaos audit soak fuzz golden mutate clean

@@ -8,6 +8,8 @@ the sdist builds with only a compiler and pip.
 from __future__ import annotations
 
 import concurrent.futures
+import contextlib
+import fcntl
 import hashlib
 import os
 import shlex
@@ -15,6 +17,7 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -102,6 +105,15 @@ class Toolchain:
             raise RuntimeError(f"linking {out} failed\n{shlex.join(cmd)}\n{result.stderr}")
         partial.replace(out)
         return out
+
+
+@contextlib.contextmanager
+def sole_user(build_dir: Path) -> Iterator[None]:
+    """Waits until no other process builds in this folder (tests run side by side and share objects)."""
+    build_dir.mkdir(parents=True, exist_ok=True)
+    with (build_dir / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def default_cxx() -> list[str]:

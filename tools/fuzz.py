@@ -114,11 +114,12 @@ def build(names: list[str], *, verbose: bool = True) -> dict[str, Path]:
 def build_replay(names: list[str], *, verbose: bool = False) -> dict[str, Path]:
     """The same targets with the ordinary compiler and a main that feeds files. Shares the objects of `make asan`."""
     tc = cxx.Toolchain(build_dir=ROOT / "build" / "native-asan", flags=SANITIZE, verbose=verbose)
-    core = tc.archive(tc.compile(sources(), _define()), "peregrine_fuzzed")
-    main = tc.compile([TARGETS / "replay_main.cpp"], _define())
-    objects = tc.compile([TARGETS / f"{n}.cpp" for n in names], _define())
-    return {n: tc.link([o, *main, core], tc.build_dir / "replay" / n, shared=False)
-            for n, o in zip(names, objects, strict=True)}
+    with cxx.sole_user(tc.build_dir):
+        core = tc.archive(tc.compile(sources(), _define()), "peregrine_fuzzed")
+        main = tc.compile([TARGETS / "replay_main.cpp"], _define())
+        objects = tc.compile([TARGETS / f"{n}.cpp" for n in names], [*_define(), "-O1"])  # they run for seconds only
+        return {n: tc.link([o, *main, core], tc.build_dir / "replay" / n, shared=False)
+                for n, o in zip(names, objects, strict=True)}
 
 
 def replay(program: Path, name: str) -> subprocess.CompletedProcess[str]:
@@ -188,16 +189,16 @@ def _minimise(program: Path, name: str, folders: list[Path], env: dict[str, str]
                                capture_output=True, text=True, errors="replace", env=env)
         if merge.returncode != 0:
             return
-        _keep_smallest(list(Path(fresh).iterdir()), kept)
+        _keep_some(list(Path(fresh).iterdir()), kept)
 
 
-def _keep_smallest(files: list[Path], kept: Path) -> None:
-    """The smallest of `files`, within the limits, become the whole of the folder `kept`."""
+def _keep_some(files: list[Path], kept: Path) -> None:
+    """Some of `files`, of all sizes and within the limits, become the whole of the folder `kept`."""
     contents = sorted({f.read_bytes() for f in files}, key=lambda data: (len(data), data))
     for old in list(kept.iterdir()):
         old.unlink()
     total = 0
-    for data in contents[:KEPT_FILES]:
+    for data in contents[:: max(1, -(-len(contents) // KEPT_FILES))]:
         total += len(data)
         if total > KEPT_BYTES or len(data) > KEPT_FILE_BYTES:
             break
@@ -238,7 +239,7 @@ def fuzz_python(name: str, seconds: float, keep: bool, atheris: Path | None) -> 
     kept = TARGETS / "corpus" / name
     kept.mkdir(parents=True, exist_ok=True)
     if keep and run.returncode == 0:
-        _keep_smallest([*work.iterdir(), *kept.iterdir()], kept)
+        _keep_some([*work.iterdir(), *kept.iterdir()], kept)
     result.corpus_files = len(list(kept.iterdir()))
     _collect(result, found, run.returncode, run.stderr)
     return result

@@ -70,7 +70,7 @@ def unpack(archive: Path, into: Path) -> Path:
 
 def make(name: str, into: Path) -> Path:
     """The journal a scenario makes with the engine as it is."""
-    from scenarios import SCENARIOS
+    from golden_scenarios import SCENARIOS
 
     SCENARIOS[name](into)
     return into
@@ -106,8 +106,9 @@ def check(name: str, entry: dict[str, Any], folder: Path = GOLDEN) -> list[str]:
 
 def bless(names: list[str], why: str, folder: Path = GOLDEN) -> list[str]:
     """Make the named goldens anew and write the table; what was done, a line each. Raises Refused, then nothing is changed."""
+    from golden_scenarios import SCENARIOS
+
     from hotpath import _core
-    from scenarios import SCENARIOS
 
     if len(why.split()) < 3:
         raise Refused("--why says in a sentence what changed and why it is right: a name for those who read the table later")
@@ -115,7 +116,7 @@ def bless(names: list[str], why: str, folder: Path = GOLDEN) -> list[str]:
     semantics, form = _core.journal.SEMANTICS_VERSION, _core.journal.FORMAT_VERSION
     for name in names:
         if name not in SCENARIOS:
-            raise Refused(f"no scenario '{name}': there are {', '.join(SCENARIOS)} (tests/golden/scenarios.py)")
+            raise Refused(f"no scenario '{name}': there are {', '.join(SCENARIOS)} (tests/golden/golden_scenarios.py)")
         with tempfile.TemporaryDirectory() as scratch:
             journal = make(name, Path(scratch))
             now = replayed(journal)
@@ -168,7 +169,7 @@ def main(argv: list[str]) -> int:
         make(options.names[0], options.into)
         return 0
     if options.what == "bless":
-        from scenarios import SCENARIOS
+        from golden_scenarios import SCENARIOS
 
         names = list(SCENARIOS) if options.all else options.names
         if not names:

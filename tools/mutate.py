@@ -1,6 +1,6 @@
 """Plant faults in the engine, one at a time, and see that the tests find each: a test that only repeats the code would not.
 
-    python tools/mutate.py [--only TEXT] [--sample N --seed S] [--json] [--list]
+    python tools/mutate.py [--only TEXT]… [--sample N --seed S] [--json] [--list]
 
 tests/mutations/<room>.toml lists the faults: file, exact old text, new text, and what a test must see. Each is planted in a
 scratch copy of the tree (build/mutate/tree); the room's files that hold it are compiled, quickly, and linked before all others
@@ -76,7 +76,7 @@ class Verdict:
     tests: list[str] = field(default_factory=list)
 
 
-def load(only: str | None = None) -> list[Mutation]:
+def load(only: list[str] | None = None) -> list[Mutation]:
     """Every mutation of the tables, by room and place in its file."""
     found = []
     for path in sorted(TABLES.glob("*.toml")):
@@ -84,7 +84,7 @@ def load(only: str | None = None) -> list[Mutation]:
         for entry in table["mutation"]:
             found.append(Mutation(table["room"], entry["name"], entry["file"], entry["old"], entry["new"],
                                   tuple(entry.get("tests", table["tests"])), tuple(table.get("bindings", ())), entry["caught_by"]))
-    return [m for m in found if only is None or only in m.name or only in m.room]
+    return [m for m in found if not only or any(text in m.name or text == m.room for text in only)]
 
 
 def copy_tree() -> None:
@@ -105,13 +105,11 @@ def copy_tree() -> None:
 
 
 def build() -> subprocess.CompletedProcess[str]:
-    """Compile the scratch copy as it is, without a fault; the module is kept aside."""
-    shutil.rmtree(SCRATCH / "build" / "mutants", ignore_errors=True)
-    for module in (SCRATCH / "src/hotpath").glob("_core.*.so"):
-        if (kept := module.with_suffix(".sound")).exists():
-            os.replace(kept, module)
-    built = subprocess.run([sys.executable, "setup.py", "-q", "build_ext", "--inplace"], cwd=SCRATCH, capture_output=True, text=True)
+    """Bring the tree's own build up to date and lend its modules to the scratch copy; nothing is compiled twice."""
+    built = subprocess.run([sys.executable, "setup.py", "-q", "build_ext", "--inplace"], cwd=ROOT, capture_output=True, text=True)
     if built.returncode == 0:
+        for module in (ROOT / "src/hotpath").glob("*.so"):
+            shutil.copy2(module, SCRATCH / "src/hotpath" / module.name)
         shutil.copy2(_module(), _module().with_suffix(".sound"))
     return built
 
@@ -124,13 +122,14 @@ def build_mutant(m: Mutation) -> None:
     """The engine's module with the faulty file in it. Raises BadEntry when it does not compile."""
     cxx.ROOT = SCRATCH
     version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
-    extra = [f'-DPEREGRINE_VERSION="{version}"', "-O1", "-g0"]
-    sound = SCRATCH / "build" / f"release-{sysconfig.get_config_var('SOABI') or 'py'}"
+    extra = [f'-DPEREGRINE_VERSION="{version}"', "-O1", "-g0", "-w"]
+    sound = ROOT / "build" / f"{os.environ.get('PEREGRINE_FLAVOUR', 'release')}-{sysconfig.get_config_var('SOABI') or 'py'}"
     rest = [p.relative_to(SCRATCH) for p in [*cxx.core_sources(), *sorted((SCRATCH / "src/hotpath/bindings").glob("bind_*.cpp")),
                                              SCRATCH / "src/hotpath/bindings/module.cpp"]]
     room = Path(m.file).parent
     faulty = [p for p in rest if p == Path(m.file) or (m.file.endswith(".h") and (p.parent == room or p.stem in m.bindings)
                                                        and m.file in (sound / p.with_suffix(".d")).read_text())]
+    shutil.rmtree(SCRATCH / "build" / "mutants", ignore_errors=True)
     tc = cxx.Toolchain(build_dir=SCRATCH / "build" / "mutants", verbose=False)
     try:
         objects = tc.compile([SCRATCH / p for p in faulty], [*cxx.python_includes(), *extra])
@@ -138,7 +137,7 @@ def build_mutant(m: Mutation) -> None:
         tc.link([*objects, *others], SCRATCH / "build" / "mutants" / "_core.so", shared=True)
     except RuntimeError as err:
         raise BadEntry(f"tests/mutations/{m.room}.toml: '{m.name}' does not build:\n{str(err)[-2000:]}") from None
-    os.replace(SCRATCH / "build" / "mutants" / "_core.so", _module())
+    (SCRATCH / "build" / "mutants" / "_core.so").replace(_module())
 
 
 def run_tests(tests: tuple[str, ...]) -> tuple[bool, str]:
@@ -189,7 +188,7 @@ def try_one(m: Mutation) -> Verdict:
 def main(argv: list[str]) -> int:
     """The command line above."""
     parser = argparse.ArgumentParser(description="plant faults and see that the tests find them")
-    parser.add_argument("--only", help="mutations whose name or room contains this")
+    parser.add_argument("--only", action="append", help="mutations of this room, or with this in their name; may be given again")
     parser.add_argument("--sample", type=int, help="only so many of them, drawn by --seed")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--json", action="store_true")
@@ -200,7 +199,7 @@ def main(argv: list[str]) -> int:
         return 64 if end.code else 0
     chosen = load(options.only)
     if not chosen:
-        print(f"no mutation with '{options.only}' in its name or room\nhint: --list names them", file=sys.stderr)
+        print(f"no mutation of a room, or with a name, like {', '.join(options.only)}\nhint: --list names them", file=sys.stderr)
         return 64
     if options.sample is not None:
         chosen = random.Random(options.seed).sample(chosen, min(options.sample, len(chosen)))

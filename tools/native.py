@@ -51,9 +51,10 @@ def build(flavour: str, sources: list[Path], *, verbose: bool = True) -> list[Pa
     tc = cxx.Toolchain(build_dir=cxx.ROOT / "build" / f"native-{flavour}", flags=FLAGS[flavour], verbose=verbose)
     version = tomllib.loads((cxx.ROOT / "pyproject.toml").read_text())["project"]["version"]
     define = [f'-DPEREGRINE_VERSION="{version}"']
-    core = tc.archive(tc.compile(cxx.core_sources(), define), "peregrine_core")
-    objects = tc.compile(sources, define)
-    return [tc.link([o, core], tc.build_dir / s.stem, shared=False) for s, o in zip(sources, objects, strict=True)]
+    with cxx.sole_user(tc.build_dir):
+        core = tc.archive(tc.compile(cxx.core_sources(), define), "peregrine_core")
+        objects = tc.compile(sources, define)
+        return [tc.link([o, core], tc.build_dir / s.stem, shared=False) for s, o in zip(sources, objects, strict=True)]
 
 
 def run(program: Path, flavour: str, args: list[str]) -> tuple[int, float, str]:

@@ -3,9 +3,9 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <cctype>
 #include <cerrno>
 
+#include "venue/login.h"
 #include "venue/server_impl.h"
 
 namespace peregrine::venue {
@@ -67,37 +67,16 @@ void VenueServer::Impl::on_packet(Connection& c, Bytes packet, TimeNs now_ns) {
 }
 
 void VenueServer::Impl::on_login(Connection& c, Bytes payload, TimeNs now_ns) {
-  soup::LoginRequest login;
-  const auto refuse = [&](u8 reason) {
-    ++stats.logins_refused;
-    c.packet(soup::kLoginRejected, Bytes(&reason, 1), now_ns);
-    c.closing = true;
-  };
-  if (!soup::decode(payload, login)) return refuse('A');
-  const auto text = [](const auto& field) {
-    std::string s(field.begin(), field.end());
-    s.erase(s.find_last_not_of(' ') + 1);
-    std::transform(s.begin(), s.end(), s.begin(), [](unsigned char x) { return std::toupper(x); });
-    return s;
-  };
-  const int port = exchange_.port_of(text(login.username));
-  if (port < 0) return refuse('A');
-  std::string password = config_.exchange.ports[static_cast<std::size_t>(port)].password;
-  std::transform(password.begin(), password.end(), password.begin(), [](unsigned char x) { return std::toupper(x); });
-  if (text(login.password) != password) return refuse('A');
-  const soup::SessionId session = soup::make_session(config_.exchange.session.data(), config_.exchange.session.size());
-  if (!soup::same_session(login.session, soup::blank_session()) && !soup::same_session(login.session, session)) {
-    return refuse('S');
-  }
-
-  soup::LoginAccepted accepted;
-  accepted.session = session;
   const bool glimpse = c.kind == Connection::Kind::kGlimpse;
-  const PortIx ix = static_cast<PortIx>(port);
+  const LoginVerdict verdict = check_login(exchange_, payload, glimpse);
+  if (verdict.refused != 0) {
+    ++stats.logins_refused;
+    c.packet(soup::kLoginRejected, Bytes(&verdict.refused, 1), now_ns);
+    c.closing = true;
+    return;
+  }
+  const PortIx ix = verdict.port;
   if (!glimpse) {
-    const u64 next = exchange_.port_store(ix).next_seq();
-    if (login.sequence > next) return refuse('S');  // it has seen messages this session never sent
-    accepted.sequence = login.sequence == 0 ? next : login.sequence;
     // The newest connection of a port is the true one: the peer knows best that its old one is gone.
     for (std::size_t i = 0; i < connections_.size(); ++i) {
       if (connections_[i].get() == port_connection_[ix] && port_connection_[ix] != nullptr) {
@@ -111,10 +90,10 @@ void VenueServer::Impl::on_login(Connection& c, Bytes payload, TimeNs now_ns) {
     }
   }
   u8 answer[soup::kLoginAcceptedBytes];
-  c.packet(soup::kLoginAccepted, Bytes(answer, soup::encode(accepted, answer)), now_ns);
+  c.packet(soup::kLoginAccepted, Bytes(answer, soup::encode(verdict.accepted, answer)), now_ns);
   c.logged_in = true;
   c.port = ix;
-  c.next_seq = accepted.sequence;
+  c.next_seq = verdict.accepted.sequence;
   ++stats.logins;
   if (!glimpse) {
     port_connection_[ix] = &c;
@@ -124,10 +103,7 @@ void VenueServer::Impl::on_login(Connection& c, Bytes payload, TimeNs now_ns) {
   // The snapshot stands for everything up to the last message published, sent or not yet.
   ++stats.snapshots;
   if (writer_ != nullptr) writer_->append(DayInput::kSnapshot, 0, now_ns, {});
-  exchange_.snapshot(c.snapshot, now_ns);
-  u8 end[21] = {'G'};
-  soup::store_sequence(end + 1, exchange_.itch_store().next_seq());
-  c.snapshot.append(Bytes(end, sizeof end));
+  snapshot_answer(exchange_, c.snapshot, now_ns);
   c.pump(c.snapshot, now_ns);
 }
 

@@ -34,6 +34,44 @@ def test_numbers_start_above_what_the_venue_has_seen():
     assert line.enter() == 43
 
 
+def test_the_answers_an_earlier_run_got_are_not_taken_for_ours_when_its_journal_is_gone():
+    old = Line().up()
+    for _ in range(3):
+        old.enter()
+    old.settle()
+    line = Line()
+    line.venue = old.venue
+    line.login()
+    # The replay begins with the old answers to the old query and the old mass cancel, both of number 1.
+    line.to_venue()
+    line.settle()
+    assert line.desk.ready
+    fence = [i["user_ref_num"] for i in line.intents if i["kind"] == MASS_CANCEL][-1]
+    assert fence == line.venue.last and fence > 4, "the last fence lies above all the venue had seen"
+    n = line.enter()
+    line.settle()
+    assert n == fence + 1 and line.desk.find(n)["state"] == "Live"
+
+
+def test_orders_sent_after_a_fence_that_was_none_are_not_left_hanging():
+    # Our query of a dead connection is answered in the replay, then an operator's mass cancel, then our own query.
+    line = Line()
+    line.login()
+    line.to_venue()
+    line.drop()
+    line.venue.on_request(b"C" + (1).to_bytes(4, "big") + b" " * 12)
+    line.venue.on_request(b"C" + (2).to_bytes(4, "big") + b" " * 12)
+    line.venue.on_request(b"C" + (3).to_bytes(4, "big") + b" " * 12)
+    line.login()
+    line.to_venue()
+    line.to_desk(2)  # the old answer, and the operator's X of the number our fence took
+    assert line.desk.ready
+    n = line.enter()
+    line.settle()
+    assert n <= 3 and line.desk.find(n)["state"] == "Dead", "the venue ignored it, and we know"
+    assert line.desk.ready and line.enter() == line.venue.last + 1
+
+
 def test_an_order_carries_epoch_number_and_strategy_in_fourteen_characters():
     line = Line(epoch=0xA7, firm="ABCD").up()
     line.desk.enter(0, 1, 12_345, 100, line.now, mark=2, tif=ord("3"), strategy=5, post_only=True)

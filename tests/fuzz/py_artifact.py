@@ -1,7 +1,7 @@
 """Policy artifacts of any bytes: ArtifactError with a reason, or an artifact whose network the engine loads too.
 
 The first byte says what the rest is: a whole file, a JSON header put before the reference policy's tensors, the inner
-metadata in place of the reference policy's, changes to single bytes of it, or edits of header or metadata (edits.py).
+metadata in place of the reference policy's, changes to single bytes of it, or edits of header or metadata (fuzz_edits.py).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from functools import cache
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
-import edits  # noqa: E402
+import fuzz_edits as edits  # noqa: E402
 
 
 @cache
@@ -80,7 +80,7 @@ def seeds() -> list[bytes]:
 
 
 if __name__ == "__main__":
-    import driver
+    import fuzz_driver
 
     def load():
         """Imported anew, so that what it imports is instrumented."""
@@ -90,4 +90,4 @@ if __name__ == "__main__":
 
         return py_artifact
 
-    sys.exit(driver.main(load))
+    sys.exit(fuzz_driver.main(load))

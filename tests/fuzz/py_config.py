@@ -1,5 +1,5 @@
 """Configuration files of any bytes: a list of problems with path and reason, or a configuration that survives the journal
-header. Nothing but ConfigError may come out. An input that begins with a zero byte edits the laptop profile (edits.py)."""
+header. Nothing but ConfigError may come out. An input that begins with a zero byte edits the laptop profile (fuzz_edits.py)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 import yaml
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
-import edits  # noqa: E402
+import fuzz_edits as edits  # noqa: E402
 
 _SEEDS = [
     b"extends: laptop\n",
@@ -58,7 +58,7 @@ def one_input(data: bytes) -> None:
 
 
 if __name__ == "__main__":
-    import driver
+    import fuzz_driver
 
     def load():
         """Imported anew, so that what it imports is instrumented."""
@@ -68,4 +68,4 @@ if __name__ == "__main__":
 
         return py_config
 
-    sys.exit(driver.main(load))
+    sys.exit(fuzz_driver.main(load))

@@ -1,5 +1,5 @@
 """The journal's header record of any bytes: HeaderError with a reason, or a header that is written again to the same
-meaning. The first byte says what the rest is: a payload, its JSON text alone, or edits of a good one (edits.py)."""
+meaning. The first byte says what the rest is: a payload, its JSON text alone, or edits of a good one (fuzz_edits.py)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
-import edits  # noqa: E402
+import fuzz_edits as edits  # noqa: E402
 
 GOOD = {
     "format_version": 1, "semantics_version": 1, "session_date": "2019-12-30", "session_zone": "America/New_York",
@@ -50,7 +50,7 @@ def seeds() -> list[bytes]:
 
 
 if __name__ == "__main__":
-    import driver
+    import fuzz_driver
 
     def load():
         """Imported anew, so that what it imports is instrumented."""
@@ -60,4 +60,4 @@ if __name__ == "__main__":
 
         return py_header
 
-    sys.exit(driver.main(load))
+    sys.exit(fuzz_driver.main(load))

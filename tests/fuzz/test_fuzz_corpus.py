@@ -16,8 +16,8 @@ import pytest
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 sys.path[:0] = [str(ROOT / "tools"), str(HERE)]
-import driver  # noqa: E402
 import fuzz  # noqa: E402
+import fuzz_driver as driver  # noqa: E402
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 sys.path[:0] = [str(ROOT / "tools"), str(HERE)]
 import golden  # noqa: E402
-from scenarios import SCENARIOS  # noqa: E402
+from golden_scenarios import SCENARIOS  # noqa: E402
 
 from hotpath import _core  # noqa: E402
 from hotpath.journal.header import build_header, parse_header  # noqa: E402

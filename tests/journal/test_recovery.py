@@ -120,6 +120,50 @@ def test_the_venues_number_follows_a_later_login(bench):
     assert bench.recover()["venue_seq"] == 41
 
 
+NUMBERS_PASSED_OVER = 1 << 20  # recover.h
+
+
+def test_where_the_ring_is_lost_order_numbers_are_passed_over_each_time(bench):
+    # What was sent and not yet on the disk is unknown then: its numbers must lie under the next fence.
+    bench.start()
+    bench.append([intent(7)], RecordType.INTENT)
+    bench.drain()
+    bench.append([intent(8)], RecordType.INTENT)  # only the ring has it
+    bench.crash()
+    bench.power_cut()
+    found = bench.recover()
+    assert found["last_user_ref_num"] == 7 + NUMBERS_PASSED_OVER and found["last_intent_seq"] == 1
+    assert any("passed over" in note for note in found["notes"])
+    bench.start()  # its own RECOVERED claims no less, though no intent carries such a number
+    bench.crash()
+    bench.power_cut()
+    assert bench.recover()["last_user_ref_num"] >= 7 + 2 * NUMBERS_PASSED_OVER
+
+
+def test_a_recovery_that_died_halfway_does_not_hide_that_the_ring_was_lost(bench):
+    bench.start()
+    bench.append([intent(7)], RecordType.INTENT)
+    bench.drain()
+    bench.crash()
+    bench.power_cut()
+    disk = journal.FaultyDisk()
+    disk.set(syncs_until_eio=1)  # the dead run's segment is closed and synced, then nothing more
+    with pytest.raises(journal.JournalError):
+        bench.recover(disk=disk)
+    assert bench.recover()["last_user_ref_num"] == 7 + NUMBERS_PASSED_OVER
+
+
+def test_a_killed_or_closed_run_passes_no_numbers_over(bench):
+    bench.start()
+    bench.append([intent(7)], RecordType.INTENT)
+    bench.crash()
+    assert bench.recover()["last_user_ref_num"] == 7
+    bench.start()
+    bench.append([intent(8)], RecordType.INTENT)
+    bench.close()
+    assert bench.recover()["last_user_ref_num"] == 8
+
+
 def test_malformed_intents_and_sessions_are_counted_not_fatal(bench):
     bench.start()
     bench.append([b"short"], RecordType.INTENT)

@@ -17,6 +17,8 @@ def assert_equal(fast: mk.Market, slow: OracleMarket, symbol: str, where: str) -
     stock = slow.stocks[symbol]
     for side in "BS":
         assert fast.levels(ix, side, 10) == slow.levels(symbol, side, 10), f"{symbol} {side} {where}"
+    best = [(slow.levels(symbol, side, 1) or [(0, 0, 0)])[0] for side in "BS"]
+    assert fast.top(ix) == (*best[0], *best[1]), f"{symbol} top {where}"
     assert fast.volume(ix) == stock.volume, where
     assert fast.last_trade_ticks(ix) == stock.last_trade, where
     assert fast.last_execution_ticks(ix) == stock.last_execution, where

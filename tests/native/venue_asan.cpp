@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include <cstdio>
+#include <cstdlib>
 #include <string>
 #include <vector>
 
@@ -215,7 +216,8 @@ int fuzz_day(u64 seed) {
   c.exchange = config();
   c.flow.seed = seed;
   c.flow.target_orders = 100;
-  const std::string path = "/tmp/peregrine-venue-day-" + std::to_string(::getpid());
+  const char* folder = std::getenv("TMPDIR");
+  const std::string path = std::string(folder != nullptr ? folder : P_tmpdir) + "/peregrine-venue-day-" + std::to_string(::getpid());
   ::unlink(path.c_str());
   std::map<u64, u64> states;  // offset -> state
   {

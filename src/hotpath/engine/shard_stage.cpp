@@ -94,10 +94,12 @@ bool ShardStage::put_closed() {
 }
 
 bool ShardStage::consume(RecordType type, Bytes head, Bytes body) {
-  if (journal_stopped_ && (type == RecordType::kFeed || type == RecordType::kSnapshot)) return false;
+  const bool market_data = type == RecordType::kFeed || type == RecordType::kSnapshot;
+  if (reserve_spent_ || (journal_stopped_ && market_data)) return false;
   if (!runner_.consume(type, clock_.now_ns, head, body, journal_stopped_)) {
     journal_refused();
-    return false;
+    // Its turn comes in the reserve: the venue's messages are numbered by being counted, none may be left out.
+    return !market_data && consume(type, head, body);
   }
   if (runner_.intents_refused() != 0) control_.request_stop(StopReason::kJournal);  // not even the reserve took it
   if (!runner_.wire().empty()) hand_over_wire();
@@ -139,6 +141,7 @@ void ShardStage::journal_refused() {
   ++journal_full_;
   if (journal_stopped_) {
     // Not even the reserve has room: nothing can be recorded, so nothing may be done.
+    reserve_spent_ = true;
     control_.request_stop(StopReason::kJournal);
     return;
   }

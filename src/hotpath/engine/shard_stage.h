@@ -119,7 +119,8 @@ class ShardStage final : public InputSink, private StageProbe {
   u32 overruns_ = 0;
   u32 kill_seen_ = 0;
   u32 next_instrument_ = 0;
-  bool journal_stopped_ = false;
+  bool journal_stopped_ = false;  // no market data any more, the rest from the journal's reserve
+  bool reserve_spent_ = false;    // … and that is used up: nothing is consumed
   bool login_wanted_ = false;
   bool refusal_told_ = false;  // the shard knows that its bytes wait
   bool door_closed_ = false;

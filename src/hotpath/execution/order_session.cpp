@@ -29,7 +29,7 @@ TimeNs OrderSession::deadline_ns() const {
 }
 
 void OrderSession::on_state(const journal::SessionStateChange& s, TimeNs now, SessionOut& out) {
-  mass_cancel_number_ = 0;
+  mass_cancel_number_ = fence_number_ = 0;
   blocked_ = false;
   deadline_ns_ = held_until_ns_ = cancel_check_ns_ = kNever;
   round_ = 0;
@@ -116,7 +116,15 @@ void OrderSession::on_sequenced(Bytes msg, TimeNs now, SessionOut& out) {
   }
   next_sequence_ = sequence + 1;
   if (msg.empty()) return;  // advances the count, says nothing
+  const u32 known = orders_.last_user_ref_num();
   const OrderEvent e = orders_.on_message(msg, now);
+  // An order above every number we knew of, past the query: what answered the query, and perhaps the fence, was a
+  // replayed answer to an earlier run whose journal is gone. We are still in its day: ask again.
+  if (orders_.last_user_ref_num() > known && phase_ > SessionPhase::kQuerying && logged_in()) {
+    round_ = 1;
+    mass_cancel_number_ = 0;
+    query(now, out);
+  }
   switch (e.kind) {
     case OrderEventKind::kNotOrder: return on_host_message(msg, now, out);
     case OrderEventKind::kMalformed:
@@ -145,7 +153,13 @@ void OrderSession::on_host_message(Bytes msg, TimeNs now, SessionOut& out) {
     if (s.code == 'S') day_ended_ = false;
   } else if (ouch::AccountQueryResponse q; msg[0] == 'Q' && (good = ouch::decode(msg, q))) {
     if (q.next_ref_num > 0) orders_.use_up_to(q.next_ref_num - 1);
-    if (phase_ == SessionPhase::kQuerying) fence(now, out);
+    // An answer past the query that names a number above the fence: the one taken for ours was an earlier query's, and
+    // the venue ignored the fence, with whatever went after it. So again.
+    const bool fence_was_none = fence_number_ != 0 && q.next_ref_num > fence_number_ && logged_in();
+    if (phase_ == SessionPhase::kQuerying || fence_was_none) {
+      mass_cancel_number_ = 0;
+      fence(now, out);
+    }
   } else if (ouch::MassCancelResponse x; msg[0] == 'X' && (good = ouch::decode(msg, x))) {
     if (mass_cancel_number_ == 0 || x.user_ref_num != mass_cancel_number_) return;  // of an older connection
     mass_cancel_number_ = 0;
@@ -168,6 +182,7 @@ void OrderSession::on_host_message(Bytes msg, TimeNs now, SessionOut& out) {
 void OrderSession::fence(TimeNs now, SessionOut& out) {
   if (config_.venue_mass_cancel) {
     if (!send_mass_cancel(Cause{}, now, out)) return halt(out);
+    fence_number_ = mass_cancel_number_;
     set_phase(SessionPhase::kMassCanceling, out);
     deadline_ns_ = now + config_.answer_timeout_ns;
     return;

@@ -150,10 +150,10 @@ class OrderSession {
   template <class A>
   void archive(A& a) {
     messages_.archive(a);
-    a(config_.epoch, phase_, session_, login_blank_, next_sequence_, stream_sequence_, mass_cancel_number_, round_,
+    a(config_.epoch, phase_, session_, login_blank_, next_sequence_, stream_sequence_, mass_cancel_number_, fence_number_, round_,
       deadline_ns_, lost_at_ns_, held_until_ns_, cancel_check_ns_, blocked_, day_ended_, entry_disabled_, duplicates_,
       malformed_);
-    static_assert(sizeof(OrderSession) == 200, "a member came or went: is it listed above?");
+    static_assert(sizeof(OrderSession) == 208, "a member came or went: is it listed above?");
   }
 
  private:
@@ -190,6 +190,7 @@ class OrderSession {
   u64 next_sequence_ = 1;       // of the next message not yet consumed
   u64 stream_sequence_ = 1;     // of the next S packet on this connection
   u32 mass_cancel_number_ = 0;  // unanswered mass cancel, 0 = none
+  u32 fence_number_ = 0;        // of this connection's last fence; follows from the inputs since the connection came up
   u32 round_ = 0;
   TimeNs deadline_ns_ = kNever;          // of the phase
   TimeNs lost_at_ns_ = kNever;           // when the last connection was lost; kNever = no connection yet

@@ -142,7 +142,7 @@ static_assert(sizeof(SendResult) == 16);
 
 struct Recovered {
   u32 epoch;
-  u32 last_user_ref_num;  // highest order number among journaled intents
+  u32 last_user_ref_num;  // highest order number that may have been used: among journaled intents, or above (recover.h)
   u64 last_intent_seq;
   u64 venue_seq;          // last order-session sequence number consumed
 };

@@ -151,7 +151,7 @@ bool cut_damage(const RecoverOptions& o, const FileOps& ops, RecoverResult& r, J
 // Segments being written during recovery: the last run's, then this run's first.
 class Writing {
  public:
-  Writing(const RecoverOptions& o, const FileOps& ops) : options_(o), file_(ops) {}
+  Writing(const RecoverOptions& o, const FileOps& ops) : options_(o), ops_(ops), file_(ops) {}
 
   bool finish_last_run(const Survey& s, u64 journal_id, RecoverResult& r, JournalError& error) {
     number_ = s.end.last_segment;
@@ -162,7 +162,11 @@ class Writing {
       if (!scan_segment(options_.dir, number_, tail, error)) return false;
       PRG_ASSERT(tail.closed || tail.end_offset == s.end.disk_end_offset);
       std::memcpy(previous_, tail.sha256, 32);
-      if (!tail.closed) {
+      if (tail.closed) {
+        // Who closed it may have died before the sync; a later segment may stand only on one that is on the disk.
+        doing = "syncing the last run's segment";
+        rc = sync_closed(number_);
+      } else {
         rc = file_.resume(options_.dir, tail);
         if (rc == 0 && !tail.clean) {
           r.cut_bytes += s.end.torn_bytes;
@@ -183,7 +187,7 @@ class Writing {
       doing = "closing the last run's segment";
       rc = file_.close_with_trailer(s.end.generation, true, previous_);
     }
-    if (rc != 0) error = system_error(-rc, file_.path(), doing, "free space, then start again: nothing is lost");
+    if (rc != 0) error = system_error(-rc, segment_path(options_.dir, number_), doing, "free space, then start again: nothing is lost");
     return rc == 0;
   }
 
@@ -204,6 +208,15 @@ class Writing {
     return rc == 0;
   }
 
+  int sync_closed(u32 number) {
+    const std::string path = segment_path(options_.dir, number);
+    const int fd = ops_.open(ops_.context, path.c_str(), O_RDWR, 0);
+    if (fd < 0) return fd;
+    const int rc = ops_.fdatasync(ops_.context, fd);
+    ops_.close(ops_.context, fd);
+    return rc;
+  }
+
   bool sync(JournalError& error) {
     const int rc = file_.is_open() ? file_.sync() : 0;
     if (rc != 0) error = system_error(-rc, file_.path(), "syncing the segment");
@@ -219,6 +232,7 @@ class Writing {
   }
 
   const RecoverOptions& options_;
+  const FileOps& ops_;
   SegmentFile file_;
   u32 number_ = 0;
   u8 previous_[32] = {};
@@ -235,6 +249,13 @@ void RecoveredBuilder::on_record(const RecordHeader& header, Bytes payload) {
         return;
       }
       const u32 urn = load_le<u32>(payload.data() + offsetof(IntentHead, user_ref_num));
+      if (urn > r_.last_user_ref_num) r_.last_user_ref_num = urn;
+      return;
+    }
+    case RecordType::kRecovered: {
+      // An earlier recovery may have passed numbers over: they stay passed over.
+      if (payload.size() < sizeof(Recovered)) break;
+      const u32 urn = load_le<u32>(payload.data() + offsetof(Recovered, last_user_ref_num));
       if (urn > r_.last_user_ref_num) r_.last_user_ref_num = urn;
       return;
     }
@@ -289,6 +310,7 @@ bool recover(const RecoverOptions& o, RecoverResult& r, JournalError& error) {
                    ring_path + " too";
     }
     if (!o.cut_damaged_tail || !is_corruption(error.fault)) return false;
+    r.records_lost = true;
     // After the cut the old ring's numbering may lie beyond the hole: it can no longer follow.
     if (!cut_damage(o, ops, r, error)) return false;
     if (!survey(o, ring_path, s, error)) {
@@ -312,6 +334,14 @@ bool recover(const RecoverOptions& o, RecoverResult& r, JournalError& error) {
   if (!writing.finish_last_run(s, r.journal_id, r, error)) return false;
   if (!r.fresh) {
     r.recovered = s.builder.build(r.generation);
+    // Whoever empties a ring takes the pointer to it away: a pointer to nothing is a ring that was lost.
+    r.records_lost = r.records_lost || (ring == nullptr && !ring_path_of(o.dir).empty());
+    if (r.records_lost) {
+      u32& number = r.recovered.last_user_ref_num;
+      number = number < ~0u - kNumbersPassedOver ? number + kNumbersPassedOver : ~0u;
+      r.notes.push_back("records that were only in memory are gone: order numbers up to " + std::to_string(number) +
+                        " are passed over");
+    }
     r.recovered_seq = r.next_seq++;
     if (!writing.append(RecordType::kRecovered, r.recovered_seq, now_ns, r.generation, r.journal_id,
                         Bytes(reinterpret_cast<const u8*>(&r.recovered), sizeof r.recovered), error)) {
@@ -327,7 +357,11 @@ bool recover(const RecoverOptions& o, RecoverResult& r, JournalError& error) {
     }
   }
   if (!writing.sync(error)) return false;
-  if (ring != nullptr) ring->remove();
+  if (ring != nullptr) {
+    ring->remove();
+  } else {
+    ::unlink((o.dir + "/ring.path").c_str());  // RECOVERED has said what there was to say of it
+  }
   return true;
 }
 

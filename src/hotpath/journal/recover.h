@@ -11,6 +11,12 @@
 
 namespace peregrine::journal {
 
+// Where records may be gone that were never on disk (the ring that ring.path names is not there, or an operator's
+// cut), requests may be at the venue, or still on their way there, that nobody here knows. RECOVERED then
+// claims so many order numbers more than the journal shows: the fence that follows is above them all, and what replay
+// makes beyond the last journaled intent counts as perhaps sent. More than a session sends while a disk is not synced.
+inline constexpr u32 kNumbersPassedOver = 1u << 20;
+
 struct RecoverOptions {
   std::string dir;
   std::string ring_name = "peregrine";  // RingOptions.name and .ring_dir of this run and, unless ring.path
@@ -38,6 +44,7 @@ struct RecoverResult {
   u64 cut_bytes = 0;           // torn tail cut
   u64 cut_offset = 0;
   std::string cut_file;
+  bool records_lost = false;   // the dead run's ring is gone, or the tail was cut as told
   u64 malformed = 0;           // intents or session packets too short to read (counted, passed over)
   std::vector<std::string> notes;
 };

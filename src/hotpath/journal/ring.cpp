@@ -13,6 +13,7 @@
 
 #include "core/assert.h"
 #include "core/hash.h"
+#include "journal/file_ops.h"
 #include "journal/files.h"
 
 namespace peregrine::journal {
@@ -76,8 +77,11 @@ bool write_pointer(const std::string& dir, const std::string& ring_path, Journal
     if (fd >= 0) ::close(fd);
     return false;
   }
+  // On the disk before the first record is: after a power cut it tells that there was a ring.
+  const bool synced = ::fsync(fd) == 0;
   ::close(fd);
-  if (::rename(temp.c_str(), path.c_str()) == 0) return true;
+  const FileOps& ops = posix_file_ops();
+  if (synced && ::rename(temp.c_str(), path.c_str()) == 0 && ops.sync_directory(ops.context, dir.c_str()) == 0) return true;
   error = system_error(errno, path, "writing the ring's path");
   return false;
 }

@@ -4,7 +4,8 @@
 //                    version and every older one it names; a newer one is refused by number, never guessed at.
 // kSemanticsVersion  rises when the same inputs would make the step decide, send or hash differently. A journal
 //                    of another semantics version can be read and verified, but not replayed for identity.
-//   2  a resting sell whose short mark is no longer true is cancelled when its replacement is refused
+//   2  a resting sell whose short mark is no longer true is cancelled when its replacement is refused; an answer of an
+//      earlier run is not taken for the fence of this one
 // Golden journals in tests hold both in place: a change of either is made on purpose or not at all.
 #pragma once
 

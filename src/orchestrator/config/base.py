@@ -15,6 +15,7 @@ class Section(BaseModel):
 
 Positive = Annotated[int, Field(gt=0, le=2**62)]
 NotNegative = Annotated[int, Field(ge=0, le=2**62)]
+Fee = Annotated[int, Field(ge=-1_000_000_000, le=1_000_000_000)]  # a lot: times any quantity it stays in 64 bits
 Ppm = Annotated[int, Field(ge=0, le=1_000_000)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 Symbol = Annotated[str, StringConstraints(pattern=r"^[A-Z0-9.+=$*#^~@!%&/-]{1,8}$")]

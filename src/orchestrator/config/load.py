@@ -75,6 +75,8 @@ def config_hash(config: Config) -> str:
 
 def _finish(tree: Tree, overrides: Mapping[str, Any] | Sequence[str], source: str) -> Config:
     problems = list(tree.problems)
+    if tree.value is None and problems:  # no YAML at all: nothing else can be said about it
+        raise ConfigError(problems, source)
     for path, value in _override_items(overrides, problems):
         _apply(tree, path, value, problems)
     config, found = validate(tree.value, tree)

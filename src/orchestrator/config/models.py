@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints
 
-from orchestrator.config.base import Address, Core, EnvName, NotNegative, Positive, Section, Symbol
+from orchestrator.config.base import Address, Core, EnvName, Fee, NotNegative, Positive, Section, Symbol
 
 
 class Instrument(Section):
@@ -29,8 +29,8 @@ class Account(Section):
 
     currency: str = Field(default="USD", pattern=r"^[A-Z]{3,5}$", description="currency the account is kept in")
     units_per_currency: Positive = Field(default=10_000, description="money units to one unit of the currency")
-    taker_fee_units_per_lot: int = Field(default=30, description="fee of an execution that removed liquidity")
-    maker_fee_units_per_lot: int = Field(default=-20, description="fee of an execution that added it; negative: rebate")
+    taker_fee_units_per_lot: Fee = Field(default=30, description="fee of an execution that removed liquidity")
+    maker_fee_units_per_lot: Fee = Field(default=-20, description="fee of an execution that added it; negative: rebate")
     start_position_lots: dict[str, int] = Field(default={}, description="position carried in, by symbol")
 
 
