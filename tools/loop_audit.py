@@ -87,10 +87,11 @@ def system_calls(tracer: Path, tid: int, seconds: float) -> dict[str, int]:
 
 
 def audit(seconds: float = 3.0, changes: dict[str, Any] | None = None, python_path: Path | None = None,
-          fault: str = "") -> dict[str, Any]:
+          fault: str = "", thread: str = "engine") -> dict[str, Any]:
     """Runs venue and engine, and counts: `calls` by the interposer, `system_calls` by the kernel, each while it traded.
 
-    `changes` are settings of the engine, `fault` is the venue's option; `python_path` is where a user's signal is found.
+    `changes` are settings of the engine, `fault` is the venue's option; `python_path` is where a user's signal is found;
+    `thread` is the one that is watched: `engine` when inline; `feed`, `shard-0` … or `session` when pipelined.
     """
     interposer, tracer = build()
     with tempfile.TemporaryDirectory(prefix="peregrine-audit-") as temporary:
@@ -109,7 +110,7 @@ def audit(seconds: float = 3.0, changes: dict[str, Any] | None = None, python_pa
             engine.start(preload=preload)
             until(engine.ready, "an engine that may trade")
             time.sleep(1.0)  # whatever happens once has happened
-            tid = until(lambda: thread_of(engine.pid, "engine"), "the engine's thread")
+            tid = until(lambda: thread_of(engine.pid, thread), "the engine's thread")
             before, loaded = counts_of(table, tid), engine.counters()
             time.sleep(seconds)
             after, now = counts_of(table, tid), engine.counters()

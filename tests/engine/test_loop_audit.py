@@ -30,6 +30,17 @@ def test_the_loop_of_a_trading_engine_asks_nothing_of_allocator_locks_or_kernel_
     assert found["system_calls"]["recvmmsg"] > 100 and found["system_calls"]["sendto"] > 0
 
 
+@pytest.mark.parametrize(("thread", "calls"), [
+    ("shard-0", set()), ("feed", {"recvmmsg", "recvfrom"}), ("session", {"recvfrom", "sendto"}),
+])  # fmt: skip
+def test_no_thread_of_a_pipelined_engine_asks_for_more_than_its_sockets(thread, calls):
+    """The thread that trades has none: it never enters the kernel at all."""
+    found = loop_audit.audit(1.5, {"engine.topology": "pipelined", "engine.cores": {"engine": None}}, thread=thread)
+    assert found["work"]["orders"] > 0, found["work"]
+    assert loop_audit.offences(found) == {}
+    assert set(found["system_calls"]) <= calls, found["system_calls"]
+
+
 @pytest.mark.parametrize(("signal", "offence"), [
     ("allocates", "malloc"),
     pytest.param("locks", "pthread_mutex_lock", marks=pytest.mark.slow),

@@ -129,8 +129,11 @@ void LiveEngine::idle_on(const int* fds, int n) const {
       for (int i = 0; i < n; ++i) {
         if (fds[i] >= 0) wait[used++] = pollfd{fds[i], POLLIN, 0};
       }
-      // A ring wakes nobody: a thread that waits for one looks more often.
-      const timespec most{0, config_.topology == Topology::kInline ? 1'000'000 : 200'000};
+      if (config_.topology == Topology::kInline) {
+        ::poll(wait, used, 1);
+        break;
+      }
+      const timespec most{0, 200'000};  // a ring wakes nobody: a thread that waits for one looks more often
       ::ppoll(wait, used, &most, nullptr);
       break;
     }
