@@ -80,8 +80,8 @@ void fuzz_market(u64 seed) {
     std::vector<u8> m = message(rng);
     if (rng.below(5) == 0) damage(rng, m);
     const Exact exact({m.data(), m.size()});
-    market.prefetch(exact.view());
-    market.prefetch_order(exact.view());
+    const Bytes coming[] = {exact.view()};
+    market.prefetch(coming, 0);
     if (rng.below(500) == 0) {
       market.on_snapshot_message(exact.view(), 1 + rng.below(2), 0, event);
     } else {

@@ -65,8 +65,10 @@ class Market {
   // The same for snapshot (GLIMPSE) message n, counted from 1: the first clears the books, 'G' ends the snapshot.
   Outcome on_snapshot_message(Bytes msg, u64 n, TimeNs rx_ns, Event& out);
   // The messages of one datagram, before the first is applied: their cache misses run side by side instead of one
-  // after the other. Changes nothing; does nothing while the books fit into the cache.
-  void prefetch(std::span<const Bytes> messages) const;
+  // after the other. Changes nothing; does nothing while fewer than `from_orders` live: the books then fit into the
+  // cache (2 MiB hold about that many with slots, levels and entries).
+  static constexpr u32 kPrefetchFromOrders = 20'000;
+  void prefetch(std::span<const Bytes> messages, u32 from_orders = kPrefetchFromOrders) const;
 
   Top top(InstrumentIx ix) const { return books_.top(ix); }
   int levels(InstrumentIx ix, Side side, Level* out, int n) const { return books_.levels(ix, side, out, n); }

@@ -7,8 +7,6 @@
 namespace peregrine {
 namespace {
 
-constexpr u32 kOrdersInCache = 20'000;  // about what a 2 MiB cache holds with slots, levels and entries
-
 bool adds(u8 type) { return type == 'A' || type == 'F'; }
 bool names_order(u8 type) { return type == 'D' || type == 'E' || type == 'X' || type == 'U' || type == 'C'; }
 bool readable(Bytes m) { return m.size() >= 19 && (names_order(m[0]) || (adds(m[0]) && m.size() >= 36)); }
@@ -17,8 +15,8 @@ Side side_of(Bytes m) { return m[19] == 'B' ? Side::kBuy : Side::kSell; }
 
 }  // namespace
 
-void Market::prefetch(std::span<const Bytes> messages) const {
-  if (books_.live_orders() < kOrdersInCache || messages.size() < 2) return;
+void Market::prefetch(std::span<const Bytes> messages, u32 from_orders) const {
+  if (books_.live_orders() < from_orders) return;
   for (const Bytes m : messages) {
     if (!readable(m)) continue;
     books_.prefetch_slot(ref_of(m));
