@@ -47,6 +47,7 @@ def cocotb_core(sizes: list[int] = SMALL, seed: int = 0, adds_per_stage: int = 2
     hdl_model.require()
     from cocotb_tools.check_results import get_results
     from cocotb_tools.runner import get_runner
+
     from peregrine_hdl.emit import TOP
 
     core = hdl_cases.emitted(hdl_cases.bench_network(sizes, seed), adds_per_stage)

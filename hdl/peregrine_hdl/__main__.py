@@ -12,7 +12,7 @@ import typer
 if TYPE_CHECKING:
     from hotpath.policy.oracle import Voter
 
-EXIT_USAGE, EXIT_UNAVAILABLE, EXIT_INTERNAL, EXIT_CONFIG = 64, 69, 70, 78
+EXIT_USAGE, EXIT_UNAVAILABLE, EXIT_CONFIG = 64, 69, 78
 
 
 class EmitError(Exception):

@@ -12,11 +12,10 @@ from peregrine_hdl.shift_add import AdderGraph, Node
 
 def place(pipe: Pipeline, graph: AdderGraph, inputs: Sequence[Value]) -> list[Timed]:
     """The graph's outputs, each at its own level, from inputs at level 0."""
-    made: list[Timed | None] = []
+    made: list[Timed] = []
 
     def read(node: int, shift: int, level: int) -> Value:
         timed = made[node]
-        assert timed is not None
         value = timed.value if graph.nodes[node].kind == "constant" else pipe.at(timed, level)
         return value.shift_left(shift) if shift else value
 
@@ -31,9 +30,8 @@ def place(pipe: Pipeline, graph: AdderGraph, inputs: Sequence[Value]) -> list[Ti
             total = left + right if node.sign > 0 else left - right
             made.append(pipe.comb(total, fitting(node.lo, node.hi), node.level, f"n{k}"))
     outputs = []
-    for node, shift in graph.outputs:
-        timed = made[node]
-        assert timed is not None
+    for which, shift in graph.outputs:
+        timed = made[which]
         outputs.append(Timed(timed.value.shift_left(shift), timed.level) if shift else timed)
     return outputs
 

@@ -20,8 +20,8 @@ from typing import Any
 from amaranth.hdl import Const, Module, Mux, Value, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
-from hotpath.policy.oracle import Voter
 
+from hotpath.policy.oracle import Voter
 from peregrine_hdl import argmax
 from peregrine_hdl.pipeline import Pipeline, Timed, fitting, stages
 

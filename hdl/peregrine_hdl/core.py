@@ -27,9 +27,9 @@ import numpy as np
 from amaranth.hdl import Cat, Module, Signal, Value, signed, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
+
 from hotpath.policy import oracle
 from hotpath.policy.oracle import Network, Voter
-
 from peregrine_hdl.argmax import Argmax
 from peregrine_hdl.consensus import Consensus
 from peregrine_hdl.layer import DenseLayer

@@ -8,8 +8,8 @@ from typing import Any
 from amaranth.hdl import Module, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
-from hotpath.policy import oracle
 
+from hotpath.policy import oracle
 from peregrine_hdl import shift_add
 from peregrine_hdl.adders import place
 from peregrine_hdl.clamp import clamp, clamped_range

@@ -50,13 +50,14 @@ def ports(core: Core) -> dict[str, Any]:
 def manifest(core: Core, names: Sequence[PolicyName], verilog: str, top: str) -> dict[str, Any]:
     """The manifest of a core whose Verilog is `verilog`."""
     described = ports(core)
-    hashes = b"".join(bytes.fromhex(n.sha256) for n in names)
+    # as the engine names a set (docs/formats-policy.md): its version is the first 8 bytes of this hash
+    policy_hash = hashlib.sha256(b"".join(bytes.fromhex(n.sha256) for n in names)).hexdigest()
     return {
         "format": FORMAT, "version": VERSION, "variant": "baked", "top": top,
         "cycles": core.cycles, "ii": 1, "adds_per_stage": core.adds_per_stage, "extra_levels": core.extra_levels,
         "adders": core.adders, "products": sum(layer.weights.size for n in core.policies.networks for layer in n.layers),
         "features": core.features, "actions": core.actions, "quorum_256": core.policies.quorum_256,
-        "policy_hash": hashlib.sha256(hashes).hexdigest(),
+        "policy_hash": policy_hash, "set_version": policy_hash[:16],
         "policies": [_policy(core, p, name) for p, name in enumerate(names)],
         "blocks": _blocks(core),
         "ports": described, "register_map_hash": hashlib.sha256(canonical(described).encode()).hexdigest(),

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+
 from hotpath.policy import oracle
 from hotpath.policy.oracle import Network, Voter
 

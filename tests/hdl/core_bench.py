@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import cocotb
-import hdl_cases
 import numpy as np
 from cocotb.clock import Clock
 from cocotb.triggers import FallingEdge, ReadOnly, RisingEdge
+
+import hdl_cases
 from hotpath.policy.oracle import Voter
 from peregrine_hdl import payload
 
