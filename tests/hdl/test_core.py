@@ -41,6 +41,7 @@ def test_sets_of_policies_decide_as_the_oracle():
 @pytest.mark.parametrize("adds_per_stage", [0, 1, 2, 5])
 def test_the_cycles_are_the_formulas(adds_per_stage):
     from amaranth.hdl import Fragment
+
     from peregrine_hdl.core import Core, PolicySet
 
     core = Core(PolicySet((hdl_cases.bench_network(SMALL, 3),), (Voter(),)), adds_per_stage=adds_per_stage)

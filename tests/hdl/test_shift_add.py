@@ -61,6 +61,13 @@ def test_sharing_makes_no_graph_deeper_than_its_longest_row_plus_what_was_allowe
     assert graph.levels <= math.ceil(math.log2(longest)) + extra_levels
 
 
+def test_levels_are_traded_for_adders_only_when_that_is_allowed():
+    sums = [[int(k <= row) for k in range(16)] for row in range(16)]  # each row is the one before and one more: a long chain
+    chain, tree = (build(sums, [0] * 16, [INT8] * 16, extra_levels=extra) for extra in (11, 0))
+    assert (chain.levels, chain.adders) == (15, 15)
+    assert tree.levels == 4 and tree.adders > 15
+
+
 @pytest.mark.parametrize("seed", range(4))
 def test_sharing_never_costs_an_adder_and_saves_many_in_a_dense_matrix(seed):
     matrix = np.random.default_rng(seed).integers(-128, 128, (16, 16)).tolist()
