@@ -89,7 +89,7 @@ mutate: build $(DEV) ## plant faults in the engine, one at a time: the tests mus
 sim: build $(HDL) ## simulate the gateware: cocotb and short vector runs, a table (WAVES=1 keeps waveforms)
 	@$(PY) tools/hdl.py sim
 
-sim-long: build $(HDL) ## 10^9 vectors through the small core, 2x10^7 through the wide one (an hour; ARGS="--share 0.1")
+sim-long: build $(HDL) ## 10^9 vectors through the small core, 2x10^7 through the wide one (half an hour of CPU; ARGS="--share 0.1")
 	@$(PY) tools/hdl.py long $(ARGS)
 
 clean: ## remove what the build made (the venv stays)

@@ -23,6 +23,7 @@
 #include "venue/faults.cpp"
 #include "venue/flow.cpp"
 #include "venue/lines.cpp"
+#include "venue/login.cpp"
 #include "venue/matching.cpp"
 #include "venue/net.cpp"
 #include "venue/server.cpp"
