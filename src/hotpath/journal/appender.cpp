@@ -62,8 +62,6 @@ u64 Appender::put(RecordType type, i64 ts_ns, Bytes a, Bytes b, Bytes c, u64 res
   store_le<u64>(p + 24, generation_);
   store_le<u32>(p + 28, crc32c(0, p, length));
 
-  // The next record's lines were last written a whole ring ago. (3 % of an append.)
-  for (u64 ahead = 0; ahead < 3 * kCacheLine; ahead += kCacheLine) __builtin_prefetch(p + length + ahead, 1);
   head_ += length;
   header_->head.store(head_, std::memory_order_release);
   // After head: a process killed between the two leaves a number that is too small, never one that claims a record

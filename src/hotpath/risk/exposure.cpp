@@ -83,10 +83,11 @@ void Exposure::move_claim(InstrumentIx ix, Side side, const OrderClaim& before, 
   if (before == after) return;
   InstrumentExposure& e = at(ix);
   const int s = index(side);
-  // While nothing has overflowed every sum is exact: only the three that a claim moves need to be taken apart. A sum
-  // this small cannot reach the end of its range with one claim more.
-  constexpr Money kSmall = kMoneyMax / 4;
-  if (account_.overflows == 0 && account_.working_notional < kSmall && after.notional < kSmall) [[likely]] {
+  // While nothing has overflowed every sum is exact: only the three that a claim moves need to be taken apart. Sums
+  // this small cannot reach the end of their range with one claim more.
+  const auto small = [](Money v) { return v > -kMoneyMax / 4 && v < kMoneyMax / 4; };
+  if (account_.overflows == 0 && small(account_.working_notional) && small(e.working_notional) &&
+      small(before.notional) && small(after.notional)) [[likely]] {
     const QtyLots worst_before = e.worst_lots();
     e.open_lots[s] += after.open_lots - before.open_lots;
     e.unknown_lots[s] += after.unknown_lots - before.unknown_lots;
