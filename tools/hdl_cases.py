@@ -26,7 +26,7 @@ from hotpath.policy.oracle import Layer, Network, Voter  # noqa: E402
 from hotpath.policy.random_network import random_features, random_network  # noqa: E402
 
 INT32_MIN, INT32_MAX = -(1 << 31), (1 << 31) - 1
-HARNESS_SOURCES = ("src/hotpath/core/sha256.cpp", "src/hotpath/policy/*.cpp", "tests/hdl/vectors.cpp")
+HARNESS_SOURCES = ("src/hotpath/core/cpu.cpp", "src/hotpath/core/sha256.cpp", "src/hotpath/policy/*.cpp", "tests/hdl/vectors.cpp")
 
 
 def bench_network(sizes: list[int], seed: int) -> Network:

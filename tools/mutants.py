@@ -74,9 +74,9 @@ MUTANTS = {
     ),
     "refused_input_dropped": Mutant(
         "an input that the journal refuses once is not consumed in its reserve",
-        "src/hotpath/engine/live_engine.cpp",
-        "    if (!market_data) consume(type, head, body);\n",
-        "",
+        "src/hotpath/engine/shard_stage.cpp",
+        "    return !market_data && consume(type, head, body);\n",
+        "    return false;\n",
     ),
 }
 

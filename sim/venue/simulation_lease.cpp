@@ -115,14 +115,15 @@ LeaseResult Simulation::run_leases(u64 seed, bool trust_the_dead) {
       Node& n = nodes[i];
       if (n.engine == nullptr || n.finished) continue;
       network.set_owner(i);
-      if (now_ns >= stop_ns) n.engine->live().request_stop(engine::StopReason::kAsked);
+      const OrderSession& session = n.engine->shard().session();
+      const bool calm = session.phase() == SessionPhase::kReady && !session.blocked();
+      if (now_ns >= stop_ns && calm) n.engine->live().request_stop(engine::StopReason::kAsked);
       n.engine->live().round();
       const bool over = n.engine->live().over();
       while (n.engine->writer().drain_once(now_ns) > 0) {
       }
       n.judge.observe(n.engine.get(), now_ns);
-      const OrderSession& session = n.engine->shard().session();
-      if (over && session.phase() == SessionPhase::kReady && !session.blocked()) {
+      if (over) {
         n.engine->live().finish();
         n.finished = true;
       }

@@ -141,9 +141,12 @@ void World::start_engine() {
 
 void World::live() {
   try {
-    if (now_ns_ >= stop_at_ns_) engine_->live().request_stop(engine::StopReason::kAsked);
-    engine_->live().round();
+    // Stopped when it agrees with the venue, not in the middle of a reconnect or with bytes waiting for the socket: a
+    // stopped engine leaves as soon as nothing of its own works any more.
     const OrderSession& session = engine_->shard().session();
+    const bool calm = session.phase() == SessionPhase::kReady && !session.blocked();
+    if (now_ns_ >= stop_at_ns_ && calm) engine_->live().request_stop(engine::StopReason::kAsked);
+    engine_->live().round();
     if (session.phase() <= SessionPhase::kLoggingIn) replay_end_ = venue_.exchange().port_store(0).next_seq();
     if (shared_port_ && session.next_sequence() < replay_end_) judge_.replaying(now_ns_);
     if (past_target()) throw ProcessKilled{};
@@ -155,8 +158,7 @@ void World::live() {
       }
     }
     if (disk_full_ && now_ns_ >= stop_at_ns_) return full_disk_over();
-    // Drained in the middle of a reconnect, or with bytes still waiting for the socket: that comes to its end too.
-    if (over && session.phase() == SessionPhase::kReady && !session.blocked()) return finish_engine();
+    if (over) return finish_engine();
     if (now_ns_ > stop_at_ns_ + kPatienceNs) {
       const engine::Shard& shard = engine_->shard();
       judge_.found("not drained: session " + std::string(session_phase_name(shard.session().phase())) + ", " +
@@ -179,11 +181,12 @@ void World::full_disk_over() {
 
 void World::finish_engine() {
   const engine::Shard& shard = engine_->shard();
-  if (shard.session().phase() != SessionPhase::kReady || shard.gate().killed()) {
-    judge_.found("after a calm end the session is " + std::string(session_phase_name(shard.session().phase())) +
-                 (shard.gate().killed() ? ", killed" : "") + ", last alarm " + std::to_string(shard.last_alarm().code));
+  const engine::StopReason why = engine_->live().finish();
+  if (why != engine::StopReason::kAsked || shard.working_orders() != 0 || shard.gate().killed()) {
+    judge_.found("no calm end: stopped for " + std::to_string(static_cast<int>(why)) + ", " +
+                 std::to_string(shard.working_orders()) + " orders open" + (shard.gate().killed() ? ", killed" : "") +
+                 ", last alarm " + std::to_string(shard.last_alarm().code));
   }
-  engine_->live().finish();
   if (past_target()) throw ProcessKilled{};
   if (result_.recoveries == 0) result_.last_record = engine_->appender().next_seq() - 1;
   if (result_.recoveries == 0) result_.sends = sends_;

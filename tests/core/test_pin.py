@@ -131,7 +131,7 @@ def test_cpu_features_agree_with_the_kernel():
     if not flags:
         pytest.skip("the kernel lists no flags on this architecture")
     kernel_names = {"sse4.2": "sse4_2", "pclmul": "pclmulqdq", "avxvnni": "avx_vnni", "avx512vnni": "avx512_vnni",
-                    "invariant_tsc": "nonstop_tsc"}
+                    "invariant_tsc": "nonstop_tsc", "sha": "sha_ni"}
     for name, there in _core.cpu_features().items():
         assert there == (kernel_names.get(name, name) in flags), name
     assert _core.cpu_feature_names().split() == [n for n, there in _core.cpu_features().items() if there]

@@ -67,8 +67,8 @@ extern "C" int LLVMFuzzerTestOneInput(const u8* data, std::size_t size) {
       pull_together(m);
     }
     const fuzz::Exact exact{Bytes(m)};
-    market.prefetch(exact.view());
-    market.prefetch_order(exact.view());
+    const Bytes ahead[] = {exact.view(), exact.view()};
+    market.prefetch(ahead, 0);
     const Market::Outcome o = market.on_message(exact.view(), n, 0, event);
     if (how % 11 == 3 && m.size() >= 19) market.track_own(load_be64(&m[11]));
     if (how % 13 == 5 && m.size() >= 19) market.untrack_own(load_be64(&m[11]));

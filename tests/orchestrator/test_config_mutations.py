@@ -181,7 +181,10 @@ def judge(seed: int, folder) -> str:
 def test_a_damaged_configuration_is_refused_by_its_place_or_does_no_harm(chunk, tmp_path):
     seen = [judge(seed, tmp_path) for seed in range(chunk, SEEDS, CHUNKS)]
     assert seen.count("refused") > len(seen) // 2  # a mutation that is never refused shows nothing
-    assert "harmless" in seen
+
+
+def test_some_damage_does_no_harm(tmp_path):
+    assert any(judge(seed, tmp_path) == "harmless" for seed in range(SEEDS))  # else nothing would show that such are told apart
 
 
 def test_the_mutants_are_of_every_kind():

@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 CROSS = shutil.which("aarch64-linux-gnu-g++")
-SOURCES = [*sorted((ROOT / "src/hotpath/policy").glob("*.cpp")), ROOT / "src/hotpath/core/sha256.cpp",
+SOURCES = [*sorted((ROOT / "src/hotpath/policy").glob("*.cpp")), ROOT / "src/hotpath/core/sha256.cpp", ROOT / "src/hotpath/core/cpu.cpp",
            ROOT / "src/hotpath/signal/features.cpp", ROOT / "tests/native/policy_asan.cpp"]
 EM_AARCH64 = 183
 

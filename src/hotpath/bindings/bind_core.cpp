@@ -48,6 +48,7 @@ py::dict cpu_features_dict() {
   d["avx512vnni"] = f.avx512vnni;
   d["movdir64b"] = f.movdir64b;
   d["clwb"] = f.clwb;
+  d["sha"] = f.sha;
   d["rdtscp"] = f.rdtscp;
   d["invariant_tsc"] = f.invariant_tsc;
   d["hypervisor"] = f.hypervisor;

@@ -107,8 +107,7 @@ std::string cpu_feature_names() {
              {f.bmi2, "bmi2"},            {f.avxvnni, "avxvnni"},     {f.avx512f, "avx512f"},
              {f.avx512bw, "avx512bw"},    {f.avx512vl, "avx512vl"},   {f.avx512vnni, "avx512vnni"},
              {f.movdir64b, "movdir64b"},  {f.clwb, "clwb"},           {f.sha, "sha"},
-                {f.rdtscp, "rdtscp"},
-             {f.invariant_tsc, "invariant_tsc"}, {f.hypervisor, "hypervisor"}};
+             {f.rdtscp, "rdtscp"},        {f.invariant_tsc, "invariant_tsc"}, {f.hypervisor, "hypervisor"}};
   std::string names;
   for (const auto& x : all) {
     if (!x.on) continue;

@@ -302,7 +302,9 @@ void ShardStage::poll_end() {
   }
   if (phase_ == Phase::kDraining) {
     // A session that is down just now comes back and cancels at its fence: orders are not left behind for that.
-    if (runner_.shard().working_orders() != 0 && now < give_up_ns_) return;
+    // Bytes that still wait for the socket go first: a logout behind half a message would be read as its end.
+    const bool waiting = runner_.shard().working_orders() != 0 || runner_.shard().session().blocked();
+    if (waiting && now < give_up_ns_) return;
     const journal::TimerDue due{kTimerStateHash, 0, now};
     consume(RecordType::kTimer, bytes_of(due));
     phase_ = Phase::kLeaving;

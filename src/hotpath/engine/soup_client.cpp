@@ -141,7 +141,8 @@ void SoupClient::drop(LostReason reason, TimeNs now) {
 
 void SoupClient::stop(TimeNs now) {
   wanted_ = false;
-  if (connected()) tcp_.send(Bytes(kLogoutPacket, sizeof kLogoutPacket));
+  // Never behind half a packet: the venue would read it as that packet's end.
+  if (connected() && backlog_bytes() == 0) tcp_.send(Bytes(kLogoutPacket, sizeof kLogoutPacket));
   drop(LostReason::kByUs, now);
 }
 

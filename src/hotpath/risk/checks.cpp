@@ -30,8 +30,8 @@ struct GateChecks {
     observed = seen;
     limit = allowed;
     const i64 permille = g.account_.soft_permille;  // 1 … 1000
-    constexpr i64 kSmall = i64{1} << 52;            // a thousand times this fits into 64 bits
-    const bool small = ((static_cast<u64>(seen + kSmall) | static_cast<u64>(allowed + kSmall)) >> 53) == 0;
+    constexpr u64 kSmall = u64{1} << 52;            // a thousand times this fits into 64 bits
+    const bool small = (((static_cast<u64>(seen) + kSmall) | (static_cast<u64>(allowed) + kSmall)) >> 53) == 0;
     const bool near = small ? seen * 1000 >= allowed * permille
                             : static_cast<i128>(seen) * 1000 >= static_cast<i128>(allowed) * permille;
     soft |= u64{near} << static_cast<u8>(why);
