@@ -194,7 +194,7 @@ void FeatureEngine::compute(InstrumentIx ix, TimeNs now, const Depth& depth, con
   const u64 variance = static_cast<u64>(slow_closed.variance + slow.variance);
   if (variance != s.volatility_of) {
     s.volatility_of = variance;
-    s.volatility = isqrt(variance);
+    s.volatility = isqrt(variance, static_cast<u64>(s.volatility));  // mostly near the last one
   }
   put(FeatureIx::kRealisedVolatility, s.mid2 > 0 ? mul_div_sat32(s.volatility, i64{1} << 24, s.mid2) : 0);
   put(FeatureIx::kQuoteRate, lg_q8(static_cast<u64>(1 + medium_closed.quotes + medium.quotes)));

@@ -1,8 +1,6 @@
 // Small exact integer functions of the features.
 #pragma once
 
-#include <type_traits>
-
 #include "core/types.h"
 
 namespace peregrine {
@@ -24,22 +22,20 @@ constexpr i32 lg_q8(u64 x) {
   return 256 * k + static_cast<i32>(m) - 256;
 }
 
-// floor(sqrt(n)); n < 2^63. The hardware's root is right to the last bit of a double, so that at most one step is left
-// to the exact answer, whatever the rounding. (Newton's iteration with its divisions took 60 ns.)
-constexpr i64 isqrt(u64 n) {
+// floor(sqrt(n)) by Newton's iteration, integers only; n < 2^63. One step from any guess lands at or above the root and
+// the next ones come down to it: the guess decides how many divisions that takes, never the answer.
+constexpr i64 isqrt(u64 n, u64 guess = 0) {
   if (n < 2) return static_cast<i64>(n);
-  if (std::is_constant_evaluated()) {
-    u64 x = 1ull << ((64 - __builtin_clzll(n) + 1) / 2);
-    for (u64 y = (x + n / x) >> 1; y < x; y = (x + n / x) >> 1) x = y;
-    return static_cast<i64>(x);
+  u64 x = guess != 0 ? (guess + n / guess) >> 1 : 1ull << ((64 - __builtin_clzll(n) + 1) / 2);
+  for (;;) {
+    const u64 y = (x + n / x) >> 1;
+    if (y >= x) return static_cast<i64>(x);
+    x = y;
   }
-  u64 x = static_cast<u64>(__builtin_sqrt(static_cast<double>(n)));
-  while (x * x > n) --x;
-  while ((x + 1) * (x + 1) <= n) ++x;
-  return static_cast<i64>(x);
 }
 
 static_assert(lg_q8(1) == 0 && lg_q8(2) == 256 && lg_q8(3) == 384 && lg_q8(1ull << 63) == 16128);
+static_assert(isqrt(24, 1) == 4 && isqrt(25, 1000) == 5 && isqrt((1ull << 62) - 1, 3) == (1ll << 31) - 1);
 static_assert(isqrt(0) == 0 && isqrt(15) == 3 && isqrt(16) == 4 && isqrt((1ull << 62) - 1) == (1ll << 31) - 1);
 static_assert(mul_div_sat32(-1, 1, 2) == -1 && mul_div_sat32(INT64_MAX, 2, INT64_MAX) == 2);
 
