@@ -109,9 +109,14 @@ def test_a_changed_order_in_the_journal_is_a_difference_at_that_order(live) -> N
 def test_a_missing_and_an_added_order_are_told_apart(live) -> None:
     folder, _ = live
     journal = records(folder)
-    at = next(i for i, r in enumerate(journal) if r.type == DECISION)
+    at = next(i for i, r in enumerate(journal) if r.type == DECISION and journal[i + 1].type == INTENT)
     _, engine = replayer(folder)
-    assert feed_all(engine, journal[:at] + journal[at + 1 :])["divergence"]["reason"] == "differs"
+    lost = feed_all(engine, journal[:at] + journal[at + 1 :])["divergence"]
+    assert lost["reason"] == "differs"
+    # The decision is gone, so the order it caused stands where the replay decides: each side is read as what it is.
+    sides = explain(lost)["order"]
+    assert sides["journal"]["kind"] == "enter" and "features" not in sides["journal"]
+    assert len(sides["replay"]["features"]) == 22
     at = next(i for i, r in enumerate(journal) if r.type == INTENT and intent_of(r).kind == ENTER)
     _, engine = replayer(folder)
     added = [*journal[: at + 1], journal[at], *journal[at + 1 :]]

@@ -33,6 +33,7 @@ py::dict result_dict(const engine::ReplayResult& r) {
     f["type"] = r.first.type;
     f["reason"] = r.first.reason;
     f["journaled"] = to_bytes(r.first.journaled);
+    f["replayed_type"] = r.first.replayed_type;
     f["replayed"] = to_bytes(r.first.replayed);
     f["decision_journaled"] = to_bytes(r.first.decision_journaled);
     f["decision_replayed"] = to_bytes(r.first.decision_replayed);

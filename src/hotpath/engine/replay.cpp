@@ -26,7 +26,7 @@ void Replay::decision(const journal::DecisionHead& head, const i32* features, co
 
 void Replay::state_hash(const journal::StateHash& hash) { produce(RecordType::kStateHash, {bytes_of(hash)}); }
 
-void Replay::diverge(u64 record_seq, u16 type, const char* reason, Bytes journaled, Bytes replayed) {
+void Replay::diverge(u64 record_seq, u16 type, const char* reason, Bytes journaled, const Produced* made) {
   result_.identical = false;
   if (result_.diverged) return;
   result_.diverged = true;
@@ -36,7 +36,10 @@ void Replay::diverge(u64 record_seq, u16 type, const char* reason, Bytes journal
   d.type = type;
   d.reason = reason;
   d.journaled = copy(journaled);
-  d.replayed = copy(replayed);
+  if (made != nullptr) {
+    d.replayed_type = made->type;
+    d.replayed = made->payload;
+  }
   d.decision_journaled = decision_journaled_;
   d.decision_replayed = decision_replayed_;
   d.input_type = input_type_;
@@ -51,7 +54,7 @@ void Replay::leftovers(const journal::RecordHeader& next) {
     return;
   }
   const Produced& p = produced_[matched_];
-  diverge(next.seq, p.type, "made, but not in the journal", {}, p.payload);
+  diverge(next.seq, p.type, "made, but not in the journal", {}, &p);
 }
 
 void Replay::on_record(const journal::RecordHeader& header, Bytes payload) {
@@ -80,7 +83,7 @@ void Replay::step_input(const journal::RecordHeader& header, Bytes payload) {
   if (type == RecordType::kRecovered) ++result_.recoveries;
   const std::size_t n = head_bytes(type);
   if (payload.size() < n) {
-    diverge(header.seq, header.type, "input too short to be one", payload, {});
+    diverge(header.seq, header.type, "input too short to be one", payload, nullptr);
     return;
   }
   const Bytes head = payload.first(n), body = payload.subspan(n);
@@ -103,14 +106,14 @@ void Replay::compare(const journal::RecordHeader& header, Bytes payload) {
   if (type == RecordType::kStateHash) ++result_.state_hashes;
   if (type == RecordType::kDecision) decision_journaled_ = copy(payload);
   if (matched_ == produced_.size()) {
-    diverge(header.seq, header.type, "not made again", payload, {});
+    diverge(header.seq, header.type, "not made again", payload, nullptr);
     return;
   }
   const Produced& p = produced_[matched_++];
   if (static_cast<RecordType>(p.type) == RecordType::kDecision) decision_replayed_ = p.payload;
   const bool same = p.type == header.type && p.payload.size() == payload.size() &&
                     std::memcmp(p.payload.data(), payload.data(), payload.size()) == 0;
-  if (!same) diverge(header.seq, header.type, "differs", payload, p.payload);
+  if (!same) diverge(header.seq, header.type, "differs", payload, &p);
 }
 
 void Replay::finish(bool crashed) {
@@ -120,7 +123,7 @@ void Replay::finish(bool crashed) {
     return;
   }
   const Produced& p = produced_[matched_];
-  diverge(result_.last_seq, p.type, "made, but not in the journal", {}, p.payload);
+  diverge(result_.last_seq, p.type, "made, but not in the journal", {}, &p);
 }
 
 }  // namespace peregrine::engine

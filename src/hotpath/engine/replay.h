@@ -16,7 +16,8 @@ namespace peregrine::engine {
 struct Divergence {
   u64 input_seq = 0;   // the input whose step decided something else
   u64 record_seq = 0;  // the output record that differs, or the input after which one is missing
-  u16 type = 0;        // RecordType of the output
+  u16 type = 0;        // RecordType of the output: the journal's, or the replay's where the journal has none
+  u16 replayed_type = 0;  // RecordType of what the replay made in its place, 0 = nothing
   std::string reason;  // "differs", "not made again", "made, but not in the journal"
   std::vector<u8> journaled, replayed;                    // payloads; empty = none
   std::vector<u8> decision_journaled, decision_replayed;  // last DecisionHead + features + logits of each side
@@ -60,7 +61,7 @@ class Replay final : private ShardOutput {
   void produce(journal::RecordType type, std::initializer_list<Bytes> parts);
   void step_input(const journal::RecordHeader& header, Bytes payload);
   void compare(const journal::RecordHeader& header, Bytes payload);
-  void diverge(u64 record_seq, u16 type, const char* reason, Bytes journaled, Bytes replayed);
+  void diverge(u64 record_seq, u16 type, const char* reason, Bytes journaled, const Produced* made);
   void leftovers(const journal::RecordHeader& next);
 
   Shard& shard_;

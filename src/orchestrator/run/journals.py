@@ -166,14 +166,17 @@ def _stage(slot: int, data: bytes) -> dict[str, Any]:
 
 
 def explain(d: dict[str, Any]) -> dict[str, Any]:
-    """A divergence for people: what the journal says and what the replay made, decision by decision."""
+    """A divergence for people: what the journal says and what the replay made, decision by decision.
+
+    The two sides may be records of different types (an order where the other decided nothing), so each is read as its own.
+    """
     return {
         "input_seq": d["input_seq"],
         "record_seq": d["record_seq"],
         "what": _TYPE_NAMES.get(d["type"], str(d["type"])),
         "reason": d["reason"],
         "input": {"type": d["input_type"], "bytes": bytes(d["input"]).hex()},
-        "order": {"journal": _output(d["type"], d["journaled"]), "replay": _output(d["type"], d["replayed"])},
+        "order": {"journal": _output(d["type"], d["journaled"]), "replay": _output(d["replayed_type"], d["replayed"])},
         "decision": {
             "journal": _output(DECISION_TYPE, d["decision_journaled"]),
             "replay": _output(DECISION_TYPE, d["decision_replayed"]),
