@@ -81,6 +81,21 @@ def emit(
                f"{described['products']} products, register map {described['register_map_hash'][:16]}")
 
 
+@app.command()
+def registers(
+    header: Annotated[Path | None, typer.Option(help="write the C header here")] = None,
+    docs: Annotated[Path | None, typer.Option(help="write the docs page here")] = None,
+) -> None:
+    """Write the C header and the docs page of the device's registers."""
+    from peregrine_hdl import describe
+    from peregrine_hdl.registers import MAP_SHA256
+
+    for path, text in ((header, describe.header()), (docs, describe.docs())):
+        if path is not None:
+            path.write_text(text)
+    typer.echo(f"register map {MAP_SHA256[:16]}")
+
+
 def _voters(count: int, weights: list[int], risks: list[str]) -> tuple[Voter, ...]:
     from hotpath.policy.oracle import Voter
 
