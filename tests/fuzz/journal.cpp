@@ -93,6 +93,7 @@ u64 walk(std::vector<Buffer>& segments) {
       RecordHeader h;
       std::memcpy(&h, p, sizeof h);
       if (h.crc32c != record_crc(p, length) || !known_type(h.type)) return false;
+      if (h.pad > 7 || h.pad > length - sizeof h) return false;  // a sum made right again over padding that cannot be
       closed = h.type == static_cast<u16>(RecordType::kTrailer);
       if (closed) return false;
       if (h.type == static_cast<u16>(RecordType::kPadding)) return h.seq == 0;
