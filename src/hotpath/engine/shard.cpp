@@ -132,9 +132,9 @@ void Shard::on_feed(const Input& in) {
 void Shard::after_event(const Event& e) {
   if (e.kind == EventKind::kSystem || e.instrument >= items_.size()) return;
   const InstrumentIx ix = e.instrument;
-  features_.on_event(e, market_);
   PerInstrument& item = items_[ix];
   const Top top = market_.top(ix);
+  features_.on_event(e, TopView{top.bid_ticks, top.bid_lots, top.ask_ticks, top.ask_lots});
   const bool top_moved = top.bid_ticks != item.top.bid_ticks || top.ask_ticks != item.top.ask_ticks;
   item.top = top;
   if (top_moved && market_.sound(ix)) {

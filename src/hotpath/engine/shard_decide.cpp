@@ -85,6 +85,8 @@ void Shard::conclude(InstrumentIx ix) {
   if (tap_ != nullptr) {
     tap_->on_decision(ix, now_ns_, features_now_, decision_now_, top, exposure_.of(ix).position_lots);
   }
+  const u32* quotes = items_[ix].quote_number;
+  if (decision_now_.action == static_cast<u8>(Action::kHold) && (quotes[0] | quotes[1]) == 0) return;  // nothing to plan
   TacticInput in;
   in.action = static_cast<Action>(decision_now_.action);
   in.top = top;

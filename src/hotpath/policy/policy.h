@@ -78,11 +78,8 @@ class Policy {
 
   bool loaded() const { return packed_ != nullptr; }
   // features: the schema's int32 numbers; logits: n_actions() numbers.
-  void infer(const i32* features, i32* logits) const { fn_(*packed_, features, logits); }
-  u32 decide(const i32* features, i32* logits) const {
-    infer(features, logits);
-    return argmax(logits, n_actions_);
-  }
+  void infer(const i32* features, i32* logits) const { (void)fn_(*packed_, features, logits); }
+  u32 decide(const i32* features, i32* logits) const { return fn_(*packed_, features, logits); }
   static u32 argmax(const i32* v, u32 n) {
     u32 best = 0;
     for (u32 i = 1; i < n; ++i) best = v[i] > v[best] ? i : best;
@@ -97,7 +94,7 @@ class Policy {
   std::size_t memory_bytes() const;
 
  private:
-  using InferFn = void (*)(const PackedPolicy&, const i32*, i32*);
+  using InferFn = u32 (*)(const PackedPolicy&, const i32*, i32*);
   std::unique_ptr<PackedPolicy> packed_;
   InferFn fn_ = nullptr;
   u32 n_actions_ = 0;

@@ -42,6 +42,8 @@ class PolicySet {
   };
 
   PolicySet() = default;
+  PolicySet(const PolicySet&) = delete;
+  PolicySet& operator=(const PolicySet&) = delete;
 
   // Puts `policy` into the slot's staged bank, replacing one that waited there. Refused when its action map differs
   // from that of the set's other policies.
@@ -86,7 +88,7 @@ class PolicySet {
         a.fail();
       }
     }
-    static_assert(sizeof(PolicySet) == 1680, "a member came or went: is it listed above?");
+    static_assert(sizeof(PolicySet) == 1760, "a member came or went: is it listed above?");
   }
 
   // Runs every active policy on the features, then consensus.
@@ -103,8 +105,13 @@ class PolicySet {
     SlotConfig config;
   };
   void refresh();
+  void vote(Decision& out, const u8* slots, u32 n) const;
 
   Slot slot_[kMaxPolicies];
+  // Made by refresh(): what decides, in slot order.
+  const Policy* voter_[kMaxPolicies] = {};
+  u8 voter_slot_[kMaxPolicies] = {};
+  u32 n_voters_ = 0;
   u16 quorum_256_ = 0;
   u32 n_actions_ = 0;
   u64 version_ = 0;
