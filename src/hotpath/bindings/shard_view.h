@@ -225,6 +225,12 @@ inline py::dict shard_summary(const engine::Shard& shard) {
   d["connections"] = c.connections;
   d["kills"] = c.kills;
   d["signal_raised"] = c.signal_raised;
+  d["device_used"] = c.device_used;
+  d["device_fallback"] = c.device_fallback;
+  d["device_late"] = c.device_late;
+  d["device_dropped"] = c.device_dropped;
+  d["device_wrong"] = c.device_wrong;
+  d["device_full"] = c.device_full;
   py::dict reasons;
   for (int r = 1; r < kRiskReasons; ++r) {
     const u64 n = shard.gate().rejects(static_cast<RiskReason>(r));

@@ -1,6 +1,7 @@
 #include "policy/policy_set.h"
 
 #include <cstdio>
+#include <cstring>
 #include <utility>
 
 #include "core/assert.h"
@@ -143,6 +144,24 @@ void PolicySet::decide(const i32* features, Decision& out) const {
     }
     const Policy& p = slot_[s].bank[slot_[s].which];
     out.argmax[s] = static_cast<u8>(p.decide(features, out.logits + valid * n_actions_));
+    ++valid;
+  }
+  consensus(out);
+}
+
+void PolicySet::decide_from(const i32* features, u32 answered, const i32* given, Decision& out) const {
+  u32 valid = 0;
+  for (u32 s = 0; s < kMaxPolicies; ++s) {
+    out.argmax[s] = kNoAnswer;
+    if (!slot_[s].active) continue;
+    i32* logits = out.logits + valid * n_actions_;
+    if ((answered >> s & 1) != 0) {
+      std::memcpy(logits, given, n_actions_ * sizeof *given);
+      given += n_actions_;
+      out.argmax[s] = static_cast<u8>(Policy::argmax(logits, n_actions_));
+    } else {
+      out.argmax[s] = static_cast<u8>(slot_[s].bank[slot_[s].which].decide(features, logits));
+    }
     ++valid;
   }
   consensus(out);
