@@ -35,11 +35,11 @@ class BuildExt(build_ext):
         tc.link_flags = ["-Wl,-O1", "-Wl,--gc-sections"]
         py = cxx.python_includes()
         core = tc.archive(tc.compile(cxx.core_sources(), [version]), "peregrine_core")
+        drivers = tc.archive(tc.compile(cxx.driver_sources()), "peregrine_drivers")
         for ext in self.extensions:
             if ext.name == "hotpath._device":  # C, made by cffi of device.h
                 made = tc.build_dir / "drivers" / "_device.c"
                 subprocess.run([sys.executable, str(ROOT / ext.sources[0]), str(made)], check=True)
-                drivers = tc.archive(tc.compile(cxx.driver_sources()), "peregrine_drivers")
                 inputs = tc.compile([made], ["-isystem", sysconfig.get_paths()["include"], "-Wno-unused"])
                 tc.link([*inputs, drivers, core], Path(self.get_ext_fullpath(ext.name)), shared=True)
                 continue
@@ -49,7 +49,7 @@ class BuildExt(build_ext):
             if ext.name == "hotpath.rings":  # takes the few objects it needs
                 tc.link([*inputs, core], Path(self.get_ext_fullpath(ext.name)), shared=True)
                 continue
-            engine = [core]
+            engine = [core, drivers]
             if ext.name == "hotpath._venue":
                 engine.append(tc.archive(tc.compile(cxx.venue_sources(), [version]), "peregrine_venue"))
             tc.link(inputs, Path(self.get_ext_fullpath(ext.name)), shared=True, first=engine)

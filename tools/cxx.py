@@ -141,7 +141,8 @@ def core_sources() -> list[Path]:
 
 def venue_sources() -> list[Path]:
     """Every C++ source of the simulated exchange (its bindings left out)."""
-    return [p for p in sorted((ROOT / "sim/venue").rglob("*.cpp")) if not p.name.startswith("bind_")]
+    found = [*sorted((ROOT / "sim/venue").rglob("*.cpp")), ROOT / "sim/device/faulty_device.cpp"]
+    return [p for p in found if not p.name.startswith("bind_")]
 
 
 def driver_sources() -> list[Path]:

@@ -171,7 +171,7 @@ class Device:
 
 def table(backend: str) -> Any:
     """The function table of a backend by name, or of a shared library by path. Raises DeviceError."""
-    found = lib.pgd_backend(backend.encode())
+    found = lib.pgd_find_backend(backend.encode())
     if found == ffi.NULL:
         reason = ffi.new("struct pgd_reason*")
         if "/" not in backend:

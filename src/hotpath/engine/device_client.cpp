@@ -10,8 +10,6 @@ namespace peregrine::engine {
 namespace {
 
 constexpr u64 kMostBackoff = 64;
-// The request window of a poll loop that counts polls: what a device gets each time is its own affair.
-constexpr u64 kDefaultCyclesPerPoll = 16;
 
 u32 active_slots(const PolicySet& set) {
   u32 mask = 0;
@@ -25,7 +23,12 @@ DeviceClient::DeviceClient(const pgd_backend& backend, pgd_device* device, const
                            const TscClock& clock)
     : backend_(backend), device_(device), config_(config), clock_(clock), skip_next_(config.probe_after) {
   PRG_ASSERT(backend_.caps(device_, &caps_) == PGD_OK);
-  if (caps_.time_unit == PGD_TIME_CYCLES) polls_per_deadline_ = config_.deadline / kDefaultCyclesPerPoll + 1;
+  PRG_ASSERT(config_.cycles_per_poll > 0);
+  if (config_.count_polls) {
+    polls_per_deadline_ = config_.deadline + 1;
+  } else if (caps_.time_unit == PGD_TIME_CYCLES) {
+    polls_per_deadline_ = config_.deadline / config_.cycles_per_poll + 1;
+  }
 }
 
 // ---- loading
@@ -79,8 +82,14 @@ bool DeviceClient::work() {
 
 bool DeviceClient::load(Job& job, pgd_reason& reason) {
   std::memset(&reason, 0, sizeof reason);
-  loaded_version_ = 0;
-  failed_version_ = job.version;
+  const bool good = load_banks(job, reason);
+  loaded_version_ = good ? job.version : 0;
+  failed_version_ = good ? 0 : job.version;
+  for (auto& source : job.source) source = nullptr;  // here, where memory may be given back
+  return good;
+}
+
+bool DeviceClient::load_banks(const Job& job, pgd_reason& reason) {
   if (job.reset) {
     next_bank_ = 0;
     if (backend_.reset(device_) != PGD_OK) return false;
@@ -105,9 +114,6 @@ bool DeviceClient::load(Job& job, pgd_reason& reason) {
     if (backend_.swap(device_, next_bank_) != PGD_OK) return false;
     next_bank_ = next_bank_ + 1 == caps_.banks ? 0 : next_bank_ + 1;
   }
-  for (auto& source : job.source) source = nullptr;
-  loaded_version_ = job.version;
-  failed_version_ = 0;
   return true;
 }
 

@@ -23,7 +23,9 @@ namespace peregrine::engine {
 
 struct DeviceClientConfig {
   u64 deadline = 50'000;     // in the device's unit (caps.time_unit): ns, or bus clock cycles
-  u32 retries = 1;           // submissions after the first, while there is time
+  u64 cycles_per_poll = 16;  // what each poll gives a device whose unit is cycles
+  bool count_polls = false;  // virtual time: the deadline is as many polls, whatever the device's unit
+  u32 retries = 1;           // inline: submissions after the first, while there is time
   u32 breaker_failures = 3;  // failed decisions in a row that open the breaker
   u32 probe_after = 1'000;   // decisions without it before it is tried again; doubles with each failed probe, to 64 times
 };
@@ -48,7 +50,7 @@ class DeviceClient final : public DevicePort {
   // is then absent, and work() tries again after a probe's worth of decisions.
   bool prepare(const PolicySet& set, pgd_reason& reason);
   // The other thread's turn: loads what was handed over. False: nothing was.
-  bool work();
+  bool work() override;
 
   void ask(const Shard::Ask& ask, const PolicySet& set, DeviceReply& reply) override;
   bool submit(const Shard::Ask& ask, const PolicySet& set, TimeNs now, DeviceReply& reply) override;
@@ -89,6 +91,7 @@ class DeviceClient final : public DevicePort {
   bool fits(const PolicySet& set) const;
   void hand_over(const PolicySet* set, bool reset);
   bool load(Job& job, pgd_reason& reason);
+  bool load_banks(const Job& job, pgd_reason& reason);
   bool send(Flight& f, const Shard::Ask& ask, const PolicySet& set);
   bool resend(Flight& f, const Shard::Ask& ask, const PolicySet& set);
   void take(const pgd_completion& c);
@@ -110,7 +113,7 @@ class DeviceClient final : public DevicePort {
   u64 skip_left_ = 0;
   u64 skip_next_;
   bool reset_wanted_ = false;
-  u64 polls_per_deadline_ = 0;  // where the device's time is cycles
+  u64 polls_per_deadline_ = 0;  // 0 = the clock says when it is late
   // Handed to and fro with owner_.
   std::atomic<u32> owner_{kServing};
   Job job_;

@@ -33,6 +33,8 @@ class DevicePort {
   virtual bool poll(TimeNs now, DeviceReply& reply) = 0;
   // The kernels found an answer of it wrong.
   virtual void on_wrong() = 0;
+  // The other thread's turn: loads what was handed over. False: nothing was.
+  virtual bool work() = 0;
 
  protected:
   ~DevicePort() = default;

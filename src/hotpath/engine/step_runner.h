@@ -47,6 +47,10 @@ class StepRunner final : private ShardOutput {
     answer_device(now, reserved);
     return true;
   }
+  // For a run with one thread: the device's cold work, between two inputs.
+  void work_device() {
+    if (device_ != nullptr) device_->work();
+  }
   // Who computes decisions when the shard's configuration places them on a device; without one the kernels do.
   void set_device(DevicePort* device) { device_ = device; }
   // The user's own signal; without one a decision that waits for it holds.

@@ -15,7 +15,7 @@ from orchestrator.config.models import Config, EmbeddedVenue, ExternalVenue
 from orchestrator.config.problems import ConfigError, Problem
 from orchestrator.observe import machine
 from orchestrator.observe.result import RunResult
-from orchestrator.run import plan
+from orchestrator.run import device, plan
 from orchestrator.run.live_result import live_result
 from orchestrator.run.shards import folder_of, folders, instruments_of
 from orchestrator.run.signals import load_signal
@@ -107,6 +107,7 @@ def _make(cfg: Config, cores: dict[str, int | None], addresses: dict[str, Any], 
         shards.append({
             "shard": spec, "policies": [p.spec for p in policies], "quorum": quorum,
             "journal": {**_journal_spec(cfg, cores, own, shard, header), **recovery}, **addresses["sessions"][shard],
+            **({"device": device.spec(cfg)} if spec.get("device") else {}),
         })  # fmt: skip
     try:
         address = signal_fn.address if signal_fn else signal_address
