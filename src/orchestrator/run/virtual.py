@@ -14,7 +14,7 @@ from orchestrator.observe import machine
 from orchestrator.observe.result import RunResult
 from orchestrator.run import device, plan
 from orchestrator.run.live import new_run_folder
-from orchestrator.run.results import apply_summary
+from orchestrator.run.results import apply_device, apply_summary
 from orchestrator.run.signals import load_signal
 
 #: Virtual runs of generated flow take place on this day, from 09:30, so that the same seed gives the same journal.
@@ -161,6 +161,7 @@ def _run(cfg: Config, virtual: dict[str, Any], recording: bytes, day: dt.date, *
         machine=machine.describe(),
     )
     apply_summary(result, summary, policies)
+    apply_device(result, [summary])
     result.stopped_by = "feed end" if mode == "replay" and result.stopped_by == "time" else result.stopped_by
     result.final_book = engine.book(10) if mode == "replay" else None
     result.journal_records = summary["inputs"]
