@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping
+from typing import Any
 
 from rich.console import Console, Group, RenderableType
 from rich.rule import Rule
@@ -33,6 +34,8 @@ def render(result: RunResult) -> RenderableType:
         parts.append(_by_shard(result))
     if result.risk_reasons:
         parts.append(Text("refused by the gate: " + _counts(result.risk_reasons)))
+    if result.placement:
+        parts.append(Text(result.placement))
     if result.device is not None:
         parts.append(_device(result.device))
     parts += [Rule("latency"), latency_table(result.tick_to_order_ns, result.stages_ns), _noise(result)]

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from orchestrator.config.models import Config
+
+if TYPE_CHECKING:
+    from orchestrator.run.plan import LoadedPolicy
 
 #: Kinds of fault in the order of `permille` (sim/device/faulty_device.h).
 FAULTS = ("hang", "late", "wrong_tag", "corrupt", "plausible", "refused", "link_down", "reset")
@@ -12,9 +15,62 @@ FAULTS = ("hang", "late", "wrong_tag", "corrupt", "plausible", "refused", "link_
 TRANSPORT_AUTO, TRANSPORT_RING = 0, 2
 
 
+#: Round trips that `auto` times; the median counts.
+TIMED = 300
+
+
+def place(cfg: Config, policies: list[LoadedPolicy]) -> tuple[Config, str]:
+    """`auto` made into `cpu` or `device`, and the reason in words; any other placement as it is, with "".
+
+    Both ways are timed through the same driver, so that its own cost stands on both sides.
+    """
+    if cfg.policies.placement != "auto":
+        return cfg, ""
+    name = cfg.device.backend
+    try:
+        here, there = _answer_ns("cpu", cfg, policies), _answer_ns(name, cfg, policies)
+        chosen = "device" if there < here else "cpu"
+        reason = f"an answer takes {there:,} ns from {name}, {here:,} ns from the kernels behind the same driver"
+    except DeviceUnusable as err:
+        chosen, reason = "cpu", f"{name} cannot be used: {err}"
+    placed = cfg.model_copy(update={"policies": cfg.policies.model_copy(update={"placement": chosen})})
+    return placed, f"placement auto: {chosen}; {reason}"
+
+
+class DeviceUnusable(Exception):
+    """The device does not open or does not take these policies; in words, with the fix."""
+
+
+def _answer_ns(backend: str, cfg: Config, policies: list[LoadedPolicy]) -> int:
+    """Median time of a decision's answers, ns: one request a policy, all of them waited for. Raises DeviceUnusable."""
+    import time
+
+    import numpy as np
+
+    from hotpath.device import Device, DeviceError
+    from hotpath.policy import artifact
+
+    networks = [artifact.parse(p.data).network for p in policies]
+    options = {"address": cfg.device.address} if backend == "vfio" else {}
+    taken = []
+    try:
+        with Device(library_of(backend), **options) as device:
+            device.load(0, networks, version=1)
+            device.swap(0)
+            inputs = [np.zeros(len(n.feature_index), np.int32) for n in networks]
+            for _ in range(TIMED):
+                began = time.perf_counter_ns()
+                for slot, values in enumerate(inputs):
+                    device.ask(values, slot)
+                taken.append(time.perf_counter_ns() - began)
+    except DeviceError as err:
+        raise DeviceUnusable(f"{err.found}; {err.hint}" if err.hint else err.found) from err
+    return sorted(taken)[len(taken) // 2]
+
+
 def wanted(cfg: Config) -> bool:
     """Whether decisions are placed on a device."""
-    return cfg.policies.placement != "cpu"
+    return cfg.policies.placement == "device"
 
 
 def shard_use(cfg: Config) -> dict[str, Any]:

@@ -53,6 +53,7 @@ def run_live(cfg: Config, *, for_ns: int | None, on_tick: OnTick | None, resume:
         finally:
             watcher.stop()
         result = live_result(cfg, run.folder, run.policies, summary, facts, watcher.notes, len(allowed))
+        result.placement = run.placement
         if cfg.report.histograms:
             try:
                 _write_histograms(run)
@@ -64,10 +65,11 @@ def run_live(cfg: Config, *, for_ns: int | None, on_tick: OnTick | None, resume:
 class _Run:
     """What one run owns: the compiled engine, its folder, its policies."""
 
-    def __init__(self, engine: Any, folder: Path, policies: list[plan.LoadedPolicy], signal_fn: Any) -> None:
+    def __init__(self, engine: Any, folder: Path, policies: list[plan.LoadedPolicy], signal_fn: Any, placement: str) -> None:
         self.engine = engine
         self.folder = folder
         self.policies = policies
+        self.placement = placement  # what `auto` came to, in words
         self.signal_fn = signal_fn  # keeps compiled code alive
 
 
@@ -80,9 +82,11 @@ def _make(cfg: Config, cores: dict[str, int | None], addresses: dict[str, Any], 
           resume: Path | None, use_snapshots: bool = True, cut_damaged_tail: bool = False, signal_address: int = 0) -> _Run:
     day = plan.today()
     n = cfg.engine.shards
+    placement = ""
     if resume is None:
         folder = new_run_folder(Path(cfg.journal.dir), cfg.name)
         policies = plan.load_policies(cfg)
+        cfg, placement = device.place(cfg, policies)
     else:
         folder = resume.resolve()  # `latest` may come to mean another run
         _check_shards(cfg, folder)
@@ -124,7 +128,7 @@ def _make(cfg: Config, cores: dict[str, int | None], addresses: dict[str, Any], 
         if damaged:
             hint = "if a power cut did this, --cut-damaged-tail cuts the last file there and keeps what is cut"
         raise JournalUnreadable(f"{folder}: {err}", hint=hint) from err
-    return _Run(engine, folder, policies, signal_fn)
+    return _Run(engine, folder, policies, signal_fn, placement)
 
 
 def _journal_spec(cfg: Config, cores: dict[str, int | None], folder: Path, shard: int, header: bytes) -> dict[str, Any]:

@@ -124,8 +124,9 @@ def _run(cfg: Config, virtual: dict[str, Any], recording: bytes, day: dt.date, *
          faults: dict[str, Any] | None = None) -> RunResult:
     from hotpath import _venue
 
-    spec = plan.shard_spec(cfg, midnight_ns=virtual["midnight_ns"])
     policies = plan.load_policies(cfg)
+    cfg, placement = device.place(cfg, policies)
+    spec = plan.shard_spec(cfg, midnight_ns=virtual["midnight_ns"])
     signal_fn = load_signal(cfg.policies.signal) if cfg.policies.signal else None
     folder: Path | None = None
     journal_spec = None
@@ -162,6 +163,7 @@ def _run(cfg: Config, virtual: dict[str, Any], recording: bytes, day: dt.date, *
     )
     apply_summary(result, summary, policies)
     apply_device(result, [summary])
+    result.placement = placement
     result.stopped_by = "feed end" if mode == "replay" and result.stopped_by == "time" else result.stopped_by
     result.final_book = engine.book(10) if mode == "replay" else None
     result.journal_records = summary["inputs"]
