@@ -6,6 +6,7 @@
 
 #include "core/assert.h"
 #include "policy/kernel.h"
+#include "policy/policy_source.h"
 
 namespace peregrine {
 namespace {
@@ -210,6 +211,7 @@ PolicyError Policy::load(const PolicySpec& spec, const PolicyContext& context, P
   p.kernel_ = kernel;
   p.artifact_hash_ = spec.artifact_hash;
   p.action_map_hash_ = spec.action_map_hash;
+  p.source_ = PolicySource::of(spec);
   out = std::move(p);
   return {};
 }

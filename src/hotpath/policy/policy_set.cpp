@@ -147,6 +147,22 @@ void PolicySet::decide(const i32* features, Decision& out) const {
   vote(out, voter_slot_, n_voters_);
 }
 
+void PolicySet::decide_from(const i32* features, u32 answered, const i32* given, Decision& out) const {
+  std::memset(out.argmax, kNoAnswer, sizeof out.argmax);
+  i32* logits = out.logits;
+  for (u32 v = 0; v < n_voters_; ++v, logits += n_actions_) {
+    const u32 s = voter_slot_[v];
+    if ((answered >> s & 1) != 0) {
+      std::memcpy(logits, given, n_actions_ * sizeof *given);
+      given += n_actions_;
+      out.argmax[s] = static_cast<u8>(Policy::argmax(logits, n_actions_));
+    } else {
+      out.argmax[s] = static_cast<u8>(voter_[v]->decide(features, logits));
+    }
+  }
+  vote(out, voter_slot_, n_voters_);
+}
+
 void PolicySet::consensus(Decision& out) const {
   u8 valid[kMaxPolicies];
   u32 n = 0;

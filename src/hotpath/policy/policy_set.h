@@ -88,12 +88,15 @@ class PolicySet {
         a.fail();
       }
     }
-    static_assert(sizeof(PolicySet) == 1760, "a member came or went: is it listed above?");
+    static_assert(sizeof(PolicySet) == 2016, "a member came or went: is it listed above?");
   }
 
   // Runs every active policy on the features, then consensus.
   void decide(const i32* features, Decision& out) const;
-  // Consensus alone, over out.argmax as filled in by the caller (0xFF = no answer): for answers from a device.
+  // The same where others computed: slots of `answered` take their n_actions() logits from `given`, slot after slot,
+  // the rest is computed here.
+  void decide_from(const i32* features, u32 answered, const i32* given, Decision& out) const;
+  // Consensus alone, over out.argmax as filled in by the caller (0xFF = no answer).
   void consensus(Decision& out) const;
 
  private:
