@@ -8,7 +8,7 @@
     region 1  layers      two words a layer, the layers of a policy one after the other
                             inputs 8 | outputs 8 | relu 1 | zero 15
                             first weight row 16 | first channel row 16
-    region 2  quantiser   one word an input, slot k's from word 64 k on; 0 where a slot has fewer
+    region 2  quantiser   64 words a slot, one an input; 0 where a slot has fewer
                             m 16 signed | s 6 | zero 10
     region 3  channels    rows of `lanes` words, for each layer one row a group of `lanes` outputs; 0 beyond the outputs
                             bias 25 signed | shift 5 | zero 2
@@ -62,7 +62,7 @@ def words_of(region: int, limits: Limits) -> int:
 
 def unit_of(region: int, limits: Limits) -> int:
     """A section's count is a multiple of this."""
-    return (limits.slots, 2, 1, limits.lanes, limits.columns)[region]
+    return (limits.slots, 2, MAX_INPUTS * limits.slots, limits.lanes, limits.columns)[region]
 
 
 def max_words(limits: Limits) -> int:
@@ -81,7 +81,7 @@ def pack(networks: Sequence[Network | None], limits: Limits) -> np.ndarray:
         raise ImageError(f"policies: found {len(networks)}, expected 1..{limits.slots}, the slots of the build")
     slots = np.zeros(limits.slots, np.uint32)
     layers: list[int] = []
-    quantiser = np.zeros(MAX_INPUTS * len(networks), np.uint32)
+    quantiser = np.zeros(words_of(QUANTISER, limits), np.uint32)
     channels: list[np.ndarray] = []
     weights: list[np.ndarray] = []
     weight_row = channel_row = 0
