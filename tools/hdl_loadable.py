@@ -276,4 +276,23 @@ def prove(core: Core, networks: Sequence[Network | None], rows: int, seed: int, 
     return {"vectors": 2 * rows, "words": len(image), "policies": sum(n is not None for n in networks)}
 
 
-__all__ = ["KINDS", "LARGEST", "STATUS"]
+def flood(built: Built, networks: Sequence[Network | None], vectors: int, seed: int) -> dict[str, Any]:
+    """Core against scalar kernel in C++. Raises RuntimeError with the first request that differs."""
+    image = bank_image.pack(networks, built.limits)
+    key = hdl_model.content_hash(image.tobytes(), *(hdl_cases.case_bytes(n) for n in networks if n is not None))
+
+    def make(folder: Path) -> None:
+        (folder / "image.bin").write_bytes(image.astype("<u4").tobytes())
+        for k, network in enumerate(networks):
+            if network is not None:
+                (folder / f"{k}.case").write_bytes(hdl_cases.case_bytes(network))
+
+    folder = hdl_model.cached(f"bank-{key}", make)
+    cases = ["-" if n is None else str(folder / f"{k}.case") for k, n in enumerate(networks)]
+    lanes = str(built.limits.lanes)
+    done = subprocess.run([str(hdl_cases.harness("loadable_vectors")), str(built.library), lanes, str(folder / "image.bin"),
+                           str(vectors), str(seed), *cases], capture_output=True, text=True)  # fmt: skip
+    if done.returncode:
+        raise RuntimeError(done.stderr)
+    result: dict[str, Any] = json.loads(done.stdout)
+    return result
