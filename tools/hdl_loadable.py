@@ -22,12 +22,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 import cxx  # noqa: E402
 import hdl_cases  # noqa: E402
 import hdl_model  # noqa: E402
-
 from hotpath.policy import oracle  # noqa: E402
 from hotpath.policy.oracle import Network  # noqa: E402
 from peregrine_hdl import bank_image  # noqa: E402
-from peregrine_hdl.loadable_limits import LARGEST, Limits, channel_rows_of, weight_rows_of  # noqa: E402
-from peregrine_hdl.registers import COMPLETION_LOGITS, KINDS, STATUS  # noqa: E402
+from peregrine_hdl.loadable_limits import Limits, channel_rows_of, weight_rows_of  # noqa: E402
+from peregrine_hdl.registers import COMPLETION_LOGITS, KINDS  # noqa: E402
 
 SHIM = cxx.ROOT / "sim" / "device" / "port_model.cpp"
 OP_START, OP_WORD, OP_SWAP = 0, 1, 2
@@ -85,20 +84,21 @@ class Core:
             ("run", u64, [ptr, *[ptr, u64] * 4, u64, u64]),
         ]  # fmt: skip
         if built.upsets:
-            functions.append(("upset", None, [ptr, u32, u32, u32, u32]))
+            functions.append(("upset", None, [ptr, u32, u32, u32, u32, u32]))
         for name, result, arguments in functions:
             function = getattr(self._lib, f"port_{name}")
             function.restype, function.argtypes = result, arguments
         self._handle = self._lib.port_open()
 
-    def run(self, beats: np.ndarray, commands: np.ndarray, answers: int, stall_seed: int = 0) -> tuple[np.ndarray, np.ndarray, int]:
+    def run(self, beats: np.ndarray, commands: np.ndarray, answers: int, stall_seed: int = 0,
+            patience: int = PATIENCE) -> tuple[np.ndarray, np.ndarray, int]:  # fmt: skip
         """(answers, replies, cycles); one reply a command. Raises Hang."""
         out, replies = np.zeros(answers, ANSWER), np.zeros(len(commands), REPLY)
         lists = []
         for array, dtype in ((beats, BEAT), (commands, COMMAND), (out, ANSWER), (replies, REPLY)):
             assert array.dtype == dtype and array.flags.c_contiguous
             lists += [array.ctypes.data, len(array)]
-        cycles = self._lib.port_run(self._handle, *lists, stall_seed, PATIENCE)
+        cycles = self._lib.port_run(self._handle, *lists, stall_seed, patience)
         if cycles == 0 and (answers or len(commands)):
             raise Hang(f"{len(beats)} words and {len(commands)} commands went in; not all came out")
         return out, replies, int(cycles)
@@ -116,9 +116,9 @@ class Core:
         replies = self.command(load_commands(image, bank, swap=True), stall_seed)
         check_load(replies, image, bank)
 
-    def upset(self, bank: int, region: int, index: int, word: int) -> None:
-        """Turn over a bit of what a memory holds: `word`, which it was loaded with."""
-        self._lib.port_upset(self._handle, bank, region, index, word)
+    def upset(self, bank: int, region: int, index: int, word: int, on: int = 2) -> None:
+        """Turn over a bit of what a memory holds: `word`, which it was loaded with. In one clock, or from now on (1) to (0)."""
+        self._lib.port_upset(self._handle, bank, region, index, word, on)
 
     @property
     def parity_clocks(self) -> int:
@@ -276,9 +276,13 @@ def prove(core: Core, networks: Sequence[Network | None], rows: int, seed: int, 
     return {"vectors": 2 * rows, "words": len(image), "policies": sum(n is not None for n in networks)}
 
 
-def flood(built: Built, networks: Sequence[Network | None], vectors: int, seed: int) -> dict[str, Any]:
-    """Core against scalar kernel in C++. Raises RuntimeError with the first request that differs."""
-    image = bank_image.pack(networks, built.limits)
+def flood(built: Built, networks: Sequence[Network | None], vectors: int, seed: int,
+          loaded: Sequence[Network | None] | None = None) -> dict[str, Any]:  # fmt: skip
+    """Core against scalar kernel in C++. Raises RuntimeError with the first request that differs.
+
+    `loaded` (tests) is what the bank gets in the policies' place.
+    """
+    image = bank_image.pack(networks if loaded is None else loaded, built.limits)
     key = hdl_model.content_hash(image.tobytes(), *(hdl_cases.case_bytes(n) for n in networks if n is not None))
 
     def make(folder: Path) -> None:
