@@ -1,7 +1,8 @@
 """Run the gateware's benches: `python tools/hdl.py sim | long`, with a table at the end.
 
     sim    cocotb on the 8-16-3 core, sets of policies, short vector runs through both shapes; a few minutes
-    long   10^9 vectors through 8-16-3 and 2 x 10^7 through 16-64-32-32-5, over 20 random policies each
+    long   10^9 vectors through 8-16-3 and 2 x 10^7 through 16-64-32-32-5, over 20 random policies each; 10^7 requests to
+           loadable cores of 4 to 64 lanes
 
 Exit codes: 0 all equal, 1 something differs, 69 the toolchain is not installed. Everything compiled is kept under
 build/hdl by the hash of what went in. WAVES=1 leaves the cocotb run's waveform there too.
@@ -25,6 +26,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 import cxx  # noqa: E402
 import hdl_cases  # noqa: E402
+import hdl_loadable  # noqa: E402
 import hdl_model  # noqa: E402
 
 sys.path.append(str(cxx.ROOT / "tests" / "hdl"))  # cocotb hands sys.path on to the simulator's Python
@@ -33,6 +35,8 @@ SMALL, WIDE = [8, 16, 3], [16, 64, 32, 32, 5]
 DEPTHS = (2, 0, 1, 4)  # adds a stage; 0: a stage a layer
 ARTIFACTS = 20
 ONE_A_DEPTH = (0, 5, 10, 15)  # one policy of each pipeline depth and of each kind of `bench_network`
+LOADABLE_LANES = {"sim": (4, 16, 64), "long": (4, 8, 16, 32, 64)}
+LOADABLE_LONG_REQUESTS = 2 * 10**6  # each
 LONG_VECTORS = {"8-16-3": 10**9, "16-64-32-32-5": 2 * 10**7}
 COCOTB_ARGS = ["-Wno-fatal", "-Wno-WIDTH", "-Wno-CASEINCOMPLETE"]
 
@@ -161,7 +165,8 @@ def main(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(description="the gateware's benches")
     parser.add_argument("what", choices=("sim", "long"))
     parser.add_argument("--share", type=float, default=1.0, help="run this share of the long run's vectors (default 1)")
-    parser.add_argument("--shape", choices=sorted(LONG_VECTORS), help="only this shape of the long run")
+    parser.add_argument("--shape", choices=[*sorted(LONG_VECTORS), "loadable"],
+                        help="only this shape of the long run")
     options = parser.parse_args(argv)
     try:
         hdl_model.require()
@@ -190,6 +195,10 @@ def main(argv: list[str]) -> int:
             proven = min(100_000 if sizes is SMALL else 20_000, each)
             good &= timed(f"{name}, {ARTIFACTS} policies", lambda s=sizes, p=proven, e=each:
                           artifacts(s, range(ARTIFACTS), p, e, say), rows)
+    for lanes in LOADABLE_LANES[options.what] if options.shape in (None, "loadable") else ():
+        requests = int(LOADABLE_LONG_REQUESTS * options.share) if options.what == "long" else 20_000
+        banks = 24 if options.what == "long" else 8
+        good &= timed(f"loadable, {lanes} lanes", lambda n=lanes, b=banks, r=requests: hdl_loadable.bench(n, b, 100, r, say), rows)
     print_table(rows)
     return 0 if good else 1
 

@@ -7,11 +7,13 @@ kernel alone in C++ (tests/hdl/loadable_vectors.cpp) for as many requests as are
 
 from __future__ import annotations
 
+import concurrent.futures
 import ctypes
 import json
+import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -25,7 +27,7 @@ import hdl_model  # noqa: E402
 from hotpath.policy import oracle  # noqa: E402
 from hotpath.policy.oracle import Network  # noqa: E402
 from peregrine_hdl import bank_image  # noqa: E402
-from peregrine_hdl.loadable_limits import Limits, channel_rows_of, weight_rows_of  # noqa: E402
+from peregrine_hdl.loadable_limits import LARGEST, Limits, channel_rows_of, weight_rows_of  # noqa: E402
 from peregrine_hdl.registers import COMPLETION_LOGITS, KINDS  # noqa: E402
 
 SHIM = cxx.ROOT / "sim" / "device" / "port_model.cpp"
@@ -250,12 +252,12 @@ def random_shape(rng: np.random.Generator, most: int = 40) -> tuple[int, ...]:
     return (int(rng.integers(1, min(most, 64) + 1)), *map(int, hidden), int(rng.integers(1, 17)))
 
 
-def random_bank(seed: int, limits: Limits, shapes: Sequence[Sequence[int]] = ()) -> list[Network | None]:
-    """Policies for a bank's slots: of the shapes given, else random ones that fit; now and then an empty slot."""
+def random_bank(seed: int, limits: Limits, shapes: Sequence[Sequence[int]] = (), most: int = 40) -> list[Network | None]:
+    """Policies for a bank's slots: of the shapes given, else random ones up to `most` wide that fit; some slots empty."""
     rng = np.random.default_rng([5, seed])
     out: list[Network | None] = [hdl_cases.bench_network(list(s), seed + k) for k, s in enumerate(shapes)]
     while not shapes and len(out) < limits.slots:
-        shape = random_shape(rng)
+        shape = random_shape(rng, most)
         held = [n.sizes for n in out if n is not None] + [list(shape)]
         fits = (sum(weight_rows_of(s, limits.lanes) for s in held) <= limits.weight_rows
                 and sum(channel_rows_of(s, limits.lanes) for s in held) <= limits.channel_rows)  # fmt: skip
@@ -300,3 +302,47 @@ def flood(built: Built, networks: Sequence[Network | None], vectors: int, seed: 
         raise RuntimeError(done.stderr)
     result: dict[str, Any] = json.loads(done.stdout)
     return result
+
+
+def sim_limits(lanes: int) -> Limits:
+    """The builds of `make sim`: from 16 lanes on with memories for the largest network."""
+    return Limits(lanes, 4, weight_rows=0 if lanes >= 16 else 1024)
+
+
+def bench(lanes: int, banks: int, proven: int, flooded: int, say: Callable[[str], None]) -> dict[str, Any]:
+    """A build against oracle (`proven` requests a bank, twice) and kernel (`flooded` in all), corner shapes first.
+
+    Nine in ten of the flood's requests go to policies up to 12 wide, the rest to ones up to 40 wide; where the memories
+    allow it one in 200 goes to a policy of up to 128, and a few to the largest there is.
+    """
+    built = build(sim_limits(lanes))
+    limits = built.limits
+    hdl_cases.harness("loadable_vectors")
+    whole = limits.weight_rows >= weight_rows_of(LARGEST, lanes)
+    shapes = [s for s in CORNER_SHAPES if whole or max(s) <= 64]
+    plan = [(random_bank(k, limits, shapes[k : k + 4]), proven, 0) for k in range(0, len(shapes), 4)]
+    plan += [(random_bank(100 + k, limits, most=12), proven, flooded * 9 // 10 // banks) for k in range(banks)]
+    plan += [(random_bank(200 + k, limits), proven, flooded // 10 // max(1, banks // 4)) for k in range(max(1, banks // 4))]
+    if whole:
+        plan += [(random_bank(300, limits, [random_shape(np.random.default_rng(7), 128)]), proven // 4, flooded // 200)]
+        plan += [(random_bank(301, limits, [LARGEST]), proven // 4, flooded // 20_000)]
+
+    def one(job: tuple[int, tuple[list[Network | None], int, int]]) -> dict[str, int]:
+        seed, (networks, rows, more) = job
+        core = Core(built)
+        counts = prove(core, networks, rows, seed)
+        core.close()
+        total = {"vectors": counts["vectors"], "cycles": 0, "ties": 0}
+        if more:
+            result = flood(built, networks, more, seed)
+            total = {name: total[name] + result[name] for name in total}
+        return {**total, "policies": counts["policies"]}
+
+    total: dict[str, Any] = {}
+    jobs = int(os.environ.get("PEREGRINE_JOBS", os.cpu_count() or 1))
+    with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
+        for result in pool.map(one, enumerate(plan)):
+            for name, value in result.items():
+                total[name] = total.get(name, 0) + value
+    say(f"  loadable, {lanes} lanes: {total['vectors']:,} requests to {total['policies']} policies equal")
+    return total

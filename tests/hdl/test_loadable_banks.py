@@ -164,6 +164,20 @@ def mutated_heads(rng: np.random.Generator, image: np.ndarray) -> list[int]:
     return words
 
 
+def mutated_fields(rng: np.random.Generator, image: np.ndarray) -> list[int]:
+    """A whole image whose layers and slots do not fit each other, every field in its range."""
+    words, places = [int(w) for w in image], head_places(image)
+    for at in range(places[LAYERS] + 1, places[QUANTISER], 2):
+        if rng.random() < 0.5:
+            words[at] = int(rng.integers(1, 129)) | int(rng.integers(1, 129)) << 8 | int(rng.integers(0, 2)) << 16
+        if rng.random() < 0.5:
+            words[at + 1] = int(rng.integers(0, NARROW.weight_rows)) | int(rng.integers(0, NARROW.channel_rows)) << 16
+    if rng.random() < 0.5:
+        layers, inputs = int(rng.integers(1, 7)), int(rng.integers(1, 65))
+        words[places[SLOTS] + 1] = int(rng.integers(0, 19)) | layers << 8 | inputs << 16 | 1 << 31
+    return words
+
+
 @pytest.mark.parametrize("seed", range(6))
 def test_every_command_is_replied_as_the_model_says_and_every_request_answered_whatever_the_words(seed, core):
     import hdl_loadable as h
@@ -173,7 +187,8 @@ def test_every_command_is_replied_as_the_model_says_and_every_request_answered_w
     answered = swapped = 0
     for round_ in range(25):
         image = image_of(int(rng.integers(0, 50)), [int(rng.integers(1, 20)), int(rng.integers(1, 9)), int(rng.integers(1, 17))])[1]
-        words = mutated(rng, image) if rng.random() < 0.6 else mutated_heads(rng, image)
+        change = (mutated, mutated_heads, mutated_fields, mutated_fields)[round_ % 4]
+        words = change(rng, image)
         bank = int(rng.choice([0, 1, 0, 1, 2, 9]))
         rows = [(h.OP_START, bank, 0)] * int(rng.random() < 0.95) + [(h.OP_WORD, bank, w) for w in words]
         rows += [(3, bank, 0)] * int(rng.random() < 0.1) + [(h.OP_SWAP, int(rng.choice([bank, 0, 1])), 0)]
