@@ -24,9 +24,10 @@ from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
+import hdl_loadable  # noqa: E402
+
 import cxx  # noqa: E402
 import hdl_cases  # noqa: E402
-import hdl_loadable  # noqa: E402
 import hdl_model  # noqa: E402
 
 sys.path.append(str(cxx.ROOT / "tests" / "hdl"))  # cocotb hands sys.path on to the simulator's Python

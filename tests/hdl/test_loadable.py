@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -86,6 +88,15 @@ def test_many_more_requests_equal_the_scalar_kernel():
     built = hdl_loadable.build(WIDE)
     banks = [hdl_loadable.random_bank(60 + k, WIDE, [(8, 16, 3), (4, 6, 5)][k % 2 :] if k < 2 else ()) for k in range(4)]
     assert sum(hdl_loadable.flood(built, bank, 5_000, k)["vectors"] for k, bank in enumerate(banks)) == 20_000
+
+
+def test_the_cycles_of_the_guides_table_are_the_formulas():
+    text = (Path(__file__).resolve().parents[2] / "docs/guide/gateware.md").read_text()
+    rows = re.findall(r"^\| ([\d-]+) \| ([\d,]+) \| ([\d,]+) \| ([\d,]+) \| ([\d,]+) \| ([\d,]+) \|$", text, re.M)
+    assert len(rows) == 3
+    for name, *cycles in rows:
+        sizes = [int(n) for n in name.split("-")]
+        assert [int(c.replace(",", "")) for c in cycles] == [Limits(n).cycles(sizes) for n in (4, 8, 16, 32, 64)], name
 
 
 def test_the_cycles_are_the_sum_that_the_page_gives():
