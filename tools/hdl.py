@@ -36,8 +36,8 @@ SMALL, WIDE = [8, 16, 3], [16, 64, 32, 32, 5]
 DEPTHS = (2, 0, 1, 4)  # adds a stage; 0: a stage a layer
 ARTIFACTS = 20
 ONE_A_DEPTH = (0, 5, 10, 15)  # one policy of each pipeline depth and of each kind of `bench_network`
-LOADABLE_LANES = {"sim": (4, 16, 64), "long": (4, 8, 16, 32, 64)}
-LOADABLE_LONG_REQUESTS = 2 * 10**6  # each
+LOADABLE_LONG_REQUESTS = {4: 3 * 10**6, 8: 3 * 10**6, 16: 2 * 10**6, 32: 10**6, 64: 10**6}  # by lanes
+LOADABLE_SIM_REQUESTS = {4: 20_000, 16: 20_000, 64: 20_000}
 LONG_VECTORS = {"8-16-3": 10**9, "16-64-32-32-5": 2 * 10**7}
 COCOTB_ARGS = ["-Wno-fatal", "-Wno-WIDTH", "-Wno-CASEINCOMPLETE"]
 
@@ -196,10 +196,11 @@ def main(argv: list[str]) -> int:
             proven = min(100_000 if sizes is SMALL else 20_000, each)
             good &= timed(f"{name}, {ARTIFACTS} policies", lambda s=sizes, p=proven, e=each:
                           artifacts(s, range(ARTIFACTS), p, e, say), rows)
-    for lanes in LOADABLE_LANES[options.what] if options.shape in (None, "loadable") else ():
-        requests = int(LOADABLE_LONG_REQUESTS * options.share) if options.what == "long" else 20_000
-        banks = 24 if options.what == "long" else 8
-        good &= timed(f"loadable, {lanes} lanes", lambda n=lanes, b=banks, r=requests: hdl_loadable.bench(n, b, 100, r, say), rows)
+    long = options.what == "long"
+    loadable = LOADABLE_LONG_REQUESTS if long else LOADABLE_SIM_REQUESTS
+    for lanes, requests in loadable.items() if options.shape in (None, "loadable") else ():
+        good &= timed(f"loadable, {lanes} lanes", lambda n=lanes, r=int(requests * options.share), b=24 if long else 8:
+                      hdl_loadable.bench(n, b, 100, r, say), rows)
     print_table(rows)
     return 0 if good else 1
 

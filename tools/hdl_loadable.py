@@ -43,6 +43,9 @@ REPLY = np.dtype([("op", "u1"), ("bank", "u1"), ("ok", "u1"), ("zero", "u1"), ("
 CORNER_SHAPES = ((1, 1), (64, 16), (1, 128, 1), (64, 1, 16), (3, 1, 1, 1, 1, 1, 2), (64, 128, 16), (5, 2), (17, 33, 9))
 
 
+NARROW_WIDTH = 8
+
+
 class Hang(Exception):
     """Nothing moved on any stream for PATIENCE cycles."""
 
@@ -247,9 +250,9 @@ def compare(found: np.ndarray, want: np.ndarray, kinds: np.ndarray, bank: int) -
 
 
 def random_shape(rng: np.random.Generator, most: int = 40) -> tuple[int, ...]:
-    """Inputs, hidden widths and outputs of a policy, none over `most`."""
-    hidden = rng.integers(1, most + 1, int(rng.integers(0, 6)))
-    return (int(rng.integers(1, min(most, 64) + 1)), *map(int, hidden), int(rng.integers(1, 17)))
+    """Inputs, hidden widths and outputs of a policy, none over `most`; the narrow ones have two hidden layers at most."""
+    hidden = rng.integers(1, most + 1, int(rng.integers(0, 3 if most <= NARROW_WIDTH else 6)))
+    return (int(rng.integers(1, min(most, 64) + 1)), *map(int, hidden), int(rng.integers(1, min(most, 16) + 1)))
 
 
 def random_bank(seed: int, limits: Limits, shapes: Sequence[Sequence[int]] = (), most: int = 40) -> list[Network | None]:
@@ -312,8 +315,8 @@ def sim_limits(lanes: int) -> Limits:
 def bench(lanes: int, banks: int, proven: int, flooded: int, say: Callable[[str], None]) -> dict[str, Any]:
     """A build against oracle (`proven` requests a bank, twice) and kernel (`flooded` in all), corner shapes first.
 
-    Nine in ten of the flood's requests go to policies up to 12 wide, the rest to ones up to 40 wide; where the memories
-    allow it one in 200 goes to a policy of up to 128, and a few to the largest there is.
+    Nine in ten of the flood's requests go to policies up to 8 wide, the rest to ones up to 40 wide; where the memories
+    allow it one in 500 goes to a policy of up to 128, and a few to the largest there is.
     """
     built = build(sim_limits(lanes))
     limits = built.limits
@@ -321,11 +324,11 @@ def bench(lanes: int, banks: int, proven: int, flooded: int, say: Callable[[str]
     whole = limits.weight_rows >= weight_rows_of(LARGEST, lanes)
     shapes = [s for s in CORNER_SHAPES if whole or max(s) <= 64]
     plan = [(random_bank(k, limits, shapes[k : k + 4]), proven, 0) for k in range(0, len(shapes), 4)]
-    plan += [(random_bank(100 + k, limits, most=12), proven, flooded * 9 // 10 // banks) for k in range(banks)]
+    plan += [(random_bank(100 + k, limits, most=NARROW_WIDTH), proven, flooded * 9 // 10 // banks) for k in range(banks)]
     plan += [(random_bank(200 + k, limits), proven, flooded // 10 // max(1, banks // 4)) for k in range(max(1, banks // 4))]
     if whole:
-        plan += [(random_bank(300, limits, [random_shape(np.random.default_rng(7), 128)]), proven // 4, flooded // 200)]
-        plan += [(random_bank(301, limits, [LARGEST]), proven // 4, flooded // 20_000)]
+        plan += [(random_bank(300, limits, [random_shape(np.random.default_rng(7), 128)]), proven // 4, flooded // 500)]
+        plan += [(random_bank(301, limits, [LARGEST]), proven // 4, flooded // 50_000)]
 
     def one(job: tuple[int, tuple[list[Network | None], int, int]]) -> dict[str, int]:
         seed, (networks, rows, more) = job
