@@ -103,11 +103,10 @@ int pgd_core_start(struct pgd_core* core, struct pgd_reason* reason) {
   }
   memset(core->memory, 0, pgd_core_memory_bytes(core));
   memset(core->flight, 0, sizeof core->flight);
-  memset(core->bank_loaded, 0, sizeof core->bank_loaded);
   core->sequence = core->consumed = core->told = 0;
   core->stats.in_flight = 0;
   core->answering = core->caps.banks == 0;
-  core->active = PGD_CORE_BANKS;
+  core->active = core->loaded = PGD_CORE_NO_BANK;
   write32(core, PGD_REG_ERRORS, 0xFFFFFFFFu);
   write32(core, PGD_REG_EPOCH, core->stats.epoch);
   write64(core, PGD_REG_COMPLETION_BASE_LO, PGD_REG_COMPLETION_BASE_HI, core->address);
@@ -138,10 +137,10 @@ int pgd_core_load_policy(struct pgd_core* core, uint32_t bank, const struct pgd_
   uint32_t words = 0, crc = 0;
   const int result = pgd_image_pack(set, &core->caps, core->image, core->caps.bank_words, &words, &crc, reason);
   if (result != PGD_OK) return result == PGD_E_MEMORY ? PGD_E_LIMIT : result;
-  if (core->answering && bank == core->active) {
+  if (bank == core->active) {
     return pgd_refuse(PGD_E_STATE, reason, "load another bank and swap to it", "bank %u is the answering one", bank);
   }
-  core->bank_loaded[bank] = false;
+  core->loaded = PGD_CORE_NO_BANK;
   write32(core, PGD_REG_ERRORS, PGD_REG_ERRORS_BANK_ADDRESS_MASK | PGD_REG_ERRORS_BANK_CRC_MASK);
   write32(core, PGD_REG_BANK_SELECT, bank);
   for (uint32_t i = 0; i < words; ++i) write32(core, PGD_REG_BANK_DATA, core->image[i]);
@@ -158,21 +157,21 @@ int pgd_core_load_policy(struct pgd_core* core, uint32_t bank, const struct pgd_
                       "bank %u: device holds %u words with CRC 0x%08X, expected %u with 0x%08X", bank, held,
                       read32(core, PGD_REG_BANK_CRC), words, crc);
   }
-  core->bank_loaded[bank] = true;
+  core->loaded = bank;
   return PGD_OK;
 }
 
 int pgd_core_swap(struct pgd_core* core, uint32_t bank) {
   if (core->caps.banks == 0) return PGD_E_UNSUPPORTED;
   if (bank >= core->caps.banks) return PGD_E_INVALID;
-  if (!core->bank_loaded[bank]) return PGD_E_STATE;
-  if (core->answering && core->active == bank) return PGD_OK;
+  if (bank == core->active) return PGD_OK;
+  if (bank != core->loaded) return PGD_E_STATE;
   const uint32_t wanted = bank << PGD_REG_BANK_ACTIVE_BANK_SHIFT | PGD_REG_BANK_ACTIVE_VALID_MASK;
   write32(core, PGD_REG_BANK_SWAP, bank);
   const uint64_t began = core->io.now(core->context);
   while (read32(core, PGD_REG_BANK_ACTIVE) != wanted) {
     if ((read32(core, PGD_REG_ERRORS) & PGD_REG_ERRORS_BANK_CRC_MASK) != 0) {
-      core->bank_loaded[bank] = false;
+      core->loaded = PGD_CORE_NO_BANK;
       write32(core, PGD_REG_ERRORS, PGD_REG_ERRORS_BANK_CRC_MASK);
       return PGD_E_CRC;
     }
@@ -181,6 +180,7 @@ int pgd_core_swap(struct pgd_core* core, uint32_t bank) {
   }
   core->answering = true;
   core->active = bank;
+  core->loaded = PGD_CORE_NO_BANK;
   ++core->stats.swaps;
   return PGD_OK;
 }

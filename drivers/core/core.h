@@ -29,7 +29,7 @@ struct pgd_core_flight {
   uint32_t busy;
 };
 
-#define PGD_CORE_BANKS 15u
+#define PGD_CORE_NO_BANK 0xFFFFFFFFu
 
 struct pgd_core {
   struct pgd_io io;
@@ -41,9 +41,8 @@ struct pgd_core {
   uint32_t completion_log2, ring_log2;
   uint32_t sequence;           // of the last request of this epoch
   uint32_t consumed, told;     // completions read, and how many of them the device knows to be read
-  bool bank_loaded[PGD_CORE_BANKS];
   bool answering;              // a bank does, or the core is baked
-  uint32_t active;
+  uint32_t active, loaded;     // the bank that answers; the one that was loaded and can be swapped to; or PGD_CORE_NO_BANK
   uint32_t* image;             // caps.bank_words of room for a bank's image
   struct pgd_core_flight flight[1u << PGD_MAX_RING_LOG2];
 };

@@ -47,7 +47,7 @@ void DeviceModel::power_on() {
   slot_busy_.fill(false);
   waiting_.clear();
   control_ = errors_ = 0;
-  armed_ = active_valid_ = false;
+  armed_ = active_valid_ = image_begun_ = false;
   for (ModelBank& b : bank_) b = ModelBank{};
 }
 
@@ -88,8 +88,8 @@ void DeviceModel::write32(u32 offset, u32 value) {
     case PGD_REG_BANK_SELECT:
       if (value >= kBanks) violation("bank_select of no bank");
       regs_[offset / 4] = value % kBanks;
-      bank_[value % kBanks] = ModelBank{};
-      if (active_valid_ && value == active_) errors_ |= PGD_REG_ERRORS_BANK_ADDRESS_MASK;
+      image_begun_ = !(active_valid_ && value == active_);
+      if (image_begun_) bank_[value % kBanks] = ModelBank{};
       return;
     case PGD_REG_BANK_DATA: bank_word(value); return;
     case PGD_REG_BANK_VERSION_LO: bank.version = (bank.version & ~0xFFFFFFFFull) | value; return;
@@ -141,7 +141,7 @@ void DeviceModel::write32(u32 offset, u32 value) {
 void DeviceModel::bank_word(u32 value) {
   const u32 number = regs_[PGD_REG_BANK_SELECT / 4];
   ModelBank& bank = bank_[number];
-  if ((active_valid_ && number == active_) || bank.words.size() >= bank_capacity) {
+  if (!image_begun_ || bank.words.size() >= bank_capacity) {
     errors_ |= PGD_REG_ERRORS_BANK_ADDRESS_MASK;
     return;
   }
@@ -151,6 +151,11 @@ void DeviceModel::bank_word(u32 value) {
 
 void DeviceModel::start_swap(u32 number) {
   ModelBank& bank = bank_[number % kBanks];
+  if (!image_begun_ || number != regs_[PGD_REG_BANK_SELECT / 4]) {
+    errors_ |= PGD_REG_ERRORS_BANK_ADDRESS_MASK;
+    violation("swap to a bank that is not the one just loaded");
+    return;
+  }
   const u32 crc = crc32(reinterpret_cast<const u8*>(bank.words.data()), bank.words.size() * 4);
   if (crc != bank.expected_crc || bank.words.size() != bank.expected_words || !decode(bank)) {
     errors_ |= PGD_REG_ERRORS_BANK_CRC_MASK;
@@ -158,6 +163,7 @@ void DeviceModel::start_swap(u32 number) {
   }
   active_ = number % kBanks;
   active_valid_ = true;
+  image_begun_ = false;
   ++regs_[PGD_REG_COUNT_SWAPS / 4];
 }
 

@@ -84,7 +84,7 @@ class DeviceModel {
 
   u32 regs_[PGD_CSR_BYTES / 4] = {};
   u32 control_ = 0, errors_ = 0, active_ = 0;
-  bool active_valid_ = false, armed_ = false;
+  bool active_valid_ = false, armed_ = false, image_begun_ = false;
   ModelBank bank_[kBanks];
   std::vector<u8> slot_bytes_ = std::vector<u8>(PGD_PUSH_BYTES);
   std::vector<u8> slot_written_ = std::vector<u8>(PGD_PUSH_BYTES);

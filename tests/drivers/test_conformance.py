@@ -195,13 +195,14 @@ def test_epochs_leave_out_the_reserved_number(rig):
 def test_a_swap_changes_who_answers_and_the_version_says_so(rig):
     networks = [network_of(20, SIZES), network_of(21, SIZES)]
     device = rig.device()
-    for bank in (0, 1):
-        device.load(bank, [networks[bank]], version=100 + bank)
     row = inputs_of(11, 1, SIZES[0])
-    for bank in (0, 1, 0, 0, 1):
+    for bank in (0, 1, 0, 1):
+        device.load(bank, [networks[bank]], version=100 + bank)
+        device.swap(bank)
         device.swap(bank)
         answer = device.ask(row[0])
         assert (answer.version, answer.logits) == (100 + bank, tuple(expected(networks[bank], row)[0].tolist()))
+    device.load(0, [networks[0]], version=100)
     device.submit(row[0])
     device.swap(0)
     answer = device.wait()
@@ -234,6 +235,19 @@ def test_banks_are_used_in_order_only(rig):
     assert refusal(device.load, 0, [network], 2) == "state"
     assert device.ask(row).version == 1
     assert refusal(device.swap, 1) == "state"
+    device.load(1, [network], version=2)
+    device.swap(1)
+    assert refusal(device.swap, 0) == "state", "it would have to be loaded again"
+    assert device.ask(row).version == 2
+
+
+def test_of_two_banks_only_the_one_loaded_last_can_be_swapped_to(rig):
+    device = rig.device()
+    device.load(0, [network_of(1, SIZES)], version=1)
+    device.load(1, [network_of(2, SIZES)], version=2)
+    assert refusal(device.swap, 0) == "state"
+    device.swap(1)
+    assert device.ask(np.zeros(6, np.int32)).version == 2
 
 
 def test_what_the_policy_does_not_have_is_refused_in_the_answer(rig):
