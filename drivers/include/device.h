@@ -1,6 +1,6 @@
 // A device that answers int8 policies, as a C11 function table. One table a backend; one conformance suite over all.
 //
-//   const struct pgd_backend* b = pgd_backend("cpu");
+//   const struct pgd_backend* b = pgd_backend_by_name("cpu");
 //   b->open(&options, &device, &reason)  ->  load_policy(bank 0)  ->  swap(bank 0)  ->  submit ... poll ...  ->  close
 //
 // Layouts and registers stand in device_registers.h (made from hdl/peregrine_hdl/registers.py) and in
@@ -239,7 +239,7 @@ struct pgd_backend {
 // ---- backends ------------------------------------------------------------------------------------------------------
 
 // The table of a backend of this build: "cpu" or "vfio". NULL: no such.
-const struct pgd_backend* pgd_backend(const char* name);
+const struct pgd_backend* pgd_backend_by_name(const char* name);
 
 // The table in a shared library that exports `pgd_library_backend` (sim is one; it is built on demand). The library
 // stays loaded. NULL: reason says why.
