@@ -108,18 +108,29 @@ int pgd_core_start(struct pgd_core* core, struct pgd_reason* reason) {
   core->answering = core->caps.banks == 0;
   core->active = core->loaded = PGD_CORE_NO_BANK;
   write32(core, PGD_REG_ERRORS, 0xFFFFFFFFu);
-  write32(core, PGD_REG_EPOCH, core->stats.epoch);
-  write64(core, PGD_REG_COMPLETION_BASE_LO, PGD_REG_COMPLETION_BASE_HI, core->address);
-  write32(core, PGD_REG_COMPLETION_LOG2, core->completion_log2);
-  write32(core, PGD_REG_COMPLETION_CONSUMER, 0);
-  if (core->caps.transport == PGD_TRANSPORT_RING) {
-    write64(core, PGD_REG_RING_BASE_LO, PGD_REG_RING_BASE_HI, core->address + pgd_core_descriptor_offset(core));
-    write32(core, PGD_REG_RING_LOG2, core->ring_log2);
-    write32(core, PGD_REG_RING_PRODUCER, 0);
-  }
-  write32(core, PGD_REG_CONTROL, PGD_REG_CONTROL_ENABLE_MASK | PGD_REG_CONTROL_IRQ_ENABLE_MASK);
-  if (read32(core, PGD_REG_EPOCH) != core->stats.epoch || read32(core, PGD_REG_COMPLETION_LOG2) != core->completion_log2) {
-    return pgd_refuse(PGD_E_IO, reason, "reset the function, or the machine", "registers do not hold what was written");
+  const bool ring = core->caps.transport == PGD_TRANSPORT_RING;
+  const uint64_t descriptors = ring ? core->address + pgd_core_descriptor_offset(core) : 0;
+  const struct {
+    uint32_t offset, value;
+  } setting[] = {
+      {PGD_REG_EPOCH, core->stats.epoch},
+      {PGD_REG_COMPLETION_BASE_LO, (uint32_t)core->address},
+      {PGD_REG_COMPLETION_BASE_HI, (uint32_t)(core->address >> 32)},
+      {PGD_REG_COMPLETION_LOG2, core->completion_log2},
+      {PGD_REG_COMPLETION_CONSUMER, 0},
+      {PGD_REG_RING_BASE_LO, (uint32_t)descriptors},
+      {PGD_REG_RING_BASE_HI, (uint32_t)(descriptors >> 32)},
+      {PGD_REG_RING_LOG2, ring ? core->ring_log2 : 0},
+      {PGD_REG_RING_PRODUCER, 0},
+      {PGD_REG_CONTROL, PGD_REG_CONTROL_ENABLE_MASK | PGD_REG_CONTROL_IRQ_ENABLE_MASK},  // last: the others hold now
+  };
+  for (size_t i = 0; i < sizeof setting / sizeof setting[0]; ++i) {
+    write32(core, setting[i].offset, setting[i].value);
+    const uint32_t found = read32(core, setting[i].offset);
+    if (found != setting[i].value) {
+      return pgd_refuse(PGD_E_IO, reason, "reset the function, or the machine",
+                        "register 0x%03X: wrote 0x%08X, read 0x%08X", setting[i].offset, setting[i].value, found);
+    }
   }
   return PGD_OK;
 }

@@ -29,7 +29,7 @@ using u32 = std::uint32_t;
 using u64 = std::uint64_t;
 
 constexpr u64 kHostBase = 0x10'0000'0000ull;  // where the device sees host memory: above 32 bits, so both words count
-constexpr u64 kPatienceCycles = 400'000;
+constexpr u64 kPatienceCycles = 60'000;
 constexpr u32 kAccessCycles = 4'096;  // a bus that does not answer within this is dead
 constexpr u32 kDefaultCyclesPerPoll = 16;
 
@@ -37,14 +37,22 @@ constexpr u32 kDefaultCyclesPerPoll = 16;
 enum Plant : int { kNone, kCsrWrite, kBankWord, kDmaWriteBeat, kDmaReadBeat, kPushWord };
 struct Planted {
   int kind = kNone;
-  u64 where = 0;  // register offset; or how many words or beats go by before
+  u64 where = 0;  // register offset, with how many writes to it go by before in bits 16 on; or how many words or beats do
   u32 bit = 0;
 } planted;
 
 template <class T>
 T faulty(int kind, u64 where, T value) {
   if (planted.kind != kind) return value;
-  if (kind == kCsrWrite ? planted.where != where : planted.where-- != 0) return value;
+  if (kind == kCsrWrite) {
+    if ((planted.where & 0xFFFF) != where) return value;
+    if (planted.where >> 16 != 0) {
+      planted.where -= 1 << 16;
+      return value;
+    }
+  } else if (planted.where-- != 0) {
+    return value;
+  }
   planted.kind = kNone;
   return value ^ (T{1} << planted.bit);
 }

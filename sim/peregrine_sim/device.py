@@ -1,13 +1,12 @@
 """The sim backend's shared library: the device's Verilog, verilated, with the driver core; made on demand, kept by hash.
 
-    library("loadable")   a loadable core, 2 banks of 4 slots, behind 4 push slots
+    library()     a loadable core, 2 banks of 4 slots, behind 4 push slots
 
 It needs a checkout and the wheels of the [hdl] extra. What was built lies under build/hdl by the hash of what went in.
 """
 
 from __future__ import annotations
 
-import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -88,8 +87,9 @@ def library() -> Path:
                         str(folder / "obj"), "-CFLAGS", "-fPIC -fvisibility=hidden", str(folder / "device.v")], env)  # fmt: skip
         hdl_model._run(["make", "-s", "-C", str(folder / "obj"), "-f", "Vtop.mk", *hdl_model.COMPILE, "Vtop__ALL.a",
                         "libverilated.a"], env)  # fmt: skip
-        for leftover in (*(folder / "obj").glob("*.o"), *(folder / "obj").glob("*.cpp")):
-            leftover.unlink()
+        for made in (folder / "obj").iterdir():  # the precompiled header alone is 70 MB
+            if made.suffix not in (".h", ".a"):
+                made.unlink()
 
     def make(folder: Path) -> None:
         obj = hdl_model.cached(f"device-model-{model}", make_model) / "obj"
@@ -108,8 +108,3 @@ def library() -> Path:
             Path(name).unlink()
 
     return Path(hdl_model.cached(f"sim-{key}", make)) / "device.so"
-
-
-def built() -> bool:
-    """Is there nothing left to compile? For those who would rather not wait."""
-    return shutil.which("g++") is not None and any((ROOT / "build" / "hdl").glob("sim-*/device.so"))

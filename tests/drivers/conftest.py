@@ -26,6 +26,16 @@ def build_fake() -> Path:
         return toolchain.link(objects, toolchain.build_dir / "fake.so", shared=True)
 
 
+def sim_library() -> Path:
+    """The sim backend, built on demand; skips where its toolchain is not installed."""
+    from peregrine_sim.device import SimMissing, library
+
+    try:
+        return library()
+    except SimMissing as missing:
+        pytest.skip(str(missing))
+
+
 class Fake:
     """A machine with the device in it, or with what a test takes away."""
 
@@ -95,11 +105,14 @@ class Rig:
         self.name = name
         self.exclusive = name.startswith("vfio")
         self._fake = None
-        self._options: dict[str, Any] = {}
+        self._backend, _, transport = name.rpartition("-")
+        self._options: dict[str, Any] = {"transport": transport} if self._backend else {}
+        self._backend = self._backend or name
+        if self._backend == "sim":
+            self._backend = str(sim_library())
         if self.exclusive:
-            _, way, transport = name.split("-")
+            way = name.split("-")[1]
             self._fake = machine(iommufd=way == "iommufd", line_store=way == "iommufd")
-            self._options = {"transport": transport}
         self._open: list[Device] = []
 
     @property
@@ -110,7 +123,7 @@ class Rig:
     def device(self, **options: Any) -> Device:
         """Open; closed at the test's end."""
         given = {**self._options, **options}
-        self._open.append(self._fake.open(**given) if self._fake else Device("cpu", **given))
+        self._open.append(self._fake.open(**given) if self._fake else Device(self._backend, **given))
         return self._open[-1]
 
     def stall(self, on: bool = True) -> None:
@@ -124,7 +137,8 @@ class Rig:
             device.close()
 
 
-BACKENDS = ("cpu", "vfio-group-push", "vfio-group-ring", "vfio-iommufd-push", "vfio-iommufd-ring")
+BACKENDS = ("cpu", "vfio-group-push", "vfio-group-ring", "vfio-iommufd-push", "vfio-iommufd-ring",
+            *(pytest.param(name, marks=pytest.mark.slow) for name in ("sim-push", "sim-ring")))  # fmt: skip
 
 
 @pytest.fixture(params=BACKENDS)
