@@ -254,8 +254,7 @@ def exercise(fake, iommufd: bool) -> bool:
         statuses = [device.wait(10_000_000).status for _ in range(2)]
         good = good and statuses == ["cancelled", "ok"]
         good = good and device.stats()["errors"] == 0
-        good = good and (("iommufd" in device.caps["detail"]) is iommufd)
-    return good
+        return good and (("iommufd" in device.caps["detail"]) is iommufd)
 
 
 @pytest.mark.parametrize("iommufd", [False, True])

@@ -45,8 +45,8 @@ def availability(backend: str, address: str | None = None) -> Availability:
         from hotpath.device import probe
     except ImportError as err:
         return Availability(backend, False, f"the compiled drivers are not there: {err}", "make build, or reinstall the wheel")
-    err = probe(backend, **({"address": address} if address else {}))
-    return Availability(backend, True) if err is None else Availability(backend, False, err.found, err.hint)
+    why = probe(backend, **({"address": address} if address else {}))
+    return Availability(backend, True) if why is None else Availability(backend, False, why.found, why.hint)
 
 
 def open_device(backend: str, *, address: str | None = None, transport: str = "auto", cycles_per_poll: int = 0) -> Any:
