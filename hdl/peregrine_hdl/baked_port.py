@@ -11,12 +11,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from amaranth.hdl import Module, Signal
+from amaranth.hdl import Cat, Const, Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from peregrine_hdl.core import Core, CoreError
-from peregrine_hdl.core_port import CorePort
+from peregrine_hdl.core_port import ANSWER, CorePort
 from peregrine_hdl.registers import COMPLETION_LOGITS, KINDS, MAX_INPUTS, STATUS
 
 
@@ -36,20 +36,24 @@ class BakedPort(wiring.Component):
         m = Module()
         m.submodules.core = core = self.core
         count = len(core.features)
-        word, answer = self.i.payload, self.o.payload
+        word, good = self.i.payload, Signal()
         at, status, cycles = Signal(range(MAX_INPUTS + 1)), Signal(8), Signal(32)
         features = [Signal(32, name=f"feature{k}") for k in range(count)]
         m.d.comb += [core.i.payload.features[k].eq(f) for k, f in enumerate(features)]
         m.d.comb += [
-            core.i.payload.ask.eq(1), answer.status.eq(status), answer.cycles.eq(cycles),
+            core.i.payload.ask.eq(1), good.eq(status == 0),
             # without banks every command is answered, and none with ok
             self.bank_cmd.ready.eq(self.bank_reply.ready), self.bank_reply.valid.eq(self.bank_cmd.valid),
             self.bank_reply.payload.op.eq(self.bank_cmd.payload.op),
             self.bank_reply.payload.bank.eq(self.bank_cmd.payload.bank),
         ]  # fmt: skip
-        with m.If(status == 0):
-            m.d.comb += [answer.action.eq(core.o.payload.action), answer.outputs.eq(core.actions)]
-            m.d.comb += [answer.logits[a].eq(core.o.payload.logits[0][a]) for a in range(min(core.actions, COMPLETION_LOGITS))]
+        shown = min(core.actions, COMPLETION_LOGITS)
+        answer = {
+            "status": status, "action": Mux(good, core.o.payload.action, 0), "outputs": Mux(good, Const(core.actions, 8), 0),
+            "bank": Const(0, 4), "cycles": cycles,
+            "logits": Cat(Mux(good, core.o.payload.logits[0][:shown].as_value(), 0), Const(0, 32 * (COMPLETION_LOGITS - shown))),
+        }  # fmt: skip
+        m.d.comb += self.o.payload.eq(Cat(answer[name] for name, _ in ANSWER))
         m.d.sync += cycles.eq(cycles + 1)
         with m.FSM():
             with m.State("WORDS"):

@@ -24,9 +24,10 @@ from peregrine_hdl import crc32
 from peregrine_hdl.axi import BEAT_8, INCR, axi_write
 from peregrine_hdl.crossing import TAGGED_ANSWER
 from peregrine_hdl.intake import NOTE
-from peregrine_hdl.registers import COMPLETION, COMPLETION_LOGITS
+from peregrine_hdl.registers import COMPLETION
 
 BODY_BEATS = 7
+assert COMPLETION[-2].offset == 8 * BODY_BEATS
 
 
 class Completion(wiring.Component):
@@ -46,12 +47,16 @@ class Completion(wiring.Component):
         m = Module()
         body, crc, sent, phase = Signal(64 * BODY_BEATS), Signal(32), Signal(range(9)), Signal(32)
         pushed, slot_no = Signal(), Signal(4)
+        status, ok = Signal(8), Signal()
         due = self.note.valid & (~self.note.payload.in_core | self.answer.valid)
         full = (self.producer - self.consumer)[:32] >= Const(1) << self.log2
         mask = ~(Const(0xFFFFFFFF, 32) << self.log2)
         index = (self.producer & mask) & 0xFFF
         begin = Signal()
+        note = self.note.payload
         m.d.comb += [
+            status.eq(Mux(note.status != 0, note.status, Mux(note.in_core, self.answer.payload.answer.status, 0))),
+            ok.eq(status == 0),
             self.awid.eq(0), self.awsize.eq(BEAT_8), self.awburst.eq(INCR), self.busy.eq(~self.quiet | self.note.valid),
             begin.eq(self.quiet & due & self.on & ~full & ~self.stop), self.was_full.eq(self.quiet & due & self.on & full),
             self.note.ready.eq(begin), self.answer.ready.eq(begin & self.note.payload.in_core),
@@ -61,11 +66,11 @@ class Completion(wiring.Component):
                 m.d.comb += self.quiet.eq(1)
                 with m.If(begin):
                     m.d.sync += [
-                        body.eq(self._body()), self.awaddr.eq(self.base + (index << 6)), self.awlen.eq(BODY_BEATS),
+                        body.eq(self._body(status, ok)), self.awaddr.eq(self.base + (index << 6)), self.awlen.eq(BODY_BEATS),
                         self.awvalid.eq(1), self.wvalid.eq(1), self.wstrb.eq(0xFF), self.wlast.eq(0), sent.eq(0),
                         crc.eq(crc32.START), phase.eq((self.producer >> self.log2) + 1),
                         pushed.eq(self.note.payload.pushed), slot_no.eq(self.note.payload.where),
-                        self.status.eq(self._status()), self.cycles.eq(self.answer.payload.answer.cycles),
+                        self.status.eq(status), self.cycles.eq(self.answer.payload.answer.cycles),
                         self.answered.eq(self.note.payload.in_core),
                     ]  # fmt: skip
                     m.next = "BODY"
@@ -104,23 +109,15 @@ class Completion(wiring.Component):
         with m.If(self.bvalid):
             m.d.comb += self.write_error.eq(self.bresp != 0)
 
-    def _status(self) -> Value:
-        note, answer = self.note.payload, self.answer.payload.answer
-        status: Value = Mux(note.status != 0, note.status, Mux(note.in_core, answer.status, 0))
-        return status
-
-    def _body(self) -> Value:
+    def _body(self, status: Signal, ok: Signal) -> Value:
         """Bytes 0 to 55, from the note and, if the core has answered, its answer."""
         note, tagged = self.note.payload, self.answer.payload
-        answer, status = tagged.answer, self._status()
-        ok = (status == 0).replicate(64)
+        answer = tagged.answer
         values: dict[str, Value] = {
-            "tag": note.tag, "policy_version": tagged.version & ok, "status": status, "action": answer.action & ok[:8],
-            "outputs": answer.outputs & ok[:8], "slot": note.slot,
-            "cycles": answer.cycles & note.in_core.replicate(32),
-            "logits": Cat(answer.logits[k].as_unsigned() & ok[:32] for k in range(COMPLETION_LOGITS)),
+            "tag": note.tag, "policy_version": Mux(ok, tagged.version, 0), "status": status,
+            "action": Mux(ok, answer.action, 0), "outputs": Mux(ok, answer.outputs, 0), "slot": note.slot,
+            "cycles": Mux(note.in_core, answer.cycles, 0), "logits": Mux(ok, Cat(answer.logits), 0),
         }  # fmt: skip
-        parts = [values[member.name][: member.count * member.bits] for member in COMPLETION if member.name in values]
-        whole = Cat(parts)
+        whole = Cat(values[c.name][: c.count * c.bits] for c in COMPLETION if c.name in values)
         assert len(whole) == 64 * BODY_BEATS
         return whole

@@ -31,7 +31,8 @@ class Waiting(wiring.Signature):
 def body_words(head: data.View) -> Value:
     """32-bit words of the body."""
     count: Value = head.count
-    return _features(head, count, (count + 3) >> 2)
+    words: Value = Mux(head.kind == KINDS["features"], count, (count + 3) >> 2)
+    return words
 
 
 def last_line(head: data.View) -> Value:
@@ -39,7 +40,8 @@ def last_line(head: data.View) -> Value:
     words, found = body_words(head), Value.cast(0)
     for line in range(MAX_LINES - 1):
         found = found + (words > (FIRST_BODY_BYTES + line * NEXT_BODY_BYTES) // 4)
-    return found[:3] & (kind_known(head) & count_known(head)).replicate(3)
+    last: Value = Mux(kind_known(head) & count_known(head), found, 0)[:3]
+    return last
 
 
 def kind_known(head: data.View) -> Value:
@@ -53,7 +55,3 @@ def count_known(head: data.View) -> Value:
     known: Value = (head.count != 0) & (head.count <= MAX_INPUTS)
     return known
 
-
-def _features(head: data.View, yes: Value, no: Value) -> Value:
-    chosen: Value = Mux(head.kind == KINDS["features"], yes, no)
-    return chosen

@@ -37,11 +37,13 @@ class Reset(wiring.Component):
         """The logic; drives the reset of the domain `core`."""
         m = Module()
         hold_core, hold_work = Signal(init=1), Signal(init=1)
-        core_down, seen = Signal(), Signal()
+        caught, core_down, seen = Signal(), Signal(), Signal()
         held = Signal(HELD_CLOCKS, reset_less=True)
         m.submodules.to_core = cdc.ResetSynchronizer(self.rst | hold_core, domain="core")
         m.d.core += held.eq(Cat(ResetSignal("core"), held[:-1]))
-        m.submodules.down = cdc.FFSynchronizer(self.core_rst, core_down, o_domain="sync")
+        # however short core_rst is, it is seen
+        m.submodules.caught = cdc.AsyncFFSynchronizer(self.core_rst, caught, o_domain="sync")
+        m.submodules.down = cdc.FFSynchronizer(caught, core_down, o_domain="sync")
         m.submodules.seen = cdc.FFSynchronizer(held[-1], seen, o_domain="sync")
         m.d.comb += [self.work.eq(self.rst | hold_work), self.resetting.eq(1), self.stop.eq(1)]
         with m.FSM(domain="sync", init="CLEAR"):

@@ -109,6 +109,7 @@ class Rig:
         self.completion_log2 = 3
         self.descriptors = self.interrupts = self.answered = self.cycles = 0
         self.broken: list[str] = []
+        self.tags_seen: set[int] = set()
         for name in ("s_axil", "s_push", "m_axi"):
             logging.getLogger(f"cocotb.{dut._name}.{name}").setLevel(logging.ERROR)
         self.csr = AxiLiteMaster(AxiLiteBus.from_prefix(dut, "s_axil"), dut.clk, dut.rst)
@@ -119,7 +120,8 @@ class Rig:
         """Clocks on, pins reset, and, with `up`, the device set up by `bring_up`."""
         self.dut.rst.value, self.dut.core_rst.value = 1, 1
         cocotb.start_soon(Clock(self.dut.clk, bus_ps, unit="ps").start())
-        cocotb.start_soon(Clock(self.dut.core_clk, core_ps, unit="ps").start())
+        self.core_clock = Clock(self.dut.core_clk, core_ps, unit="ps")
+        self.core_clock.start()
         await ClockCycles(self.dut.clk, 4)
         self.dut.rst.value, self.dut.core_rst.value = 0, 0
         cocotb.start_soon(self._watch())
@@ -182,6 +184,14 @@ class Rig:
                 unanswered -= 1
             self.interrupts += int(dut.irq.value)
 
+    async def state(self) -> str:
+        """What the registers say, for a failure's text."""
+        names = ("status", "errors", "count_push", "count_ring", "completion_producer", "completion_consumer")
+        found = {name: hex(await self.csr_read(name)) for name in names}
+        size = 1 << self.completion_log2
+        found["phases"] = [int.from_bytes(self.host.bytes[COMPLETIONS + 64 * k + 60 : COMPLETIONS + 64 * k + 64], "little") for k in range(size)]
+        return f"{found}, read {self.read_completions}, broken rules: {self.broken}"
+
     async def csr_read(self, name: str) -> int:
         """A register."""
         found = await self.csr.read(r.OFFSET[name], 4)
@@ -243,9 +253,17 @@ class Rig:
             await RisingEdge(self.dut.clk)
         self.read_completions += 1
         self.answered += 1
+        self.tags_seen.add(found.tag)
         if tell:
             await self.csr_write("completion_consumer", self.read_completions)
         return found
+
+    async def seen(self, tag: int, cycles: int = 40_000) -> None:
+        """Until `completion` has taken this tag's, wherever that runs. Raises AssertionError when it does not come."""
+        end = self.cycles + cycles
+        while tag not in self.tags_seen:
+            assert self.cycles < end, f"no completion of {tag:#x}; {await self.state()}"
+            await RisingEdge(self.dut.clk)
 
     async def idle(self) -> None:
         """Until the device holds nothing, and no rule of a bus was broken so far."""
