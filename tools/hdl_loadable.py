@@ -7,11 +7,13 @@ kernel alone in C++ (tests/hdl/loadable_vectors.cpp) for as many requests as are
 
 from __future__ import annotations
 
+import concurrent.futures
 import ctypes
 import json
+import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -22,12 +24,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 import cxx  # noqa: E402
 import hdl_cases  # noqa: E402
 import hdl_model  # noqa: E402
-
 from hotpath.policy import oracle  # noqa: E402
 from hotpath.policy.oracle import Network  # noqa: E402
 from peregrine_hdl import bank_image  # noqa: E402
 from peregrine_hdl.loadable_limits import LARGEST, Limits, channel_rows_of, weight_rows_of  # noqa: E402
-from peregrine_hdl.registers import COMPLETION_LOGITS, KINDS, STATUS  # noqa: E402
+from peregrine_hdl.registers import COMPLETION_LOGITS, KINDS  # noqa: E402
 
 SHIM = cxx.ROOT / "sim" / "device" / "port_model.cpp"
 OP_START, OP_WORD, OP_SWAP = 0, 1, 2
@@ -40,6 +41,9 @@ REPLY = np.dtype([("op", "u1"), ("bank", "u1"), ("ok", "u1"), ("zero", "u1"), ("
 
 # shapes that lie at an end of something: inputs, width, layers, outputs, one layer, one of everything
 CORNER_SHAPES = ((1, 1), (64, 16), (1, 128, 1), (64, 1, 16), (3, 1, 1, 1, 1, 1, 2), (64, 128, 16), (5, 2), (17, 33, 9))
+
+
+NARROW_WIDTH = 8
 
 
 class Hang(Exception):
@@ -85,20 +89,21 @@ class Core:
             ("run", u64, [ptr, *[ptr, u64] * 4, u64, u64]),
         ]  # fmt: skip
         if built.upsets:
-            functions.append(("upset", None, [ptr, u32, u32, u32, u32]))
+            functions.append(("upset", None, [ptr, u32, u32, u32, u32, u32]))
         for name, result, arguments in functions:
             function = getattr(self._lib, f"port_{name}")
             function.restype, function.argtypes = result, arguments
         self._handle = self._lib.port_open()
 
-    def run(self, beats: np.ndarray, commands: np.ndarray, answers: int, stall_seed: int = 0) -> tuple[np.ndarray, np.ndarray, int]:
+    def run(self, beats: np.ndarray, commands: np.ndarray, answers: int, stall_seed: int = 0,
+            patience: int = PATIENCE) -> tuple[np.ndarray, np.ndarray, int]:  # fmt: skip
         """(answers, replies, cycles); one reply a command. Raises Hang."""
         out, replies = np.zeros(answers, ANSWER), np.zeros(len(commands), REPLY)
         lists = []
         for array, dtype in ((beats, BEAT), (commands, COMMAND), (out, ANSWER), (replies, REPLY)):
             assert array.dtype == dtype and array.flags.c_contiguous
             lists += [array.ctypes.data, len(array)]
-        cycles = self._lib.port_run(self._handle, *lists, stall_seed, PATIENCE)
+        cycles = self._lib.port_run(self._handle, *lists, stall_seed, patience)
         if cycles == 0 and (answers or len(commands)):
             raise Hang(f"{len(beats)} words and {len(commands)} commands went in; not all came out")
         return out, replies, int(cycles)
@@ -116,9 +121,9 @@ class Core:
         replies = self.command(load_commands(image, bank, swap=True), stall_seed)
         check_load(replies, image, bank)
 
-    def upset(self, bank: int, region: int, index: int, word: int) -> None:
-        """Turn over a bit of what a memory holds: `word`, which it was loaded with."""
-        self._lib.port_upset(self._handle, bank, region, index, word)
+    def upset(self, bank: int, region: int, index: int, word: int, on: int = 2) -> None:
+        """Turn over a bit of what a memory holds: `word`, which it was loaded with. In one clock, or from now on (1) to (0)."""
+        self._lib.port_upset(self._handle, bank, region, index, word, on)
 
     @property
     def parity_clocks(self) -> int:
@@ -245,17 +250,17 @@ def compare(found: np.ndarray, want: np.ndarray, kinds: np.ndarray, bank: int) -
 
 
 def random_shape(rng: np.random.Generator, most: int = 40) -> tuple[int, ...]:
-    """Inputs, hidden widths and outputs of a policy, none over `most`."""
-    hidden = rng.integers(1, most + 1, int(rng.integers(0, 6)))
-    return (int(rng.integers(1, min(most, 64) + 1)), *map(int, hidden), int(rng.integers(1, 17)))
+    """Inputs, hidden widths and outputs of a policy, none over `most`; the narrow ones have two hidden layers at most."""
+    hidden = rng.integers(1, most + 1, int(rng.integers(0, 3 if most <= NARROW_WIDTH else 6)))
+    return (int(rng.integers(1, min(most, 64) + 1)), *map(int, hidden), int(rng.integers(1, min(most, 16) + 1)))
 
 
-def random_bank(seed: int, limits: Limits, shapes: Sequence[Sequence[int]] = ()) -> list[Network | None]:
-    """Policies for a bank's slots: of the shapes given, else random ones that fit; now and then an empty slot."""
+def random_bank(seed: int, limits: Limits, shapes: Sequence[Sequence[int]] = (), most: int = 40) -> list[Network | None]:
+    """Policies for a bank's slots: of the shapes given, else random ones up to `most` wide that fit; some slots empty."""
     rng = np.random.default_rng([5, seed])
     out: list[Network | None] = [hdl_cases.bench_network(list(s), seed + k) for k, s in enumerate(shapes)]
     while not shapes and len(out) < limits.slots:
-        shape = random_shape(rng)
+        shape = random_shape(rng, most)
         held = [n.sizes for n in out if n is not None] + [list(shape)]
         fits = (sum(weight_rows_of(s, limits.lanes) for s in held) <= limits.weight_rows
                 and sum(channel_rows_of(s, limits.lanes) for s in held) <= limits.channel_rows)  # fmt: skip
@@ -276,4 +281,71 @@ def prove(core: Core, networks: Sequence[Network | None], rows: int, seed: int, 
     return {"vectors": 2 * rows, "words": len(image), "policies": sum(n is not None for n in networks)}
 
 
-__all__ = ["KINDS", "LARGEST", "STATUS"]
+def flood(built: Built, networks: Sequence[Network | None], vectors: int, seed: int,
+          loaded: Sequence[Network | None] | None = None) -> dict[str, Any]:  # fmt: skip
+    """Core against scalar kernel in C++. Raises RuntimeError with the first request that differs.
+
+    `loaded` (tests) is what the bank gets in the policies' place.
+    """
+    image = bank_image.pack(networks if loaded is None else loaded, built.limits)
+    key = hdl_model.content_hash(image.tobytes(), *(hdl_cases.case_bytes(n) for n in networks if n is not None))
+
+    def make(folder: Path) -> None:
+        (folder / "image.bin").write_bytes(image.astype("<u4").tobytes())
+        for k, network in enumerate(networks):
+            if network is not None:
+                (folder / f"{k}.case").write_bytes(hdl_cases.case_bytes(network))
+
+    folder = hdl_model.cached(f"bank-{key}", make)
+    cases = ["-" if n is None else str(folder / f"{k}.case") for k, n in enumerate(networks)]
+    lanes = str(built.limits.lanes)
+    done = subprocess.run([str(hdl_cases.harness("loadable_vectors")), str(built.library), lanes, str(folder / "image.bin"),
+                           str(vectors), str(seed), *cases], capture_output=True, text=True)  # fmt: skip
+    if done.returncode:
+        raise RuntimeError(done.stderr)
+    result: dict[str, Any] = json.loads(done.stdout)
+    return result
+
+
+def sim_limits(lanes: int) -> Limits:
+    """The builds of `make sim`: from 16 lanes on with memories for the largest network."""
+    return Limits(lanes, 4, weight_rows=0 if lanes >= 16 else 1024)
+
+
+def bench(lanes: int, banks: int, proven: int, flooded: int, say: Callable[[str], None]) -> dict[str, Any]:
+    """A build against oracle (`proven` requests a bank, twice) and kernel (`flooded` in all), corner shapes first.
+
+    Nine in ten of the flood's requests go to policies up to 8 wide, the rest to ones up to 40 wide; where the memories
+    allow it one in 500 goes to a policy of up to 128, and a few to the largest there is.
+    """
+    built = build(sim_limits(lanes))
+    limits = built.limits
+    hdl_cases.harness("loadable_vectors")
+    whole = limits.weight_rows >= weight_rows_of(LARGEST, lanes)
+    shapes = [s for s in CORNER_SHAPES if whole or max(s) <= 64]
+    plan = [(random_bank(k, limits, shapes[k : k + 4]), proven, 0) for k in range(0, len(shapes), 4)]
+    plan += [(random_bank(100 + k, limits, most=NARROW_WIDTH), proven, flooded * 9 // 10 // banks) for k in range(banks)]
+    plan += [(random_bank(200 + k, limits), proven, flooded // 10 // max(1, banks // 4)) for k in range(max(1, banks // 4))]
+    if whole:
+        plan += [(random_bank(300, limits, [random_shape(np.random.default_rng(7), 128)]), proven // 4, flooded // 500)]
+        plan += [(random_bank(301, limits, [LARGEST]), proven // 4, flooded // 50_000)]
+
+    def one(job: tuple[int, tuple[list[Network | None], int, int]]) -> dict[str, int]:
+        seed, (networks, rows, more) = job
+        core = Core(built)
+        counts = prove(core, networks, rows, seed)
+        core.close()
+        total = {"vectors": counts["vectors"], "cycles": 0, "ties": 0}
+        if more:
+            result = flood(built, networks, more, seed)
+            total = {name: total[name] + result[name] for name in total}
+        return {**total, "policies": counts["policies"]}
+
+    total: dict[str, Any] = {}
+    jobs = int(os.environ.get("PEREGRINE_JOBS", os.cpu_count() or 1))
+    with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
+        for result in pool.map(one, enumerate(plan)):
+            for name, value in result.items():
+                total[name] = total.get(name, 0) + value
+    say(f"  loadable, {lanes} lanes: {total['vectors']:,} requests to {total['policies']} policies equal")
+    return total

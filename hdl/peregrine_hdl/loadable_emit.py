@@ -11,12 +11,13 @@ from amaranth.hdl import Value
 
 from peregrine_hdl import bank_image
 from peregrine_hdl.loadable import LoadableCore
-from peregrine_hdl.loadable_limits import BANKS, LAYER_CYCLES, REQUEST_CYCLES, Limits
+from peregrine_hdl.loadable_limits import BANKS, LARGEST, LAYER_CYCLES, REQUEST_CYCLES, Limits
 from peregrine_hdl.registers import KINDS, MAP_SHA256, MAX_INPUTS, MAX_LAYERS, MAX_OUTPUTS, MAX_WIDTH
 
 TOP = "peregrine_loadable"
 FORMAT, VERSION = "peregrine.core", 1
 STREAMS = ("i", "o", "bank_cmd", "bank_reply")
+EXAMPLES = ((16, 64, 32, 32, 5), LARGEST)
 FORMULA = "{request} + sum over layers of (ceil(outputs / lanes) * inputs + {layer})"
 
 
@@ -51,8 +52,7 @@ def loadable_manifest(core: LoadableCore, text: str, top: str = TOP) -> dict[str
                      "layer_entries": limits.layer_entries},
         "cycles": {"formula": FORMULA.format(request=REQUEST_CYCLES, layer=LAYER_CYCLES), "request": REQUEST_CYCLES,
                    "layer": LAYER_CYCLES,
-                   "16-64-32-32-5": limits.cycles([16, 64, 32, 32, 5]), "64-128-128-128-128-128-16":
-                   limits.cycles([64, 128, 128, 128, 128, 128, 16])},
+                   "examples": {"-".join(map(str, sizes)): limits.cycles(sizes) for sizes in EXAMPLES}},
         "image_version": bank_image.IMAGE_VERSION, "bank_words": bank_image.max_words(limits),
         "regions": {name: bank_image.words_of(r, limits) for r, name in enumerate(bank_image.REGIONS)},
         "ports": {name: {"bits": len(value)} for name, (value, _) in core_ports(core).items()},

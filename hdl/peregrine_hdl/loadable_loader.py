@@ -9,9 +9,10 @@ until the core holds no request, and no request begins while it waits.
 
 from __future__ import annotations
 
+from dataclasses import dataclass, fields
 from typing import Any
 
-from amaranth.hdl import Array, Const, Module, Signal, Value, unsigned
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -33,12 +34,27 @@ def crc_matrix() -> list[int]:
     return rows
 
 
-BANK_STATE = data.StructLayout(
-    {
-        "words": unsigned(32), "crc": unsigned(32), "named": 1, "region": unsigned(3), "left": unsigned(24),
-        "place": unsigned(24), "good": 1, "whole": 1,
-    }
-)  # fmt: skip
+@dataclass(frozen=True)
+class BankState:
+    """Where a bank's image stands: what was taken so far, and what is expected next."""
+
+    words: Any
+    crc: Any
+    named: Any  # word 0 was taken
+    region: Any
+    left: Any  # words of the section; 0: a head is next
+    place: Any  # the next word's index in its region
+    good: Any
+    whole: Any
+
+    @staticmethod
+    def made(name: str) -> BankState:
+        """Signals, as after a reset."""
+        wide = {"words": 32, "crc": 32, "region": 3, "left": 24, "place": 24}
+        inits = {"crc": CRC_START}
+        return BankState(**{
+            f.name: Signal(wide.get(f.name, 1), init=inits.get(f.name, 0), name=f"{name}_{f.name}") for f in fields(BankState)
+        })  # fmt: skip
 
 
 class Loader(wiring.Component):
@@ -66,9 +82,18 @@ class Loader(wiring.Component):
     def elaborate(self, platform: Any) -> Module:
         """The logic."""
         m = Module()
-        banks = [Signal(BANK_STATE, init={"crc": CRC_START}, name=f"bank{b}") for b in range(BANKS)]
+        banks = [BankState.made(f"bank{b}") for b in range(BANKS)]
+        state = BankState.made("state")  # of the bank that the command names
         command, known, own = Signal(BANK_COMMAND), Signal(), Signal()
-        state = Array(banks)[command.bank[0]]
+        for f in fields(BankState):
+            zero, one = (getattr(bank, f.name) for bank in banks)
+            m.d.comb += getattr(state, f.name).eq(Mux(command.bank[0], one, zero))
+
+        def note(**values: Any) -> None:
+            for b, bank in enumerate(banks):
+                with m.If(command.bank[0] == b):
+                    m.d.sync += [getattr(bank, name).eq(value) for name, value in values.items()]
+
         reply = self.bank_reply
         head, stored = Signal(), Signal()  # a section's head; a word of a section, which a memory holds
         m.d.comb += [
@@ -105,7 +130,7 @@ class Loader(wiring.Component):
                 with m.If(command.op == OP_START):
                     m.d.sync += answer(known & ~own)
                     with m.If(known & ~own):
-                        m.d.sync += [state.as_value().eq(0), state.crc.eq(CRC_START), state.good.eq(1)]
+                        note(words=0, crc=CRC_START, named=0, region=0, left=0, place=0, good=1, whole=0)
                 with m.Elif(command.op == OP_SWAP):
                     with m.If(known & state.whole & state.good):
                         m.next = "SWAP"
@@ -118,7 +143,7 @@ class Loader(wiring.Component):
                 with m.Else():
                     m.d.sync += answer(0)
                     with m.If((command.op == OP_WORD) & known & ~own):
-                        m.d.sync += state.good.eq(0)
+                        note(good=0)
             with m.State("READ"):
                 m.next = "BACK"
             with m.State("BACK"):
@@ -133,10 +158,15 @@ class Loader(wiring.Component):
             with m.State("COUNT"):
                 mixed = Signal(32)
                 m.d.comb += mixed.eq(state.crc ^ back)
-                for k, row in enumerate(crc_matrix()):
-                    m.d.sync += state.crc[k].eq((mixed & row).xor())
-                m.d.sync += [state.words.eq(state.words + 1), state.good.eq(~back_bad), *answer(~back_bad)]
-                self._advance(m, state, command.data, head, stored)
+                m.d.sync += answer(~back_bad)
+                note(words=state.words + 1, good=~back_bad, named=1)
+                note(crc=Cat((mixed & row).xor() for row in crc_matrix()))
+                with m.If(head):
+                    note(left=command.data[:24], place=0)
+                with m.If(stored):
+                    note(left=state.left - 1, place=state.place + 1)
+                    with m.If(state.left == 1):
+                        note(region=state.region + 1, whole=state.region == REGIONS - 1)
                 m.next = "TAKE"
             with m.State("SWAP"):
                 m.d.comb += self.swap_waits.eq(1)
@@ -182,16 +212,6 @@ class Loader(wiring.Component):
         if region == bank_image.CHANNELS:
             return (word[bank_image.CHANNEL_BITS :] == 0) & (word[25:30] <= bank_image.MAX_CHANNEL_SHIFT)
         return Const(1, 1)
-
-    def _advance(self, m: Module, state: Any, word: Value, head: Value, stored: Value) -> None:
-        """Where the image stands after a word that was expected."""
-        m.d.sync += state.named.eq(1)
-        with m.If(head):
-            m.d.sync += [state.left.eq(word[:24]), state.place.eq(0)]
-        with m.If(stored):
-            m.d.sync += [state.left.eq(state.left - 1), state.place.eq(state.place + 1)]
-            with m.If(state.left == 1):
-                m.d.sync += [state.region.eq(state.region + 1), state.whole.eq(state.region == REGIONS - 1)]
 
 
 def _within(value: Value, most: int) -> Value:

@@ -104,14 +104,15 @@ void port_reset(void* handle) { static_cast<Model*>(handle)->reset(); }
 u64 port_parity_clocks(void* handle) { return static_cast<Model*>(handle)->parity_clocks; }
 
 #ifdef HDL_UPSETS
-// Stores `word` at `index` of a bank's region with its low bit the other way round.
-void port_upset(void* handle, u32 bank, u32 region, u32 index, u32 word) {
+// Stores `word` at `index` of a bank's region with its low bit the other way round: in each clock from now on when
+// `on` is 1, no longer when it is 0, and in one clock when it is 2.
+void port_upset(void* handle, u32 bank, u32 region, u32 index, u32 word, u32 on) {
   auto& m = *static_cast<Model*>(handle);
-  const u64 payload = u64{1} | u64{bank} << 1 | u64{region} << 2 | u64{index} << 5 | u64{word} << 29;
-  std::memcpy(&m.top.upset, &payload, sizeof payload);
+  m.top.upset = u64{on != 0} | u64{bank} << 1 | u64{region} << 2 | u64{index} << 5 | u64{word} << 29;
+  m.top.eval();
+  if (on != 2) return;
   m.clock();
-  const u64 none = 0;
-  std::memcpy(&m.top.upset, &none, sizeof none);
+  m.top.upset = 0;
   m.top.eval();
 }
 #endif
