@@ -78,8 +78,25 @@ static uint64_t linux_now_ns(void* context) {
   return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
 }
 
-static uint32_t linux_read32(void* context, const volatile void* at) { return *(const volatile uint32_t*)at; }
-static void linux_write32(void* context, volatile void* at, uint32_t value) { *(volatile uint32_t*)at = value; }
+// Memory before a write to the device, and a read of it before memory: x86 keeps both by itself for a window that is
+// mapped uncached, arm64 wants to be told, and about the outer domain.
+#if defined(__aarch64__)
+#define BEFORE_WRITE() __asm__ volatile("dmb oshst" : : : "memory")
+#define AFTER_READ() __asm__ volatile("dmb oshld" : : : "memory")
+#else
+#define BEFORE_WRITE() __asm__ volatile("" : : : "memory")
+#define AFTER_READ() __asm__ volatile("" : : : "memory")
+#endif
+
+static uint32_t linux_read32(void* context, const volatile void* at) {
+  const uint32_t value = *(const volatile uint32_t*)at;
+  AFTER_READ();
+  return value;
+}
+static void linux_write32(void* context, volatile void* at, uint32_t value) {
+  BEFORE_WRITE();
+  *(volatile uint32_t*)at = value;
+}
 static void linux_write64(void* context, volatile void* at, uint64_t value) { *(volatile uint64_t*)at = value; }
 
 #if defined(__x86_64__)

@@ -1,5 +1,6 @@
-// The drivers' C under the sanitizers: random requests, cancels, stalls, resets and faults over the cpu backend and the
-// vfio backend on its fake machine, every answer compared; then each planted wrong call, which may fail but not corrupt.
+// The drivers' C under the sanitizers: random requests, cancels, stalls and resets over the cpu backend and the vfio
+// backend on its fake machine, a thread a handle, every answer compared; the core around the wrap of its sequence; then
+// each planted wrong call, which may fail but not corrupt.
 #include <linux/vfio.h>
 
 #include <cstdio>
@@ -7,11 +8,16 @@
 #include <cstring>
 #include <map>
 #include <random>
+#include <thread>
 #include <vector>
 
 #include "../drivers/fake_kernel.h"
 #include "device.h"
 #include "device_kernel.h"
+
+extern "C" {
+#include "core/core.h"
+}
 
 // what the kernel's own header has, ours is
 static_assert(PGD_VFIO_GET_API_VERSION == VFIO_GET_API_VERSION && PGD_VFIO_CHECK_EXTENSION == VFIO_CHECK_EXTENSION);
@@ -146,6 +152,57 @@ void exercise(const pgd_backend* backend, const pgd_options& options, fake::Devi
   backend->close(device);
 }
 
+// The core over the model without a backend between, begun shortly before its sequence number wraps.
+void wrap() {
+  struct Direct {
+    fake::DeviceModel model;
+    pgd_core core{};
+    std::uint64_t now = 0;
+    alignas(64) unsigned char memory[4096] = {};
+  } d;
+  constexpr std::uint64_t kBase = 0x10'0000'0000ull;
+  d.model.memory = [&d](std::uint64_t at, std::uint64_t bytes, bool) {
+    return at >= kBase && at + bytes <= kBase + sizeof d.memory ? d.memory + (at - kBase) : nullptr;
+  };
+  d.model.violation = [](const std::string& what) {
+    std::fprintf(stderr, "%s\n", what.c_str());
+    std::exit(1);
+  };
+  d.core.context = &d;
+  d.core.io = {[](void* c, std::uint32_t at) { return static_cast<Direct*>(c)->model.read32(at); },
+               [](void* c, std::uint32_t at, std::uint32_t v) { static_cast<Direct*>(c)->model.write32(at, v); },
+               [](void* c, std::uint32_t at, const void* line) { static_cast<Direct*>(c)->model.push(at, static_cast<const fake::u8*>(line), 64); },
+               nullptr, [](void* c) { return ++static_cast<Direct*>(c)->now; }, 1000};
+  pgd_options options{};
+  CHECK(pgd_core_identify(&d.core, &options, nullptr) == PGD_OK);
+  std::vector<std::uint32_t> image(d.core.caps.bank_words);
+  d.core.image = image.data();
+  d.core.memory = d.memory;
+  d.core.address = kBase;
+  CHECK(pgd_core_memory_bytes(&d.core) <= sizeof d.memory && pgd_core_start(&d.core, nullptr) == PGD_OK);
+  std::mt19937 rng(3);
+  const Network network(rng, 4, 4, 4);
+  const pgd_policy_set set{1, 1, &network.policy};
+  CHECK(pgd_core_load_policy(&d.core, 0, &set, nullptr) == PGD_OK && pgd_core_swap(&d.core, 0) == PGD_OK);
+  d.core.sequence = 0xFFFFFFF0u;
+  const std::int32_t row[4] = {1, 2, 3, 4};
+  std::uint64_t tags[4] = {};
+  for (std::uint32_t k = 0; k < 32; ++k) {
+    d.model.hold = true;
+    for (std::uint64_t& tag : tags) CHECK(pgd_core_submit(&d.core, 0, PGD_KIND_FEATURES, row, 4, &tag) == PGD_OK);
+    CHECK(static_cast<std::uint32_t>(tags[3]) == 0xFFFFFFF0u + 4 * k + 4 && tags[3] >> 32 == 1);
+    CHECK(pgd_core_cancel(&d.core, tags[1]) == PGD_OK && pgd_core_cancel(&d.core, tags[3] + 1) == PGD_E_NOT_FOUND);
+    d.model.hold = false;
+    d.model.service();
+    pgd_completion c{};
+    for (int n = 0; n < 4; ++n) {
+      CHECK(pgd_core_wait(&d.core, &c, 100) == 1);
+      CHECK((c.tag == tags[1]) == (c.status == PGD_STATUS_CANCELLED));
+    }
+  }
+  CHECK(d.core.stats.stale == 0 && d.core.stats.in_flight == 0 && d.core.stats.answered == 128);
+}
+
 // Whatever the kernel and the device answer, memory stays whole.
 void survive(const pgd_options& options, fake::FakeKernel& machine) {
   const pgd_backend* backend = pgd_backend_by_name("vfio");
@@ -176,21 +233,25 @@ int main() {
     options.kernel = peregrine_device_kernel(name);
     if (options.kernel != nullptr) exercise(pgd_backend_by_name("cpu"), options, nullptr, 11);
   }
-  int runs = 0;
+  std::vector<std::thread> threads;
   for (const bool iommufd : {false, true}) {
     for (const std::uint32_t transport : {PGD_TRANSPORT_PUSH, PGD_TRANSPORT_RING}) {
-      fake::FakeKernel machine(iommufd, iommufd);
-      pgd_options options{};
-      options.transport = transport;
-      options.ring_log2 = 2;
-      options.address = "0000:65:00.0";
-      options.sys = machine.sys();
-      exercise(pgd_backend_by_name("vfio"), options, &machine.model, 20u + static_cast<std::uint32_t>(runs++));
-      machine.check_closed();
-      for (const std::string& b : machine.breaches) std::fprintf(stderr, "%s\n", b.c_str());
-      CHECK(machine.breaches.empty());
+      threads.emplace_back([iommufd, transport] {
+        fake::FakeKernel machine(iommufd, iommufd);
+        pgd_options options{};
+        options.transport = transport;
+        options.ring_log2 = 2;
+        options.address = "0000:65:00.0";
+        options.sys = machine.sys();
+        exercise(pgd_backend_by_name("vfio"), options, &machine.model, 20u + 2 * transport + iommufd);
+        machine.check_closed();
+        for (const std::string& b : machine.breaches) std::fprintf(stderr, "%s\n", b.c_str());
+        CHECK(machine.breaches.empty());
+      });
     }
   }
+  for (std::thread& t : threads) t.join();
+  wrap();
   for (const fake::Mutant& mutant : fake::mutants()) {
     if (mutant.drop && std::strcmp(mutant.call, "munmap") == 0) continue;  // a leak by intent: the machine unmaps it
     fake::FakeKernel machine(std::strncmp(mutant.name, "iommufd", 7) == 0, false);
