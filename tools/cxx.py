@@ -104,7 +104,7 @@ class Toolchain:
         whole = ["-Wl,--whole-archive", *map(str, first), "-Wl,--no-whole-archive"] if first else []
         partial = out.with_suffix(out.suffix + ".tmp")
         cmd = [*self.cxx, *(["-shared"] if shared else []), *whole, *map(str, inputs), "-o", str(partial),
-               "-pthread", "-lrt", *self.flags, *self.link_flags]
+               "-pthread", "-lrt", "-ldl", *self.flags, *self.link_flags]
         result = subprocess.run(cmd, capture_output=True, text=True)
         if result.returncode != 0:
             raise RuntimeError(f"linking {out} failed\n{shlex.join(cmd)}\n{result.stderr}")

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 HEADERS = Path(__file__).resolve().parents[1] / "include"
-READ = ("device_registers.h", "device.h", "device_kernel.h")
+READ = ("device_registers.h", "device.h", "device_kernel.h", "device_measure.h")
 
 
 def declarations(text: str) -> str:

@@ -2,10 +2,11 @@
 #include <dlfcn.h>
 
 #include "cpu/cpu.h"
+#include "vfio/vfio.h"
 #include "core/common.h"
 
-const struct pgd_backend* pgd_find_backend(const char* name) {
-  const struct pgd_backend* const all[] = {&pgd_cpu_backend};
+const struct pgd_backend* pgd_backend_by_name(const char* name) {
+  const struct pgd_backend* const all[] = {&pgd_cpu_backend, &pgd_vfio_backend};
   for (size_t i = 0; name != NULL && i < sizeof all / sizeof all[0]; ++i) {
     if (strcmp(all[i]->name, name) == 0) return all[i];
   }

@@ -17,7 +17,6 @@ struct request {
 };
 
 struct bank {
-  bool loaded;
   uint64_t version;
   uint32_t n_policies;
   void* network[PGD_MAX_SLOTS];
@@ -29,7 +28,7 @@ struct pgd_device {
   struct pgd_caps caps;
   struct pgd_stats stats;
   struct bank bank[CPU_BANKS];
-  int32_t active;      // bank that answers; -1 = none
+  int32_t active, loaded;  // bank that answers; bank that was loaded and can be swapped to; -1 = none
   uint32_t head, tail;  // requests ever taken out and put in, modulo 2^32
   uint32_t sequence;
   struct request ring[];  // caps.in_flight of them, a power of two
@@ -56,7 +55,7 @@ static int cpu_open(const struct pgd_options* options, struct pgd_device** devic
   struct pgd_device* d = calloc(1, sizeof *d + depth * sizeof(struct request));
   if (d == NULL) return pgd_refuse(PGD_E_MEMORY, reason, "", "no memory for %u requests", depth);
   d->kernel = options->kernel;
-  d->active = -1;
+  d->active = d->loaded = -1;
   d->caps = (struct pgd_caps){.backend = "cpu", .in_flight = depth, .variant = 1, .slots = PGD_MAX_SLOTS,
                               .banks = CPU_BANKS, .max_inputs = PGD_MAX_INPUTS, .max_width = PGD_MAX_WIDTH,
                               .max_layers = PGD_MAX_LAYERS, .max_outputs = PGD_MAX_OUTPUTS, .map_hash = PGD_MAP_HASH};
@@ -87,6 +86,7 @@ static int cpu_load_policy(struct pgd_device* d, uint32_t bank, const struct pgd
   }
   struct bank* b = &d->bank[bank];
   empty_bank(d, b);
+  d->loaded = -1;
   for (uint32_t p = 0; p < set->n_policies; ++p) {
     b->network[p] = d->kernel->make(&set->policy[p], reason);
     if (b->network[p] == NULL) {
@@ -98,14 +98,16 @@ static int cpu_load_policy(struct pgd_device* d, uint32_t bank, const struct pgd
     b->n_outputs[p] = set->policy[p].layer[set->policy[p].n_layers - 1].outputs;
   }
   b->version = set->version;
-  b->loaded = true;
+  d->loaded = (int32_t)bank;
   return PGD_OK;
 }
 
 static int cpu_swap(struct pgd_device* d, uint32_t bank) {
   if (d == NULL || bank >= CPU_BANKS) return PGD_E_INVALID;
-  if (!d->bank[bank].loaded) return PGD_E_STATE;
-  d->active = (int32_t)bank;
+  if (d->active == (int32_t)bank) return PGD_OK;
+  if (d->loaded != (int32_t)bank) return PGD_E_STATE;
+  d->active = d->loaded;
+  d->loaded = -1;
   ++d->stats.swaps;
   return PGD_OK;
 }
@@ -178,7 +180,7 @@ static int cpu_cancel(struct pgd_device* d, uint64_t tag) {
 static int cpu_reset(struct pgd_device* d) {
   if (d == NULL) return PGD_E_INVALID;
   d->head = d->tail = d->sequence = 0;
-  d->active = -1;
+  d->active = d->loaded = -1;
   for (uint32_t b = 0; b < CPU_BANKS; ++b) empty_bank(d, &d->bank[b]);
   d->stats.epoch = pgd_next_epoch(d->stats.epoch);
   ++d->stats.resets;

@@ -1,6 +1,6 @@
 // A device that answers int8 policies, as a C11 function table. One table a backend; one conformance suite over all.
 //
-//   const struct pgd_backend* b = pgd_find_backend("cpu");
+//   const struct pgd_backend* b = pgd_backend_by_name("cpu");
 //   b->open(&options, &device, &reason)  ->  load_policy(bank 0)  ->  swap(bank 0)  ->  submit ... poll ...  ->  close
 //
 // Layouts and registers stand in device_registers.h (made from hdl/peregrine_hdl/registers.py) and in
@@ -183,14 +183,16 @@ struct pgd_backend {
 
   // Sends a set of policies to a bank that is not the answering one. The device answers with the CRC-32 of what its
   // memory took, and that is compared here. Requests may be in flight. Cold: milliseconds over PCIe. reason may be NULL.
-  // INVALID, LIMIT (reason names layer and channel), STATE (the answering bank), CRC, UNSUPPORTED (baked), IO. After
-  // CRC or IO the bank counts as not loaded.
+  // INVALID, LIMIT (reason names layer and channel), STATE (the answering bank), CRC, UNSUPPORTED (baked). After CRC no
+  // bank counts as loaded.
   int (*load_policy)(struct pgd_device* device, uint32_t bank, const struct pgd_policy_set* set,
                      struct pgd_reason* reason);
 
   // From the next request on this bank answers; a request in flight is answered by the old or the new one, and its
-  // policy_version says by which. Loaded in this epoch, else STATE. Waits for the request in the core (microseconds);
-  // TIMEOUT after a second. CRC when the device's own check refuses: the old bank goes on.
+  // policy_version says by which. It must be the bank that load_policy was last called for, in this epoch, and not
+  // swapped to since: else STATE; for the bank that answers already OK, and nothing happens. So going back to an older
+  // set means loading it again. Waits for the request in the core (microseconds); TIMEOUT when that never ends. CRC when
+  // the device's own check refuses: the old bank goes on.
   int (*swap)(struct pgd_device* device, uint32_t bank);
 
   // One request. inputs: `count` int8 (kind int8) or int32 (kind features) values, count of the policy's inputs.
@@ -237,7 +239,7 @@ struct pgd_backend {
 // ---- backends ------------------------------------------------------------------------------------------------------
 
 // The table of a backend of this build: "cpu" or "vfio". NULL: no such.
-const struct pgd_backend* pgd_find_backend(const char* name);
+const struct pgd_backend* pgd_backend_by_name(const char* name);
 
 // The table in a shared library that exports `pgd_library_backend` (sim is one; it is built on demand). The library
 // stays loaded. NULL: reason says why.

@@ -18,7 +18,7 @@ sim::DeviceFaultPlan plan_of(u64 seed) {
 }
 
 const pgd_backend& kernels() {
-  const pgd_backend* backend = pgd_find_backend("cpu");
+  const pgd_backend* backend = pgd_backend_by_name("cpu");
   PRG_ASSERT(backend != nullptr);
   return *backend;
 }

@@ -139,6 +139,23 @@ class Device:
         _check(self._backend.read_register(self._open, offset, value))
         return int(value[0])
 
+    def round_trips(self, rows: np.ndarray, samples: int, batch: int, slot: int = 0) -> tuple[np.ndarray, np.ndarray]:
+        """(ns uint64[samples], core cycles uint32[samples]) of `batch` round trips each over rows int8 or int32[N, n]."""
+        load, keep = _load(rows, slot)
+        ns, cycles = np.zeros(samples, np.uint64), np.zeros(samples, np.uint32)
+        _check(lib.pgd_measure_round_trips(self._backend, self._open, load, samples, batch, _out("uint64_t[]", ns),
+                                           _out("uint32_t[]", cycles)))  # fmt: skip
+        del keep
+        return ns, cycles
+
+    def stream_ns(self, rows: np.ndarray, requests: int, slot: int = 0) -> int:
+        """Nanoseconds that `requests` requests take with as many in flight as fit."""
+        load, keep = _load(rows, slot)
+        ns = ffi.new("uint64_t*")
+        _check(lib.pgd_measure_stream(self._backend, self._open, load, requests, ns))
+        del keep
+        return int(ns[0])
+
     def close(self) -> None:
         """Stop the device and give everything back; again is good."""
         if self._device != ffi.NULL:
@@ -169,9 +186,20 @@ class Device:
         )  # fmt: skip
 
 
+def kernel_ns(network: Network, rows: np.ndarray, samples: int, batch: int, kernel: str | None = None) -> np.ndarray:
+    """Nanoseconds uint64[samples] of `batch` decisions each by the kernel alone, without a device around it."""
+    chosen = _kernel(kernel)
+    load, keep = _load(rows, 0)
+    described, also = policy_set([network], 0)
+    ns = np.zeros(samples, np.uint64)
+    _check(lib.pgd_measure_kernel(chosen, described.policy, load, samples, batch, _out("uint64_t[]", ns)))
+    del keep, also
+    return ns
+
+
 def table(backend: str) -> Any:
     """The function table of a backend by name, or of a shared library by path. Raises DeviceError."""
-    found = lib.pgd_find_backend(backend.encode())
+    found = lib.pgd_backend_by_name(backend.encode())
     if found == ffi.NULL:
         reason = ffi.new("struct pgd_reason*")
         if "/" not in backend:
@@ -241,11 +269,10 @@ def crc32(data: bytes, crc: int = 0) -> int:
 def _options(given: dict[str, Any]) -> tuple[Any, list[Any]]:
     options = ffi.new("struct pgd_options*")
     keep: list[Any] = []
-    kernel = given.pop("kernel", None)
-    options.kernel = lib.peregrine_device_kernel(ffi.NULL if kernel is None else kernel.encode())
-    if kernel is not None and options.kernel == ffi.NULL:
-        raise DeviceError(lib.PGD_E_UNAVAILABLE, f"kernel {kernel}: this machine has no such", "take scalar")
+    options.kernel = _kernel(given.get("kernel"))
     for name, value in given.items():
+        if name == "kernel":
+            continue
         if name == "transport":
             options.transport = TRANSPORTS[value] if isinstance(value, str) else value
         elif name == "address":
@@ -256,6 +283,26 @@ def _options(given: dict[str, Any]) -> tuple[Any, list[Any]]:
         else:
             setattr(options, name, value)
     return options, keep
+
+
+def _kernel(name: str | None) -> Any:
+    found = lib.peregrine_device_kernel(ffi.NULL if name is None else name.encode())
+    if found == ffi.NULL:
+        raise DeviceError(lib.PGD_E_UNAVAILABLE, f"kernel {name}: this machine has no such", "take scalar")
+    return found
+
+
+def _load(rows: np.ndarray, slot: int) -> tuple[Any, list[Any]]:
+    array = np.ascontiguousarray(rows)
+    load = ffi.new("struct pgd_load*")
+    held = ffi.from_buffer(array)
+    load.slot, load.kind, load.rows, load.count = slot, KINDS[array.dtype], array.shape[0], array.shape[1]
+    load.inputs, load.timeout = held, 1_000_000_000
+    return load, [array, held]
+
+
+def _out(kind: str, array: np.ndarray) -> Any:
+    return ffi.from_buffer(kind, array, require_writable=True)
 
 
 def _check(result: int, reason: Any = None) -> int:

@@ -101,7 +101,7 @@ class DeviceHost {
     const std::string name = get<std::string>(spec, "backend");
     const std::string address = get<std::string>(spec, "address");
     pgd_reason reason{};
-    backend_ = name.find('/') == std::string::npos ? pgd_find_backend(name.c_str()) : pgd_backend_load(name.c_str(), &reason);
+    backend_ = name.find('/') == std::string::npos ? pgd_backend_by_name(name.c_str()) : pgd_backend_load(name.c_str(), &reason);
     if (backend_ == nullptr) {
       if (reason.found[0] != 0) throw py::value_error(std::string("device: ") + reason.found + "\nhint: " + reason.hint);
       throw py::value_error("device: no backend '" + name + "'; there are cpu, sim and vfio");
