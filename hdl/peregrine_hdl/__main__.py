@@ -1,4 +1,7 @@
-"""`python -m peregrine_hdl emit --policy FILE --variant baked --out DIR`: an artifact's core as Verilog and a manifest."""
+"""`python -m peregrine_hdl emit --policy FILE --variant baked --out DIR`: an artifact's core as Verilog and a manifest.
+
+`--variant baked-device` puts the device around it: registers, push window, rings.
+"""
 
 from __future__ import annotations
 
@@ -36,21 +39,23 @@ def _root() -> None:
 def emit(
     policy: Annotated[list[Path], typer.Option(help="A policy artifact; up to eight, in slot order.")],
     out: Annotated[Path, typer.Option(help="Folder for the Verilog and the manifest; made when it is not there.")],
-    variant: Annotated[str, typer.Option(help="baked: weights as constants.")] = "baked",
+    variant: Annotated[str, typer.Option(help="baked: weights as constants; baked-device: the same with the device around it.")] = "baked",
     adds_per_stage: Annotated[int, typer.Option(min=0, help="Adders between two registers; 0: one stage a layer.")] = 2,
     extra_levels: Annotated[int, typer.Option(min=0, max=8, help="How much deeper sharing may make a layer.")] = 0,
     weight: Annotated[list[int] | None, typer.Option(help="Vote of each policy, in slot order (default 1 each).")] = None,
     risk: Annotated[list[str] | None, typer.Option(help="SLOT:VETO,VETO…:FORCED makes a slot a risk policy.")] = None,
     quorum: Annotated[int, typer.Option(help="Share of the votes the best action needs, in 1/256 (0..256).")] = 0,
+    push_slots: Annotated[int, typer.Option(min=1, max=8, help="Request slots of a device's push window.")] = 4,
+    core_clock_khz: Annotated[int, typer.Option(min=0, help="What a device's register says of its core clock.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print the manifest.")] = False,
 ) -> None:
-    """Write peregrine_core.v and manifest.json; the same inputs give the same bytes."""
-    if variant != "baked":
-        raise EmitError(f"variant: found {variant!r}", "the one variant there is today is: baked")
+    """Write peregrine_core.v or peregrine_device.v, and manifest.json; the same inputs give the same bytes."""
+    if variant not in ("baked", "baked-device"):
+        raise EmitError(f"variant: found {variant!r}", "the variants there are today are: baked, baked-device")
     try:
         from peregrine_hdl.core import Core, CoreError, PolicySet
-        from peregrine_hdl.emit import TOP, verilog_text
-        from peregrine_hdl.manifest import PolicyName, manifest
+        from peregrine_hdl.emit import DEVICE_TOP, TOP, baked_device, device_text, verilog_text
+        from peregrine_hdl.manifest import PolicyName, device_manifest, manifest, set_hash
     except ModuleNotFoundError as err:
         raise EmitError(f"{err.name} is not installed", "pip install 'peregrine-engine[hdl]'", EXIT_UNAVAILABLE) from err
     from hotpath.policy.artifact import ArtifactError, load
@@ -62,22 +67,28 @@ def emit(
     try:
         core = Core(PolicySet(tuple(a.network for a in loaded), _voters(len(loaded), weight or [], risk or []), quorum),
                     adds_per_stage=adds_per_stage, extra_levels=extra_levels)
+        names = [PolicyName(a.name, a.sha256) for a in loaded]
+        if variant == "baked":
+            top, verilog = TOP, verilog_text(core)
+            described = manifest(core, names, verilog, top)
+        else:
+            device = baked_device(core, int(set_hash(names)[:16], 16), push_slots=push_slots, core_clock_khz=core_clock_khz)
+            top, verilog = DEVICE_TOP, device_text(device)
+            described = device_manifest(device, core, names, verilog, top)
     except CoreError as err:
         raise EmitError(str(err), "see --weight, --risk and --quorum in --help") from err
-    verilog = verilog_text(core)
-    described = manifest(core, [PolicyName(a.name, a.sha256) for a in loaded], verilog, TOP)
     text = json.dumps(described, indent=2) + "\n"
     try:
         out.mkdir(parents=True, exist_ok=True)
-        (out / f"{TOP}.v").write_text(verilog)
+        (out / f"{top}.v").write_text(verilog)
         (out / "manifest.json").write_text(text)
     except OSError as err:
         raise EmitError(f"{out}: cannot be written: {err.strerror or err}", "name another folder with --out") from err
     if as_json:
         typer.echo(text, nl=False)
         return
-    names = ", ".join(f"{a.name} ({a.version})" for a in loaded)
-    typer.echo(f"{out / TOP}.v: {names}\n{core.cycles} cycles, one decision a clock, {core.adders} adders for "
+    policies = ", ".join(f"{a.name} ({a.version})" for a in loaded)
+    typer.echo(f"{out / top}.v: {policies}\n{core.cycles} cycles, one decision a clock, {core.adders} adders for "
                f"{described['products']} products, register map {described['register_map_hash'][:16]}")
 
 

@@ -9,10 +9,10 @@ from typing import Any
 
 import cocotb
 from cocotb.triggers import ClockCycles, with_timeout
-from device_rig import ENABLE, ERRORS, RESET, Done, Rig, lines
-from stand_in import PARITY_WORD, WORDS
 
+from device_rig import ENABLE, ERRORS, RESET, Done, Rig, lines
 from peregrine_hdl import registers as r
+from stand_in import PARITY_WORD, WORDS
 
 INT8 = r.KINDS["int8"]
 

@@ -9,9 +9,9 @@ import cocotb
 import numpy as np
 from cocotb.triggers import ClockCycles
 from cocotbext.axi import AxiResp
-from device_rig import COMPLETIONS, ENABLE, ERRORS, IRQ_ENABLE, REQUESTS, RING, Done, Rig, lines, pieces
 
 import hdl_cases
+from device_rig import BAD_PAGE, COMPLETIONS, ENABLE, ERRORS, IRQ_ENABLE, REQUESTS, RING, Done, Rig, lines, pieces
 from hotpath.policy import oracle
 from peregrine_hdl import registers as r
 
@@ -103,6 +103,77 @@ async def requests_from_window_and_ring_are_all_answered_as_the_oracle_does(dut,
 
 
 @cocotb.test()
+@cocotb.parametrize(idle=[0.0, 0.6], pressure=[0.0, 0.6], width=[1, 2, 4, 8])
+async def every_stream_may_pause_on_either_side_at_every_width_of_writes(dut, idle, pressure, width):
+    seed = int(idle * 1000 + pressure * 100 + width)
+    rig = await started(dut, seed, core_ps=5200)
+    rig.pauses(idle, pressure, seed)
+    for k, row in enumerate(rows(6, seed)):
+        tags = rig.tag(), rig.tag()
+        rig.describe(lines(tags[0], FEATURES, [int(v) for v in row]))
+        await rig.ring()
+        assert not any(await rig.push(k % 4, lines(tags[1], FEATURES, [int(v) for v in row]), width))
+        found = [await rig.completion(), await rig.completion()]
+        for tag, done in zip(tags, sorted(found, key=lambda d: d.tag), strict=True):
+            check(done, tag, row)
+    rig.report()
+
+
+@cocotb.test()
+@cocotb.parametrize(seed=[1, 2, 3])
+async def good_and_bad_requests_in_any_mixture_each_get_the_answer_that_is_theirs(dut, seed):
+    rig = await started(dut, seed, core_ps=rig_period(seed))
+    rig.pause(0.2, seed)
+    rig.host.bad = [(BAD_PAGE, BAD_PAGE + 4095)]
+    wanted: dict[int, tuple[str, np.ndarray]] = {}
+    data = rows(80, 500 + seed)
+
+    def request(row: np.ndarray) -> tuple[int, bytes]:
+        tag, values = rig.tag(), [int(v) for v in row]
+        name = rig.rng.choice([*spoiled(0, [0] * 8), *["good"] * 10])
+        bytes_, status = spoiled(tag, values)[name] if name != "good" else (lines(tag, FEATURES, values), "ok")
+        told = int.from_bytes(bytes_[:8], "little")
+        wanted[told] = status, row
+        return told, bytes_
+
+    async def pushes() -> None:
+        for row in data[:40]:
+            tag, bytes_ = request(row)
+            assert not any(await rig.push(0, bytes_))
+            await rig.seen(tag)
+
+    async def rings() -> None:
+        for row in data[40:]:
+            tag, bytes_ = request(row)
+            await rig.until(lambda: rig.csr_read("ring_consumer"), lambda v: rig.descriptors - v < 7, "it stands", 40_000)
+            if rig.rng.random() < 0.2:
+                wanted[0xFFFFFFFF << 32 | rig.descriptors] = "dma_error", wanted.pop(tag)[1]
+                rig.describe(bytes_, address=BAD_PAGE)
+            else:
+                rig.describe(bytes_)
+            await rig.ring()
+
+    tasks = [cocotb.start_soon(pushes()), cocotb.start_soon(rings())]
+    for _ in data:
+        done = await rig.completion(40_000)
+        status, row = wanted.pop(done.tag)
+        if status == "ok":
+            check(done, done.tag, row)
+        else:
+            refused(done, done.tag, status)
+    for task in tasks:
+        await task
+    await rig.idle()
+    assert rig.peek() is None and not wanted
+    rig.report()
+
+
+def rig_period(seed: int) -> int:
+    """A core clock of this seed's own, in ps."""
+    return 2 * (900 + 1777 * seed % 5000)
+
+
+@cocotb.test()
 async def the_bytes_of_a_request_may_come_in_any_order_and_twice(dut):
     rig = await started(dut, 7)
     for k, row in enumerate(rows(16, 7)):
@@ -144,7 +215,6 @@ def spoiled(tag: int, row: list[int]) -> dict[str, tuple[bytes, str]]:
 @cocotb.parametrize(way=["push", "ring"])
 async def a_request_that_cannot_be_answered_says_why_and_the_next_is_answered(dut, way):
     rig = await started(dut, 11)
-    count = 0
     for k, name in enumerate(spoiled(0, [0] * 8)):
         first, second = rows(2, 20 + k)
         tag = rig.tag()
@@ -159,8 +229,7 @@ async def a_request_that_cannot_be_answered_says_why_and_the_next_is_answered(du
             await rig.ring()
         refused(await rig.completion(), int.from_bytes(data[:8], "little"), status)
         check(await rig.completion(), after, second)
-        count += 1
-        assert await rig.csr_read("count_rejected") == count
+        assert await rig.csr_read("count_rejected") == k + 1
     await rig.idle()
     assert await rig.csr_read("errors") == 0
     rig.report()
@@ -219,8 +288,8 @@ async def a_bus_error_ends_in_a_status_and_an_error_bit_never_in_silence(dut, pa
     rig = await started(dut, 14)
     rig.pause(pause, 14)
     row = rows(1, 14)[0]
-    values, errors = [int(v) for v in row], 0
-    for where in ("descriptor", "line 0", "line 1", "line 2"):
+    values = [int(v) for v in row]
+    for errors, where in enumerate(("descriptor", "line 0", "line 1", "line 2"), 1):
         index, tag, after = rig.descriptors, rig.tag(), rig.tag()
         at = RING + 16 * (index % 8) if where == "descriptor" else REQUESTS + 512 * (index % 8) + 64 * int(where[-1])
         rig.host.bad = [(at, at + 7)]
@@ -229,7 +298,6 @@ async def a_bus_error_ends_in_a_status_and_an_error_bit_never_in_silence(dut, pa
         await rig.ring()
         refused(await rig.completion(), tag if where in ("line 1", "line 2") else 0xFFFFFFFF << 32 | index, "dma_error")
         check(await rig.completion(), after, row)
-        errors += 1
         assert await rig.csr_read("errors") == ERRORS["dma_read"] and await rig.csr_read("count_dma_errors") >= errors
         await rig.csr_write("errors", 0xFFFFFFFF)
     # the device cannot tell anybody of a completion that could not be written, but it goes on

@@ -19,12 +19,13 @@ import cocotb
 import numpy as np
 from cocotb.clock import Clock
 from cocotb.triggers import ClockCycles, RisingEdge, with_timeout
+from cocotb.utils import get_sim_time
 from cocotbext.axi import AxiBus, AxiLiteBus, AxiLiteMaster, AxiLiteMasterWrite, AxiLiteWriteBus, AxiSlave
 from cocotbext.pcie.core import Device, MemoryEndpoint, RootComplex
 from cocotbext.pcie.core.caps import MsiCapability
-from device_bench import FEATURES, VERSION, check, rows
-from device_rig import ENABLE, FORMAT, IRQ_ENABLE, Done, lines
 
+from device_bench import FEATURES, VERSION, check, rows
+from device_rig import ENABLE, FORMAT, IRQ_ENABLE, Done, lines, report
 from peregrine_hdl import registers as r
 
 VENDOR, DEVICE = 0x1234, 0x5052
@@ -163,3 +164,4 @@ async def a_driver_finds_the_device_and_has_requests_answered_over_pcie(dut):
             await RisingEdge(dut.clk)
         assert interrupts == index + 1 == await get("count_interrupts")
     assert await get("errors") == 0 and await get("count_completions") == 10
+    report(10, int(get_sim_time("ps") // 4000))
