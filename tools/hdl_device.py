@@ -102,7 +102,7 @@ def run(kind: str, module: str, *, seed: int = 0, only: str = "", waves: bool = 
     return {**counts, "tests": tests, "failures": failures, "log": log}
 
 
-BENCHES = {"device": ("baked", "device_bench"), "device, resets": ("baked", "device_reset_bench"),
+BENCHES = {"device": ("baked", "device_bench"), "device, errors": ("baked", "device_error_bench"), "device, resets": ("baked", "device_reset_bench"),
            "device, weight banks": ("stand-in", "banks_bench"), "device over PCIe": ("baked", "pcie_bench")}  # fmt: skip
 
 

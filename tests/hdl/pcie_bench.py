@@ -24,7 +24,7 @@ from cocotbext.axi import AxiBus, AxiLiteBus, AxiLiteMaster, AxiLiteMasterWrite,
 from cocotbext.pcie.core import Device, MemoryEndpoint, RootComplex
 from cocotbext.pcie.core.caps import MsiCapability
 
-from device_bench import FEATURES, VERSION, check, rows
+from device_case import FEATURES, VERSION, check, rows
 from device_rig import ENABLE, FORMAT, IRQ_ENABLE, Done, lines, report
 from peregrine_hdl import registers as r
 
