@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import cocotb
 import numpy as np
-from cocotb.triggers import ClockCycles
+from cocotb.triggers import ClockCycles, RisingEdge
 from cocotbext.axi import AxiResp
 
 from device_case import CLOCKS, FEATURES, VERSION, check, refused, rows, started
@@ -240,4 +240,34 @@ async def an_interrupt_comes_once_when_armed_for_a_completion_that_is_or_becomes
     await rig.csr_write("control", ENABLE | IRQ_ENABLE)
     await ClockCycles(dut.clk, 5)
     assert rig.interrupts == 3
+    rig.report()
+
+
+@cocotb.test()
+async def a_request_takes_as_many_clocks_as_the_guide_says(dut):
+    rig = await started(dut)  # both clocks equal, no pauses, a memory that answers at once
+    (row,) = rows(1, 1)
+    took = {}
+    for way, stored in (("push", (dut.s_push_wvalid, dut.s_push_wready)), ("ring", (dut.s_axil_wvalid, dut.s_axil_wready))):
+
+        async def watch(stored: Any = stored) -> int:
+            began = 0
+            while not (dut.m_axi_wvalid.value and dut.m_axi_wready.value and dut.m_axi_wstrb.value == 0xF0):
+                await RisingEdge(dut.clk)
+                if all(s.value for s in stored):
+                    began = rig.cycles
+            return rig.cycles - began
+
+        watching = cocotb.start_soon(watch())
+        tag = rig.tag()
+        request = lines(tag, FEATURES, [int(v) for v in row])
+        if way == "push":
+            await rig.push(0, request, shuffled=False)
+        else:
+            rig.describe(request)
+            await rig.ring()
+        took[way] = await watching
+        done = await rig.completion()
+        check(done, tag, row)
+    assert (took, done.cycles) == ({"push": 40, "ring": 57}, 17)
     rig.report()

@@ -15,7 +15,7 @@ pytestmark = pytest.mark.usefixtures("toolchain")
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("bench", "at_least"), [("device", 37), ("device, errors", 13), ("device, resets", 11), ("device, weight banks", 15),
+@pytest.mark.parametrize(("bench", "at_least"), [("device", 38), ("device, errors", 13), ("device, resets", 11), ("device, weight banks", 15),
                                                  ("device over PCIe", 1)])  # fmt: skip
 def test_the_device_does_under_cocotb_what_its_bench_says(bench, at_least):
     import hdl_device
