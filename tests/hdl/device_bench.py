@@ -250,7 +250,7 @@ async def a_request_takes_as_many_clocks_as_the_guide_says(dut):
     took = {}
     for way, stored in (("push", (dut.s_push_wvalid, dut.s_push_wready)), ("ring", (dut.s_axil_wvalid, dut.s_axil_wready))):
 
-        async def watch(stored: Any = stored) -> int:
+        async def watch(stored=stored) -> int:
             began = 0
             while not (dut.m_axi_wvalid.value and dut.m_axi_wready.value and dut.m_axi_wstrb.value == 0xF0):
                 await RisingEdge(dut.clk)
