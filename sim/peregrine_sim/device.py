@@ -76,9 +76,9 @@ def library() -> Path:
 
     def make_model(folder: Path) -> None:
         (folder / "device.v").write_text(text)
-        hdl_model._run(["verilator", *hdl_model.VERILATE, "--prefix", "Vtop", "--top-module", DEVICE_TOP, "-Mdir",
+        hdl_model.run_tool(["verilator", *hdl_model.VERILATE, "--prefix", "Vtop", "--top-module", DEVICE_TOP, "-Mdir",
                         str(folder / "obj"), "-CFLAGS", "-fPIC -fvisibility=hidden", str(folder / "device.v")], env)  # fmt: skip
-        hdl_model._run(["make", "-s", "-C", str(folder / "obj"), "-f", "Vtop.mk", *hdl_model.COMPILE, "Vtop__ALL.a",
+        hdl_model.run_tool(["make", "-s", "-C", str(folder / "obj"), "-f", "Vtop.mk", *hdl_model.COMPILE, "Vtop__ALL.a",
                         "libverilated.a"], env)  # fmt: skip
         for made in (folder / "obj").iterdir():  # the precompiled header alone is 70 MB
             if made.suffix not in (".h", ".a"):
@@ -91,11 +91,11 @@ def library() -> Path:
         objects = []
         for source in sources:
             objects.append(str(folder / f"{source.stem}.o"))
-            hdl_model._run([*hdl_model.cxx.default_cc(), "-std=gnu11", *own, "-c", str(source), "-o", objects[-1]], env)
-        hdl_model._run([*hdl_model.cxx.default_cxx(), "-std=c++17", *own, f'-DPGD_SIM_DESIGN="loadable, {LANES} lanes"',
+            hdl_model.run_tool([*hdl_model.cxx.default_cc(), "-std=gnu11", *own, "-c", str(source), "-o", objects[-1]], env)
+        hdl_model.run_tool([*hdl_model.cxx.default_cxx(), "-std=c++17", *own, f'-DPGD_SIM_DESIGN="loadable, {LANES} lanes"',
                         f"-I{obj}", f"-isystem{include}", f"-isystem{include}/vltstd", "-c", str(bridge), "-o",
                         str(folder / "bridge.o")], env)  # fmt: skip
-        hdl_model._run([*hdl_model.cxx.default_cxx(), "-shared", str(folder / "bridge.o"), *objects, str(obj / "Vtop__ALL.a"),
+        hdl_model.run_tool([*hdl_model.cxx.default_cxx(), "-shared", str(folder / "bridge.o"), *objects, str(obj / "Vtop__ALL.a"),
                         str(obj / "libverilated.a"), "-o", str(folder / "device.so"), "-pthread", "-latomic"], env)  # fmt: skip
         for name in [*objects, str(folder / "bridge.o")]:
             Path(name).unlink()
