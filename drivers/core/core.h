@@ -13,8 +13,8 @@
 
 #include "core/common.h"
 
-// How the core reaches its device. read32, write32: the CSR window, by offset. push_line: 64 bytes of the push window, by
-// offset, each byte once. advance (may be NULL): a poll gives the device time. now: of the timeouts' unit.
+// How the core reaches its device. read32, write32: the CSR window, by offset; whatever was stored to memory before a
+// write32 is there for the device before it. push_line: 64 bytes of the push window, by offset, each byte once. advance (may be NULL): a poll gives the device time. now: of the timeouts' unit.
 struct pgd_io {
   uint32_t (*read32)(void* context, uint32_t offset);
   void (*write32)(void* context, uint32_t offset, uint32_t value);
