@@ -119,6 +119,16 @@ def test_without_push_slots_the_ring_is_taken(machine):
     assert why(lambda: fake.open(transport="push")).name == "unsupported"
 
 
+def test_a_baked_core_takes_requests_at_once_and_no_policies(machine):
+    with machine().set(banks=0).open() as device:
+        assert device.caps["variant"] == "baked"
+        assert why(device.load, 0, [network_of(1)], 1).name == "unsupported"
+        assert why(device.swap, 0).name == "unsupported"
+        assert device.ask(ROW).status == "no_policy", "the model has nothing baked in; that it was asked is the point"
+        device.reset()
+        assert device.ask(ROW).tag >> 32 == 2
+
+
 @pytest.mark.parametrize("slots", [1, 2, 3, 5, 7])
 def test_push_uses_a_power_of_two_of_the_slots(machine, slots):
     fake = machine().set(push_slots=slots)
