@@ -192,7 +192,6 @@ int pgd_core_swap(struct pgd_core* core, uint32_t bank) {
   }
   core->answering = true;
   core->active = bank;
-  core->loaded = PGD_CORE_NO_BANK;
   ++core->stats.swaps;
   return PGD_OK;
 }

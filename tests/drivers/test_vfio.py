@@ -173,7 +173,8 @@ def test_a_completion_without_its_phase_is_not_there(machine):
     device.close()
 
 
-@pytest.mark.parametrize("tag", [1, 1 << 32 | 99, 5 << 32 | 1, 0xFFFFFFFF << 32, 2**64 - 1])
+# the last three fall on the place of the request that is in flight
+@pytest.mark.parametrize("tag", [1, 1 << 32 | 99, 5 << 32 | 1, 0xFFFFFFFF << 32, 2**64 - 1, 5 << 32 | 6, 1 << 32 | 14, 6])
 def test_a_completion_of_no_request_in_flight_is_dropped_and_counted(machine, tag):
     fake, device = ready(machine)
     for _ in range(5):
@@ -324,6 +325,15 @@ def test_device_addresses_lie_where_they_may_and_never_overlap(fake_library, ran
             assert any(low <= at and at + size - 1 <= high for low, high in bounds)
             assert all(at + size <= other or other + length <= at for other, length in taken.items())
             taken[at] = size
+    fake_library.fake_iova_free(iova)
+
+
+def test_a_gap_that_is_too_small_is_passed_over(fake_library):
+    iova = fake_library.fake_iova_new(None, 0)
+    first, second, third = (fake_library.fake_iova_take(iova, 4096) for _ in range(3))
+    fake_library.fake_iova_give(iova, first)
+    assert fake_library.fake_iova_take(iova, 2 * 4096) == third + 4096
+    assert fake_library.fake_iova_take(iova, 4096) == first
     fake_library.fake_iova_free(iova)
 
 
