@@ -195,6 +195,7 @@ def test_answers_of_before_a_reset_are_not_found_in_memory_after_it(rig):
         device.reset()
         device.load(0, [network], version=7)
         device.swap(0)
+        assert device.poll() is None
     assert [device.ask(row).logits for row in rows] == [tuple(r) for r in expected(network, rows).tolist()]
     assert device.stats()["stale"] == 0
 
