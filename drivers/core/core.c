@@ -105,7 +105,7 @@ int pgd_core_start(struct pgd_core* core, struct pgd_reason* reason) {
   memset(core->flight, 0, sizeof core->flight);
   core->sequence = core->consumed = core->told = 0;
   core->stats.in_flight = 0;
-  core->answering = core->caps.banks == 0;
+  core->answering = false;
   core->active = core->loaded = PGD_CORE_NO_BANK;
   write32(core, PGD_REG_ERRORS, 0xFFFFFFFFu);
   const bool ring = core->caps.transport == PGD_TRANSPORT_RING;
@@ -132,6 +132,7 @@ int pgd_core_start(struct pgd_core* core, struct pgd_reason* reason) {
                         "register 0x%03X: wrote 0x%08X, read 0x%08X", setting[i].offset, setting[i].value, found);
     }
   }
+  core->answering = core->caps.banks == 0;  // what is baked in answers from here on
   return PGD_OK;
 }
 
@@ -191,7 +192,6 @@ int pgd_core_swap(struct pgd_core* core, uint32_t bank) {
   }
   core->answering = true;
   core->active = bank;
-  core->loaded = PGD_CORE_NO_BANK;
   ++core->stats.swaps;
   return PGD_OK;
 }

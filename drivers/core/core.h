@@ -13,8 +13,8 @@
 
 #include "core/common.h"
 
-// How the core reaches its device. read32, write32: the CSR window, by offset. push_line: 64 bytes of the push window, by
-// offset, each byte once. advance (may be NULL): a poll gives the device time. now: of the timeouts' unit.
+// How the core reaches its device. read32, write32: the CSR window, by offset; whatever was stored to memory before a
+// write32 is there for the device before it. push_line: 64 bytes of the push window, by offset, each byte once. advance (may be NULL): a poll gives the device time. now: of the timeouts' unit.
 struct pgd_io {
   uint32_t (*read32)(void* context, uint32_t offset);
   void (*write32)(void* context, uint32_t offset, uint32_t value);
@@ -42,7 +42,7 @@ struct pgd_core {
   uint32_t sequence;           // of the last request of this epoch
   uint32_t consumed, told;     // completions read, and how many of them the device knows to be read
   bool answering;              // a bank does, or the core is baked
-  uint32_t active, loaded;     // the bank that answers; the one that was loaded and can be swapped to; or PGD_CORE_NO_BANK
+  uint32_t active, loaded;     // the bank that answers; the one loaded last; or PGD_CORE_NO_BANK
   uint32_t* image;             // caps.bank_words of room for a bank's image
   struct pgd_core_flight flight[1u << PGD_MAX_RING_LOG2];
 };

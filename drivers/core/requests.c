@@ -19,8 +19,7 @@ static void submit_ring(struct pgd_core* core, uint32_t place, const unsigned ch
   const struct pgd_descriptor descriptor = {core->address + buffer, n * PGD_LINE_BYTES, 0};
   memcpy(core->memory + buffer, lines, (size_t)n * PGD_LINE_BYTES);
   memcpy(core->memory + pgd_core_descriptor_offset(core) + place * sizeof descriptor, &descriptor, sizeof descriptor);
-  // what the doorbell announces must be in memory before it: a full barrier, since the doorbell is no ordinary memory
-  atomic_thread_fence(memory_order_seq_cst);
+  // what the doorbell announces is in memory before it: write32 sees to that
   core->io.write32(core->context, PGD_REG_RING_PRODUCER, core->sequence);
 }
 

@@ -107,7 +107,6 @@ static int cpu_swap(struct pgd_device* d, uint32_t bank) {
   if (d->active == (int32_t)bank) return PGD_OK;
   if (d->loaded != (int32_t)bank) return PGD_E_STATE;
   d->active = d->loaded;
-  d->loaded = -1;
   ++d->stats.swaps;
   return PGD_OK;
 }

@@ -191,8 +191,8 @@ struct pgd_backend {
   // From the next request on this bank answers; a request in flight is answered by the old or the new one, and its
   // policy_version says by which. It must be the bank that load_policy was last called for, in this epoch, and not
   // swapped to since: else STATE; for the bank that answers already OK, and nothing happens. So going back to an older
-  // set means loading it again. Waits for the request in the core (microseconds); TIMEOUT when that never ends. CRC when
-  // the device's own check refuses: the old bank goes on.
+  // set means loading it again. Waits for the request in the core (microseconds); TIMEOUT when that never ends, and then
+  // only reset makes it known again which bank answers. CRC when the device's own check refuses: the old bank goes on.
   int (*swap)(struct pgd_device* device, uint32_t bank);
 
   // One request. inputs: `count` int8 (kind int8) or int32 (kind features) values, count of the policy's inputs.

@@ -8,6 +8,7 @@ It needs a checkout and the wheels of the [hdl] extra. What was built lies under
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -59,8 +60,11 @@ def verilog() -> str:
     return (hdl_model.cached(f"verilog-{key}", make) / "device.v").read_text()
 
 
-def library() -> Path:
-    """The shared library, for `pgd_backend_load`; a minute when it is not built yet. Raises SimMissing."""
+def library(on_build: Callable[[str], None] | None = None) -> Path:
+    """The shared library, for `pgd_backend_load`; a minute when it is not built yet, which `on_build` is told first.
+
+    Raises SimMissing.
+    """
     hdl_model = tools()
     from peregrine_hdl.emit import DEVICE_TOP
 
@@ -75,6 +79,8 @@ def library() -> Path:
     env = hdl_model.verilator_env()
 
     def make_model(folder: Path) -> None:
+        if on_build:
+            on_build("building the simulated device: a minute, this once")
         (folder / "device.v").write_text(text)
         hdl_model.run_tool(["verilator", *hdl_model.VERILATE, "--prefix", "Vtop", "--top-module", DEVICE_TOP, "-Mdir",
                         str(folder / "obj"), "-CFLAGS", "-fPIC -fvisibility=hidden", str(folder / "device.v")], env)  # fmt: skip

@@ -59,7 +59,7 @@ u32 DeviceModel::read32(u32 offset) {
     case PGD_REG_ID: return id;
     case PGD_REG_LAYOUT_VERSION: return PGD_LAYOUT_VERSION;
     case PGD_REG_MAP_HASH: return map_hash;
-    case PGD_REG_CAPS_CORE: return 1 | kSlots << 4 | kBanks << 8 | push_slots << 12 | kLanes << 16;
+    case PGD_REG_CAPS_CORE: return (banks != 0 ? 1u : 0u) | kSlots << 4 | banks << 8 | push_slots << 12 | kLanes << 16;
     case PGD_REG_CAPS_LIMITS: return PGD_MAX_INPUTS | PGD_MAX_WIDTH << 8 | PGD_MAX_LAYERS << 16 | PGD_MAX_OUTPUTS << 24;
     case PGD_REG_CAPS_BANK_WORDS: return bank_capacity;
     case PGD_REG_CORE_CLOCK_KHZ: return 250000;

@@ -40,6 +40,8 @@ struct ModelBank {
 
 class DeviceModel {
  public:
+  static constexpr u32 kSlots = 4, kBanks = 2, kLanes = 8;
+
   // Host memory at a device address, or nullptr when the device may not touch it.
   std::function<u8*(u64 address, u64 bytes, bool write)> memory;
   std::function<void()> interrupt;
@@ -53,7 +55,7 @@ class DeviceModel {
   bool gone = false;          // every register reads all ones
   u64 replay_tag = 0;         // one more completion with this tag before the next answer
   u32 bank_capacity = 20000;
-  u32 id = PGD_DEVICE_ID, map_hash = PGD_MAP_HASH, push_slots = 8;
+  u32 id = PGD_DEVICE_ID, map_hash = PGD_MAP_HASH, push_slots = 8, banks = kBanks;  // banks 0: says that it is a baked core
 
   u32 read32(u32 offset);
   void write32(u32 offset, u32 value);
@@ -71,8 +73,6 @@ class DeviceModel {
     bool by_push = false;
     u32 descriptor_status = 0;  // of a descriptor that could not be read
   };
-
-  static constexpr u32 kSlots = 4, kBanks = 2, kLanes = 8;
 
   void take_ring();
   void answer(const Request& request);

@@ -38,6 +38,7 @@ int fake_set(void* handle, const char* name, std::uint64_t value) {
   else if (n == "replay_tag") m.replay_tag = value;
   else if (n == "bank_capacity") m.bank_capacity = static_cast<unsigned>(value);
   else if (n == "push_slots") m.push_slots = static_cast<unsigned>(value);
+  else if (n == "banks") m.banks = static_cast<unsigned>(value);
   else if (n == "id") m.id = static_cast<unsigned>(value);
   else if (n == "map_hash") m.map_hash = static_cast<unsigned>(value);
   else return 0;

@@ -130,6 +130,8 @@ def test_a_cancelled_request_is_answered_cancelled_or_with_its_answer(rig):
         assert (answers[tags[1]].logits, answers[tags[1]].version) == ((), 0)
         assert device.stats()["cancelled"] == 1
     assert answers[tags[1]].status in ("ok", "cancelled")
+    for _ in range(2 * device.caps["in_flight"]):
+        assert device.ask(rows[0]).status == "ok", "whoever comes to its place is not cancelled"
 
 
 def test_a_tag_that_is_not_in_flight_cannot_be_cancelled(rig):
@@ -181,6 +183,21 @@ def test_after_a_reset_no_older_request_answers_and_no_bank_is_loaded(rig):
         assert answer.tag not in old
         assert (answer.tag >> 32, answer.version, answer.logits) == (42, 8, tuple(logits.tolist()))
     assert device.stats()["epoch"] == 42
+
+
+def test_answers_of_before_a_reset_are_not_found_in_memory_after_it(rig):
+    network = network_of(1, SIZES)
+    device = ready(rig, network)
+    rows = inputs_of(16, 3, SIZES[0])
+    for _ in range(3):
+        for row in rows:
+            device.ask(row)
+        device.reset()
+        device.load(0, [network], version=7)
+        device.swap(0)
+        assert device.poll() is None
+    assert [device.ask(row).logits for row in rows] == [tuple(r) for r in expected(network, rows).tolist()]
+    assert device.stats()["stale"] == 0
 
 
 def test_epochs_leave_out_the_reserved_number(rig):
@@ -301,6 +318,21 @@ def test_a_policy_that_breaks_a_rule_is_refused_with_the_reason(rig, network, na
     assert refused.value.name == name
     assert "policy 0" in refused.value.found
     assert device.ask(np.zeros(6, np.int32)).status == "ok"
+
+
+def test_the_bound_of_a_sum_is_2_to_the_24th_with_the_half_that_rounds(rig):
+    device = rig.device()
+    last = Layer(np.ones((2, 3), np.int8), np.zeros(2, np.int32), None)
+    for bias, good in (((1 << 24) - 513, True), ((1 << 24) - 512, False), (513 - (1 << 24), True), (512 - (1 << 24), False)):
+        hidden = Layer(np.zeros((3, 6), np.int8), np.full(3, bias, np.int32), np.full(3, 10, np.uint8))
+        base = network_of(1, SIZES)
+        network = Network(base.feature_index, base.quant_m, base.quant_s, (hidden, last))
+        if good:
+            device.load(0, [network], version=1)
+        else:
+            with pytest.raises(DeviceError) as refused:
+                device.load(0, [network], version=1)
+            assert (refused.value.name, "policy 0 layer 0 channel 0" in refused.value.found) == ("limit", True)
 
 
 def test_too_many_policies_or_none_are_refused(rig):

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import hotpath.device
+from hotpath._device import lib
 from hotpath.device import Device, DeviceError
 from orchestrator.cli.main import main
 
@@ -46,7 +47,7 @@ def card(machine, monkeypatch):
 def test_info_shows_what_it_can_and_which_backends_work_here(cli):
     code, out, _ = cli("info")
     assert code == 0
-    for word in ("backend", "in_flight", "kernel", "map_hash", "0xC735D16D", "usable here", "sim", "vfio"):
+    for word in ("backend", "in_flight", "kernel", "map_hash", f"0x{lib.PGD_MAP_HASH:08X}", "usable here", "sim", "vfio"):
         assert word in out
     code, out, _ = cli("info", "--json")
     shown = json.loads(out)

@@ -119,6 +119,16 @@ def test_without_push_slots_the_ring_is_taken(machine):
     assert why(lambda: fake.open(transport="push")).name == "unsupported"
 
 
+def test_a_baked_core_takes_requests_at_once_and_no_policies(machine):
+    with machine().set(banks=0).open() as device:
+        assert device.caps["variant"] == "baked"
+        assert why(device.load, 0, [network_of(1)], 1).name == "unsupported"
+        assert why(device.swap, 0).name == "unsupported"
+        assert device.ask(ROW).status == "no_policy", "the model has nothing baked in; that it was asked is the point"
+        device.reset()
+        assert device.ask(ROW).tag >> 32 == 2
+
+
 @pytest.mark.parametrize("slots", [1, 2, 3, 5, 7])
 def test_push_uses_a_power_of_two_of_the_slots(machine, slots):
     fake = machine().set(push_slots=slots)
@@ -163,7 +173,8 @@ def test_a_completion_without_its_phase_is_not_there(machine):
     device.close()
 
 
-@pytest.mark.parametrize("tag", [1, 1 << 32 | 99, 5 << 32 | 1, 0xFFFFFFFF << 32, 2**64 - 1])
+# the last three fall on the place of the request that is in flight
+@pytest.mark.parametrize("tag", [1, 1 << 32 | 99, 5 << 32 | 1, 0xFFFFFFFF << 32, 2**64 - 1, 5 << 32 | 6, 1 << 32 | 14, 6])
 def test_a_completion_of_no_request_in_flight_is_dropped_and_counted(machine, tag):
     fake, device = ready(machine)
     for _ in range(5):
@@ -314,6 +325,15 @@ def test_device_addresses_lie_where_they_may_and_never_overlap(fake_library, ran
             assert any(low <= at and at + size - 1 <= high for low, high in bounds)
             assert all(at + size <= other or other + length <= at for other, length in taken.items())
             taken[at] = size
+    fake_library.fake_iova_free(iova)
+
+
+def test_a_gap_that_is_too_small_is_passed_over(fake_library):
+    iova = fake_library.fake_iova_new(None, 0)
+    first, second, third = (fake_library.fake_iova_take(iova, 4096) for _ in range(3))
+    fake_library.fake_iova_give(iova, first)
+    assert fake_library.fake_iova_take(iova, 2 * 4096) == third + 4096
+    assert fake_library.fake_iova_take(iova, 4096) == first
     fake_library.fake_iova_free(iova)
 
 

@@ -61,10 +61,11 @@ def open_device(backend: str, *, address: str | None = None, transport: str = "a
     if backend == "vfio" and address:
         options["address"] = address
     if backend == "sim":
+        from orchestrator.observe.console import stderr
         from peregrine_sim.device import SimMissing, library
 
         try:
-            where = str(library())
+            where = str(library(lambda text: stderr().print(text, style="dim")))
         except SimMissing as missing:
             raise CliError(f"device: {missing}", hint=missing.hint, code=EXIT_UNAVAILABLE) from missing
         options["cycles_per_poll"] = cycles_per_poll
