@@ -84,7 +84,8 @@ def load(only: list[str] | None = None) -> list[Mutation]:
         for entry in table["mutation"]:
             found.append(Mutation(table["room"], entry["name"], entry["file"], entry["old"], entry["new"],
                                   tuple(entry.get("tests", table["tests"])), tuple(table.get("bindings", ())), entry["caught_by"]))
-    return [m for m in found if not only or any(text in m.name or text == m.room for text in only)]
+    rooms = {m.room for m in found}
+    return [m for m in found if not only or any(m.room == text if text in rooms else text in m.name for text in only)]
 
 
 def copy_tree() -> None:
@@ -124,8 +125,8 @@ def build_mutant(m: Mutation) -> None:
     version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
     extra = [f'-DPEREGRINE_VERSION="{version}"', "-O1", "-g0", "-w"]
     sound = ROOT / "build" / f"{os.environ.get('PEREGRINE_FLAVOUR', 'release')}-{sysconfig.get_config_var('SOABI') or 'py'}"
-    rest = [p.relative_to(SCRATCH) for p in [*cxx.core_sources(), *sorted((SCRATCH / "src/hotpath/bindings").glob("bind_*.cpp")),
-                                             SCRATCH / "src/hotpath/bindings/module.cpp"]]
+    rest = [p.relative_to(SCRATCH) for p in [*cxx.core_sources(), *(p for p in sorted((SCRATCH / "src/hotpath/bindings").glob("*.cpp"))
+                                                                   if p.name != "rings.cpp")]]
     room = Path(m.file).parent
     faulty = [p for p in rest if p == Path(m.file) or (m.file.endswith(".h") and (p.parent == room or p.stem in m.bindings)
                                                        and m.file in (sound / p.with_suffix(".d")).read_text())]
@@ -134,7 +135,7 @@ def build_mutant(m: Mutation) -> None:
     try:
         objects = tc.compile([SCRATCH / p for p in faulty], [*cxx.python_includes(), *extra])
         others = [sound / p.with_suffix(".o") for p in rest if p not in faulty]
-        tc.link([*objects, *others], SCRATCH / "build" / "mutants" / "_core.so", shared=True)
+        tc.link([*objects, *others, sound / "libperegrine_drivers.a"], SCRATCH / "build" / "mutants" / "_core.so", shared=True)
     except RuntimeError as err:
         raise BadEntry(f"tests/mutations/{m.room}.toml: '{m.name}' does not build:\n{str(err)[-2000:]}") from None
     (SCRATCH / "build" / "mutants" / "_core.so").replace(_module())

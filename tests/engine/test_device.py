@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from rig import DEVICE, INTENT, Record, feed_all, records, replayer, verify
+from rig import DECISION, DEVICE, FEED, INTENT, Record, feed_all, records, replayer, verify
 
 from orchestrator.config import load_profile
 from orchestrator.observe.result import RunResult
@@ -127,13 +127,16 @@ def test_an_answer_to_a_book_that_has_moved_on_is_dropped_and_no_order_comes_of_
     # Each answer comes 3 events of virtual time later than it was asked.
     slow = {**ON_DEVICE, "device.mode": "ring", "policies.decision_interval_ns": 0}
     result = run(tmp_path, fault_plan(late=1000, late_polls=40), **slow, **{"device.max_events_behind": 0})
+    between = run(tmp_path, fault_plan(late=1000, late_polls=4), **slow, **{"device.max_events_behind": 1})
     patient = run(tmp_path, fault_plan(late=1000, late_polls=40), **slow, **{"device.max_events_behind": 1_000_000})
-    for r in (result, patient):
+    for r in (result, between, patient):
         assert verify(Path(r.journal))["identical"]
         assert r.device is not None
     assert result.device["dropped"] > 0
     assert patient.device["dropped"] == 0
     assert patient.device["used"] > result.device["used"]
+    assert between.device["used"] > 10
+    assert between.device["dropped"] > 10
 
 
 def altered(journal: list[Record], index: int, payload: bytes) -> list[Record]:
@@ -160,18 +163,23 @@ def test_an_answer_that_does_not_fit_its_question_leaves_the_decision_to_the_ker
     result = run(tmp_path, **ON_DEVICE)
     folder = Path(result.journal)
     journal = records(folder)
-    at = next(i for i, r in enumerate(journal) if r.type == DEVICE)
+    # An answer that made an order; to hold instead would show.
+    asked = {ANSWER.unpack_from(r.payload)[0]: i for i, r in enumerate(journal) if r.type == DEVICE}
+    decisions = (struct.unpack_from("<Q", r.payload, 32)[0] for r in journal if r.type == INTENT)
+    at = asked[next(d for d in decisions if d != 0)]
     good = journal[at].payload
     fields = list(ANSWER.unpack_from(good))
-    logits = struct.pack("<5i", 9, 8, 7, 6, 5)
+    logits = struct.pack("<5i", 1 << 20, 8, 7, 6, 5)
     if damage == "other slots":
-        fields[4] = 0b10
+        fields[4] = 0b11
+        logits *= 2
     elif damage == "other version":
         fields[1] ^= 1
     elif damage == "other decision":
         fields[0] += 1_000_000
     elif damage == "other actions":
         fields[5] = 4
+        logits = logits[:16]
     payload = ANSWER.pack(*fields) + logits
     payload = {"short head": good[:20], "short body": payload[:-4], "long body": payload + bytes(4)}.get(damage, payload)
     _, engine = replayer(folder)
@@ -179,3 +187,23 @@ def test_an_answer_that_does_not_fit_its_question_leaves_the_decision_to_the_ker
     if damage in ("short head", "other decision"):
         return  # nobody's answer: the question stays open, and what follows is none of this test's business
     assert replayed["identical"], replayed["divergence"]
+
+
+def test_answers_of_several_symbols_under_way_keep_their_own_numbers_and_features(tmp_path) -> None:
+    symbols = [{"symbol": name, "increment_ticks": 100} for name in ("AAA", "BBB", "CCC", "DDD")]
+    slow = {**ON_DEVICE, "device.mode": "ring", "policies.decision_interval_ns": 0, "device.max_events_behind": 1_000_000}
+    result = run(tmp_path, fault_plan(late=1000, late_polls=60), **slow, instruments=symbols)
+    assert result.device is not None
+    assert result.device["used"] > 100
+    answered = newest_feed = older = 0
+    for r in records(Path(result.journal)):
+        if r.type == DEVICE:
+            answered = ANSWER.unpack_from(r.payload)[0]
+        elif r.type == FEED:
+            newest_feed = struct.unpack_from("<Q", r.payload)[0]
+        elif r.type == DECISION:
+            decision, feed_seq = struct.unpack_from("<QQ", r.payload)
+            assert decision == answered
+            older += feed_seq < newest_feed
+    assert older > 10  # the feed went on between question and answer
+    assert verify(Path(result.journal))["identical"]

@@ -28,7 +28,7 @@ def test_a_mutation_fits_the_source_once_and_says_what_must_catch_it(m):
 
 def test_each_room_has_at_least_ten_and_no_name_twice():
     rooms = Counter(m.room for m in MUTATIONS)
-    assert set(rooms) == {"book", "gate", "order_state", "reconcile"}
+    assert set(rooms) == {"book", "gate", "order_state", "placement", "reconcile"}
     assert min(rooms.values()) >= 10
     assert len({m.name for m in MUTATIONS}) == len(MUTATIONS)
 
