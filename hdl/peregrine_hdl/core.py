@@ -78,6 +78,7 @@ class Core(wiring.Component):
         policies.check()
         self.policies = policies
         self.adds_per_stage, self.extra_levels = adds_per_stage, extra_levels
+        self._alone = adds_per_stage == 0  # each block a stage of its own
         self.actions = policies.networks[0].sizes[-1]
         self.features = sorted({int(i) for n in policies.networks for i in n.feature_index})
         inputs = [[(self.features.index(int(i)), int(m), int(s)) for i, m, s in
@@ -86,18 +87,24 @@ class Core(wiring.Component):
         self.inputs = [[wanted.index(entry) for entry in own] for own in inputs]
         self.quantiser = Quantiser([c for c, _, _ in wanted], np.array([m for _, m, _ in wanted], np.int64),
                                    np.array([s for _, _, s in wanted], np.int64), len(self.features),
-                                   adds_per_stage=adds_per_stage, extra_levels=extra_levels)
+                                   adds_per_stage=adds_per_stage, extra_levels=extra_levels, closed=self._alone)
         self.layers: list[list[DenseLayer]] = []
         self.argmax: list[Argmax] = []
+        ends = []
         for network, own in zip(policies.networks, self.inputs, strict=True):
             ranges = [self.quantiser.ranges[k] for k in own]
             made: list[DenseLayer] = []
+            level = self.quantiser.levels
             for layer in network.layers:
-                made.append(DenseLayer(layer, ranges, adds_per_stage=adds_per_stage, extra_levels=extra_levels))
-                ranges = made[-1].ranges
+                made.append(DenseLayer(layer, ranges, adds_per_stage=adds_per_stage, extra_levels=extra_levels,
+                                       start=level, closed=self._alone))
+                ranges, level = made[-1].ranges, level + made[-1].levels
             self.layers.append(made)
-            self.argmax.append(Argmax(self.actions, made[-1].width, adds_per_stage=adds_per_stage))
-        self.consensus = Consensus(policies.voters, policies.quorum_256, self.actions, adds_per_stage=adds_per_stage)
+            self.argmax.append(Argmax(self.actions, made[-1].width, adds_per_stage=adds_per_stage, start=level,
+                                      closed=self._alone))
+            ends.append(level + self.argmax[-1].levels)
+        self.consensus = Consensus(policies.voters, policies.quorum_256, self.actions, adds_per_stage=adds_per_stage,
+                                   start=max(ends))
         self.path_cycles = [sum(b.cycles for b in made) + last.cycles
                             for made, last in zip(self.layers, self.argmax, strict=True)]
         self.cycles = self.quantiser.cycles + max(self.path_cycles) + self.consensus.cycles
