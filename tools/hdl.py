@@ -1,7 +1,8 @@
 """Run the gateware's benches: `python tools/hdl.py sim | long`, with a table at the end.
 
     sim    cocotb on the 8-16-3 core, sets of policies, short vector runs through both shapes; a few minutes
-    long   10^9 vectors through 8-16-3 and 2 x 10^7 through 16-64-32-32-5, over 20 random policies each
+    long   10^9 vectors through 8-16-3 and 2 x 10^7 through 16-64-32-32-5, over 20 random policies each; 10^7 requests to
+           loadable cores of 4 to 64 lanes
 
 Exit codes: 0 all equal, 1 something differs, 69 the toolchain is not installed. Everything compiled is kept under
 build/hdl by the hash of what went in. WAVES=1 leaves the cocotb run's waveform there too.
@@ -23,6 +24,8 @@ from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
+import hdl_loadable  # noqa: E402
+
 import cxx  # noqa: E402
 import hdl_cases  # noqa: E402
 import hdl_model  # noqa: E402
@@ -33,6 +36,8 @@ SMALL, WIDE = [8, 16, 3], [16, 64, 32, 32, 5]
 DEPTHS = (2, 0, 1, 4)  # adds a stage; 0: a stage a layer
 ARTIFACTS = 20
 ONE_A_DEPTH = (0, 5, 10, 15)  # one policy of each pipeline depth and of each kind of `bench_network`
+LOADABLE_LONG_REQUESTS = {4: 3 * 10**6, 8: 3 * 10**6, 16: 2 * 10**6, 32: 10**6, 64: 10**6}  # by lanes
+LOADABLE_SIM_REQUESTS = {4: 20_000, 16: 20_000, 64: 20_000}
 LONG_VECTORS = {"8-16-3": 10**9, "16-64-32-32-5": 2 * 10**7}
 COCOTB_ARGS = ["-Wno-fatal", "-Wno-WIDTH", "-Wno-CASEINCOMPLETE"]
 
@@ -161,7 +166,8 @@ def main(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(description="the gateware's benches")
     parser.add_argument("what", choices=("sim", "long"))
     parser.add_argument("--share", type=float, default=1.0, help="run this share of the long run's vectors (default 1)")
-    parser.add_argument("--shape", choices=sorted(LONG_VECTORS), help="only this shape of the long run")
+    parser.add_argument("--shape", choices=[*sorted(LONG_VECTORS), "loadable"],
+                        help="only this shape of the long run")
     options = parser.parse_args(argv)
     try:
         hdl_model.require()
@@ -190,6 +196,11 @@ def main(argv: list[str]) -> int:
             proven = min(100_000 if sizes is SMALL else 20_000, each)
             good &= timed(f"{name}, {ARTIFACTS} policies", lambda s=sizes, p=proven, e=each:
                           artifacts(s, range(ARTIFACTS), p, e, say), rows)
+    long = options.what == "long"
+    loadable = LOADABLE_LONG_REQUESTS if long else LOADABLE_SIM_REQUESTS
+    for lanes, requests in loadable.items() if options.shape in (None, "loadable") else ():
+        good &= timed(f"loadable, {lanes} lanes", lambda n=lanes, r=int(requests * options.share), b=24 if long else 8:
+                      hdl_loadable.bench(n, b, 100, r, say), rows)
     print_table(rows)
     return 0 if good else 1
 

@@ -26,7 +26,7 @@ from hotpath.policy.oracle import Layer, Network, Voter  # noqa: E402
 from hotpath.policy.random_network import random_features, random_network  # noqa: E402
 
 INT32_MIN, INT32_MAX = -(1 << 31), (1 << 31) - 1
-HARNESS_SOURCES = ("src/hotpath/core/cpu.cpp", "src/hotpath/core/sha256.cpp", "src/hotpath/policy/*.cpp", "tests/hdl/vectors.cpp")
+HARNESS_SOURCES = ("src/hotpath/core/cpu.cpp", "src/hotpath/core/sha256.cpp", "src/hotpath/policy/*.cpp")
 
 
 def bench_network(sizes: list[int], seed: int) -> Network:
@@ -58,7 +58,7 @@ def corners(network: Network, feature: int) -> tuple[int, list[int]]:
 
 
 def bench_features(network: Network, rows: int, seed: int) -> np.ndarray:
-    """int32[rows, features]: within reach, of any magnitude, or corners, as tests/hdl/vectors.cpp draws them."""
+    """int32[rows, features]: within reach, of any magnitude, or corners, as tests/hdl/case.h draws them."""
     rng = np.random.default_rng(seed)
     n = int(network.feature_index.max()) + 1
     out = random_features(rng, rows, n)
@@ -72,7 +72,7 @@ def bench_features(network: Network, rows: int, seed: int) -> np.ndarray:
 
 
 def case_bytes(network: Network) -> bytes:
-    """The network as tests/hdl/vectors.cpp reads it."""
+    """The network as tests/hdl/case.h reads it."""
     n = int(network.feature_index.max()) + 1
     sizes = network.sizes
     parts = [struct.pack("<3I", n, sizes[0], len(network.layers)), struct.pack(f"<{len(sizes)}I", *sizes),
@@ -259,12 +259,13 @@ def coverage(network: Network, features: np.ndarray) -> dict[str, int]:
     return seen
 
 
-def harness() -> Path:
-    """tests/hdl/vectors.cpp with the engine's policy room, compiled."""
+def harness(name: str = "vectors") -> Path:
+    """tests/hdl/vectors.cpp, or another of its kind, with the engine's policy room, compiled."""
     tc = cxx.Toolchain(build_dir=hdl_model.BUILD / "harness", verbose=False)
-    sources = [p for pattern in HARNESS_SOURCES for p in sorted(cxx.ROOT.glob(pattern)) if p.stem != "policy_set"]
+    patterns = (*HARNESS_SOURCES, f"tests/hdl/{name}.cpp")
+    sources = [p for pattern in patterns for p in sorted(cxx.ROOT.glob(pattern)) if p.stem != "policy_set"]
     tc.link_flags = ["-ldl"]
-    return tc.link(tc.compile(sources), tc.build_dir / "vectors", shared=False)
+    return tc.link(tc.compile(sources), tc.build_dir / name, shared=False)
 
 
 def flood(b: Bench, vectors: int, seed: int) -> dict[str, Any]:

@@ -107,10 +107,10 @@ def cached(key: str, make: Callable[[Path], None]) -> Path:
     return folder
 
 
-def build_model(verilog: str, top: str) -> Path:
-    """The shared library of a design; made only when these bytes were not made before."""
+def build_model(verilog: str, top: str, shim: Path = SHIM, flags: tuple[str, ...] = ()) -> Path:
+    """The shared library of a design behind `shim`; made only when these bytes were not made before."""
     require()
-    key = content_hash(verilog, SHIM, *VERILATE, *COMPILE, str(verilator_root()))
+    key = content_hash(verilog, shim, *flags, *VERILATE, *COMPILE, str(verilator_root()))
 
     def make(folder: Path) -> None:
         (folder / f"{top}.v").write_text(verilog)
@@ -121,7 +121,7 @@ def build_model(verilog: str, top: str) -> Path:
         _run(["make", "-s", "-C", str(obj), "-f", "Vtop.mk", *COMPILE, "Vtop__ALL.a", "libverilated.a"], env)
         include = verilator_root() / "include"
         _run([*cxx.default_cxx(), "-O2", "-std=c++17", "-fPIC", "-DHDL_TOP=Vtop", '-DHDL_HEADER="Vtop.h"', f"-I{obj}",
-              f"-isystem{include}", f"-isystem{include}/vltstd", "-c", str(SHIM), "-o", str(folder / "model.o")], env)
+              f"-isystem{include}", f"-isystem{include}/vltstd", *flags, "-c", str(shim), "-o", str(folder / "model.o")], env)
         _run([*cxx.default_cxx(), "-shared", str(folder / "model.o"), str(obj / "Vtop__ALL.a"),
               str(obj / "libverilated.a"), "-o", str(folder / "model.so"), "-pthread", "-latomic"], env)
         shutil.rmtree(obj)

@@ -1,11 +1,11 @@
-"""`python -m peregrine_hdl emit --policy FILE --variant baked --out DIR`: an artifact's core as Verilog and a manifest."""
+"""`python -m peregrine_hdl emit --variant baked|loadable --out DIR`: a core as Verilog and a manifest."""
 
 from __future__ import annotations
 
 import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -34,9 +34,12 @@ def _root() -> None:
 
 @app.command()
 def emit(
-    policy: Annotated[list[Path], typer.Option(help="A policy artifact; up to eight, in slot order.")],
     out: Annotated[Path, typer.Option(help="Folder for the Verilog and the manifest; made when it is not there.")],
-    variant: Annotated[str, typer.Option(help="baked: weights as constants.")] = "baked",
+    policy: Annotated[list[Path] | None, typer.Option(help="baked: a policy artifact; up to eight, in slot order.")] = None,
+    variant: Annotated[str, typer.Option(help="baked: weights as constants; loadable: weights in banks.")] = "baked",
+    lanes: Annotated[int, typer.Option(help="loadable: products a clock, a power of two (4..128).")] = 16,
+    slots: Annotated[int, typer.Option(help="loadable: policies a bank holds (1..8).")] = 4,
+    weight_rows: Annotated[int, typer.Option(help="loadable: rows of weights a bank holds; 0: the largest network's.")] = 0,
     adds_per_stage: Annotated[int, typer.Option(min=0, help="Adders between two registers; 0: one stage a layer.")] = 2,
     extra_levels: Annotated[int, typer.Option(min=0, max=8, help="How much deeper sharing may make a layer.")] = 0,
     weight: Annotated[list[int] | None, typer.Option(help="Vote of each policy, in slot order (default 1 each).")] = None,
@@ -44,9 +47,16 @@ def emit(
     quorum: Annotated[int, typer.Option(help="Share of the votes the best action needs, in 1/256 (0..256).")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print the manifest.")] = False,
 ) -> None:
-    """Write peregrine_core.v and manifest.json; the same inputs give the same bytes."""
+    """Write the core's Verilog and manifest.json; the same inputs give the same bytes."""
+    if variant == "loadable":
+        if policy:
+            raise EmitError("--policy: found one", "a loadable core gets its policies at run time: leave --policy away")
+        _emit_loadable(out, lanes, slots, weight_rows, as_json)
+        return
     if variant != "baked":
-        raise EmitError(f"variant: found {variant!r}", "the one variant there is today is: baked")
+        raise EmitError(f"variant: found {variant!r}", "the variants are: baked, loadable")
+    if not policy:
+        raise EmitError("--policy: found none", "a baked core is made of policies: name one, up to eight")
     try:
         from peregrine_hdl.core import Core, CoreError, PolicySet
         from peregrine_hdl.emit import TOP, verilog_text
@@ -66,19 +76,45 @@ def emit(
         raise EmitError(str(err), "see --weight, --risk and --quorum in --help") from err
     verilog = verilog_text(core)
     described = manifest(core, [PolicyName(a.name, a.sha256) for a in loaded], verilog, TOP)
-    text = json.dumps(described, indent=2) + "\n"
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        (out / f"{TOP}.v").write_text(verilog)
-        (out / "manifest.json").write_text(text)
-    except OSError as err:
-        raise EmitError(f"{out}: cannot be written: {err.strerror or err}", "name another folder with --out") from err
+    text = _write(out, TOP, verilog, described)
     if as_json:
         typer.echo(text, nl=False)
         return
     names = ", ".join(f"{a.name} ({a.version})" for a in loaded)
     typer.echo(f"{out / TOP}.v: {names}\n{core.cycles} cycles, one decision a clock, {core.adders} adders for "
                f"{described['products']} products, register map {described['register_map_hash'][:16]}")
+
+
+def _emit_loadable(out: Path, lanes: int, slots: int, weight_rows: int, as_json: bool) -> None:
+    from peregrine_hdl.loadable_limits import LARGEST, Limits, LimitsError
+
+    try:
+        limits = Limits(lanes, slots, weight_rows)
+    except LimitsError as err:
+        raise EmitError(str(err), "see --lanes, --slots and --weight-rows in --help") from err
+    try:
+        from peregrine_hdl.loadable_emit import TOP, emit_loadable
+    except ModuleNotFoundError as err:
+        raise EmitError(f"{err.name} is not installed", "pip install 'peregrine-engine[hdl]'", EXIT_UNAVAILABLE) from err
+    verilog, described = emit_loadable(limits)
+    text = _write(out, TOP, verilog, described)
+    if as_json:
+        typer.echo(text, nl=False)
+        return
+    typer.echo(f"{out / TOP}.v: {lanes} lanes, {slots} slots, images of up to {described['bank_words']} words\n"
+               f"{limits.cycles(LARGEST)} cycles for the largest network, register map {described['register_map_hash'][:16]}")
+
+
+def _write(out: Path, top: str, verilog: str, described: dict[str, Any]) -> str:
+    """Both files; the manifest's text."""
+    text = json.dumps(described, indent=2) + "\n"
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        (out / f"{top}.v").write_text(verilog)
+        (out / "manifest.json").write_text(text)
+    except OSError as err:
+        raise EmitError(f"{out}: cannot be written: {err.strerror or err}", "name another folder with --out") from err
+    return text
 
 
 @app.command()

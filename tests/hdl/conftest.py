@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-for folder in (ROOT / "hdl", ROOT / "tools"):
+for folder in (ROOT / "hdl", ROOT / "tools", ROOT / "tests" / "hdl"):
     if str(folder) not in sys.path:
         sys.path.insert(0, str(folder))
 
