@@ -23,7 +23,6 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 import cxx  # noqa: E402
-import hdl_model  # noqa: E402
 import synth_flow  # noqa: E402
 import synth_show  # noqa: E402
 import synth_tools  # noqa: E402

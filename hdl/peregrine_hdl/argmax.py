@@ -12,21 +12,8 @@ from amaranth.hdl import Cat, Const, Module, Mux, Shape, Value, signed, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from peregrine_hdl.pipeline import Pipeline, Timed, gate_levels, stages
-
-ALL_PAIRS = 8  # values of which each two are compared
-
-
-def levels(count: int, adds_per_stage: int) -> int:
-    """Levels of the index of the largest of `count` values."""
-    if not 2 < count <= ALL_PAIRS:
-        return depth(count)
-    return 1 + gate_levels(adds_per_stage)
-
-
-def depth(count: int) -> int:
-    """Levels of the tree over `count` values."""
-    return (count - 1).bit_length()
+from peregrine_hdl.latency import ALL_PAIRS, argmax_levels, gate_levels, stages
+from peregrine_hdl.pipeline import Pipeline, Timed
 
 
 def index_bits(count: int) -> int:
@@ -35,7 +22,7 @@ def index_bits(count: int) -> int:
 
 
 def tree(pipe: Pipeline, values: list[Timed], name: str) -> tuple[Timed, Timed]:
-    """(the largest value, its index), `depth` levels after the values, which must all be of one level and shape."""
+    """(the largest value, its index), `tree_levels` after the values, which must all be of one level and shape."""
     level = values[0].level
     shape = Shape.cast(values[0].value.shape())
     bits = index_bits(len(values))
@@ -57,7 +44,7 @@ def tree(pipe: Pipeline, values: list[Timed], name: str) -> tuple[Timed, Timed]:
 
 
 def pairs(pipe: Pipeline, values: list[Timed], name: str) -> Timed:
-    """The index of the largest value, `levels` behind the values: which beats all before it and loses to none behind."""
+    """The index of the largest value, `argmax_levels` behind the values: which beats all before it and loses to none behind."""
     first = values[0].level + 1
     now = [pipe.at(v, first) for v in values]
     count, bits = len(values), index_bits(len(values))
@@ -82,7 +69,7 @@ class Argmax(wiring.Component):
     def __init__(self, count: int, width: int, *, adds_per_stage: int, start: int = 0, closed: bool = True) -> None:
         self.count = count
         self.adds_per_stage, self.start, self.closed = adds_per_stage, start, closed
-        self.levels = levels(count, adds_per_stage)
+        self.levels = argmax_levels(count, adds_per_stage)
         self.cycles = stages(self.levels, adds_per_stage, start, closed)
         layout = data.ArrayLayout(signed(width), count)
         super().__init__({"en": In(1), "x": In(layout), "y": Out(layout), "index": Out(index_bits(count))})

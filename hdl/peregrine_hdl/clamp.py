@@ -5,7 +5,8 @@ from __future__ import annotations
 
 from amaranth.hdl import Const, Mux, Value
 
-from peregrine_hdl.pipeline import Pipeline, Timed, fitting, gate_levels
+from peregrine_hdl.latency import gate_levels
+from peregrine_hdl.pipeline import Pipeline, Timed, fitting
 from peregrine_hdl.shift_add import Range
 
 INT8 = (-128, 127)

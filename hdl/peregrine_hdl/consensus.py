@@ -23,7 +23,8 @@ from amaranth.lib.wiring import In, Out
 
 from hotpath.policy.oracle import Voter
 from peregrine_hdl import argmax
-from peregrine_hdl.pipeline import Pipeline, Timed, fitting, gate_levels, stages
+from peregrine_hdl.latency import gate_levels, stages, tree_levels
+from peregrine_hdl.pipeline import Pipeline, Timed, fitting
 
 
 class Consensus(wiring.Component):
@@ -35,7 +36,7 @@ class Consensus(wiring.Component):
         self.adds_per_stage, self.start = adds_per_stage, start
         count = len(self.voters)
         self.single = count == 1 and self.voters[0].weight > 0
-        self.levels = gate_levels(adds_per_stage) if self.single else 2 + argmax.depth(count) + argmax.depth(actions)
+        self.levels = gate_levels(adds_per_stage) if self.single else 2 + tree_levels(count) + tree_levels(actions)
         self.cycles = stages(self.levels, adds_per_stage, start)
         bits = argmax.index_bits(actions)
         super().__init__({"en": In(1), "answer": In(data.ArrayLayout(unsigned(bits), count)), "valid": In(count),

@@ -4,8 +4,11 @@
                           ├─ layer ─ … ─ argmax ─ (wait) ─────────┼─ consensus ─ action, held, vetoed
                           └─ …                              logits ┘              logits, who was valid
 
-    en = ~o.valid | o.ready      everything moves, or nothing does
-    i.ready = en
+Nothing in the pipeline ever waits: an enable of thousands of registers would be its slowest net. Instead an input is only
+taken while there is room for its answer: `capacity` = cycles + 1 answers are under way or in the store at the end, which
+an answer passes by when the store is empty. So the store costs no cycle, and an answer a clock flows for ever.
+
+    i.ready = room > 0           room: capacity, less one an input, and one more an answer taken
     cycles = quantiser + max over policies (its layers + argmax) + consensus
 
 Payloads are laid out in whole bytes, little endian, so that software can copy them to and from memory:
@@ -24,8 +27,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from amaranth.hdl import Cat, Module, Signal, Value, signed, unsigned
-from amaranth.lib import data, stream, wiring
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed, unsigned
+from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from hotpath.policy import oracle
@@ -108,6 +111,7 @@ class Core(wiring.Component):
         self.path_cycles = [sum(b.cycles for b in made) + last.cycles
                             for made, last in zip(self.layers, self.argmax, strict=True)]
         self.cycles = self.quantiser.cycles + max(self.path_cycles) + self.consensus.cycles
+        self.capacity = self.cycles + 1
         count = len(policies.networks)
         super().__init__({
             "i": In(stream.Signature(data.StructLayout({
@@ -125,12 +129,9 @@ class Core(wiring.Component):
     def elaborate(self, platform: Any) -> Module:
         """The logic."""
         m = Module()
-        en = Signal()
-        m.d.comb += [en.eq(~self.o.valid | self.o.ready), self.i.ready.eq(en)]
+        en = Const(1)  # the blocks could wait; the core never lets them
         full = Signal(self.cycles)  # bit k: stage k holds a decision
-        with m.If(en):
-            m.d.sync += full.eq(Cat(self.i.valid, full[:-1]))
-        m.d.comb += self.o.valid.eq(full[-1])
+        m.d.sync += full.eq(Cat(self.i.valid & self.i.ready, full[:-1]))
 
         m.submodules.quantiser = self.quantiser
         m.d.comb += [self.quantiser.en.eq(en), self.quantiser.x.eq(self.i.payload.features)]
@@ -144,12 +145,40 @@ class Core(wiring.Component):
         asked = delay(m, en, self.i.payload.ask[:count], self.cycles - self.consensus.cycles, "asked")
 
         m.submodules.consensus = vote = self.consensus
-        m.d.comb += [vote.en.eq(en), vote.valid.eq(asked), self.o.payload.action.eq(vote.action),
-                     self.o.payload.flags.eq(Cat(vote.held, vote.vetoed)),
-                     self.o.payload.valid.eq(delay(m, en, asked, vote.cycles, "valid"))]
+        m.d.comb += [vote.en.eq(en), vote.valid.eq(asked)]
         m.d.comb += [vote.answer[p].eq(answers[p]) for p in range(count)]
-        m.d.comb += [self.o.payload.logits[p][a].eq(logits[p][a]) for p in range(count) for a in range(self.actions)]
+        parts: list[Value] = [vote.action, vote.held, vote.vetoed, delay(m, en, asked, vote.cycles, "valid")]
+        sums = [v for own in logits for v in own]
+        shown = self._store(m, full[-1], Cat(*parts, *sums))
+        taken, at = [], 0
+        for part in (*parts, *sums):  # logits are stored as wide as they are, and widened behind
+            taken.append(shown[at:at + len(part)])
+            at += len(part)
+        action, held, vetoed, valid = taken[:4]
+        m.d.comb += [self.o.payload.action.eq(action), self.o.payload.flags.eq(Cat(held, vetoed)), self.o.payload.valid.eq(valid)]
+        m.d.comb += [self.o.payload.logits[k // self.actions][k % self.actions].eq(v.as_signed()) for k, v in enumerate(taken[4:])]
         return m
+
+    def _store(self, m: Module, come: Value, answer: Value) -> Value:
+        """The answer that is shown: the oldest kept one, or the one that comes; it is kept when nobody takes it now."""
+        m.submodules.kept = kept = memory.Memory(shape=unsigned(len(answer)), depth=self.capacity, init=[])
+        write, read = kept.write_port(), kept.read_port(domain="comb")
+        room, count = Signal(range(self.capacity + 1), init=self.capacity), Signal(range(self.capacity + 1))
+        take, give, push, pop = Signal(), Signal(), Signal(), Signal()
+        some = count != 0
+        m.d.comb += [
+            self.i.ready.eq(room != 0), self.o.valid.eq(some | come),
+            take.eq(self.i.valid & self.i.ready), give.eq(self.o.valid & self.o.ready),
+            push.eq(come & (some | ~self.o.ready)), pop.eq(some & self.o.ready),
+            write.en.eq(push), write.data.eq(answer),
+        ]  # fmt: skip
+        m.d.sync += [room.eq(room + give - take), count.eq(count + push - pop)]
+        for moves, port in ((push, write), (pop, read)):
+            at = Signal(range(self.capacity))
+            m.d.comb += port.addr.eq(at)
+            with m.If(moves):
+                m.d.sync += at.eq(Mux(at == self.capacity - 1, 0, at + 1))
+        return Mux(some, read.data, answer)
 
     def _path(self, m: Module, en: Value, p: int) -> tuple[Value, Sequence[Value]]:
         """Policy p from its quantised inputs to (argmax, logits)."""

@@ -13,7 +13,8 @@ from hotpath.policy import oracle
 from peregrine_hdl import shift_add
 from peregrine_hdl.adders import place
 from peregrine_hdl.clamp import clamp, clamped_range
-from peregrine_hdl.pipeline import Pipeline, fitting, gate_levels, stages
+from peregrine_hdl.latency import gate_levels, stages
+from peregrine_hdl.pipeline import Pipeline, fitting
 from peregrine_hdl.shift_add import Range
 
 

@@ -22,6 +22,8 @@ from typing import Any
 
 from amaranth.hdl import Module, Shape, Signal, Value
 
+from peregrine_hdl.latency import stage_of, stages
+
 
 @dataclass(frozen=True)
 class Timed:
@@ -29,23 +31,6 @@ class Timed:
 
     value: Value
     level: int
-
-
-def stage_of(level: int, adds_per_stage: int) -> int:
-    """The stage of the core in which a value of this level is worked out, for one or more adds a stage."""
-    return max(level - 1, 0) // adds_per_stage
-
-
-def stages(levels: int, adds_per_stage: int, start: int = 0, closed: bool = True) -> int:
-    """Cycles of a block of `levels` levels that begins behind `start` others."""
-    if adds_per_stage == 0:
-        return 1
-    return stage_of(start + levels, adds_per_stage) - stage_of(start, adds_per_stage) + closed
-
-
-def gate_levels(adds_per_stage: int) -> int:
-    """Levels of gates behind an adder or a compare: none where they ride in its stage."""
-    return int(adds_per_stage == 1)
 
 
 def fitting(lo: int, hi: int) -> Shape:

@@ -17,7 +17,8 @@ from amaranth.lib.wiring import In, Out
 from peregrine_hdl import shift_add
 from peregrine_hdl.adders import place
 from peregrine_hdl.clamp import clamp, clamped_range
-from peregrine_hdl.pipeline import Pipeline, gate_levels, stages
+from peregrine_hdl.latency import gate_levels, stages
+from peregrine_hdl.pipeline import Pipeline
 from peregrine_hdl.shift_add import Range
 
 INT32 = (-(1 << 31), (1 << 31) - 1)
