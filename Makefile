@@ -17,7 +17,7 @@ help: ## list the commands
 $(BASE): pyproject.toml
 	@test -x $(PY) || { echo "[1/3] creating $(VENV)"; $(PYTHON) -m venv $(VENV); }
 	@echo "[2/3] installing the Python packages of the base install"
-	@$(PIP) -U pip "setuptools>=77" wheel "pybind11>=3.0" "cython>=3.1"
+	@$(PIP) -U pip "setuptools>=77" wheel "pybind11>=3.0" "cython>=3.1" "cffi>=1.17"
 	@$(PIP) $$($(PY) tools/requirements.py)
 	@touch $@
 

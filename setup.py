@@ -3,9 +3,11 @@
 `hotpath._core`   pybind11 objects of the engine
 `hotpath._venue`  the simulated exchange and the virtual-time harness (same core objects linked)
 `hotpath.rings`   Cython zero-copy views of rings (header-only use of core/)
+`hotpath._device` cffi view of device.h: the drivers, and of the core library only the kernels the cpu backend runs
 """
 
 import os
+import subprocess
 import sys
 import sysconfig
 from pathlib import Path
@@ -33,14 +35,21 @@ class BuildExt(build_ext):
         tc.link_flags = ["-Wl,-O1", "-Wl,--gc-sections"]
         py = cxx.python_includes()
         core = tc.archive(tc.compile(cxx.core_sources(), [version]), "peregrine_core")
+        drivers = tc.archive(tc.compile(cxx.driver_sources()), "peregrine_drivers")
         for ext in self.extensions:
+            if ext.name == "hotpath._device":  # C, made by cffi of device.h
+                made = tc.build_dir / "drivers" / "_device.c"
+                subprocess.run([sys.executable, str(ROOT / ext.sources[0]), str(made)], check=True)
+                inputs = tc.compile([made], ["-isystem", sysconfig.get_paths()["include"], "-Wno-unused"])
+                tc.link([*inputs, drivers, core], Path(self.get_ext_fullpath(ext.name)), shared=True)
+                continue
             sources = [ROOT / s for s in ext.sources]
             # Views are not on the path of an order: compiled quickly, and linked after the engine, whose inline code wins.
             inputs = tc.compile([_cythonised(s) for s in sources], [version, *py, "-O1"])
             if ext.name == "hotpath.rings":  # takes the few objects it needs
                 tc.link([*inputs, core], Path(self.get_ext_fullpath(ext.name)), shared=True)
                 continue
-            engine = [core]
+            engine = [core, drivers]
             if ext.name == "hotpath._venue":
                 engine.append(tc.archive(tc.compile(cxx.venue_sources(), [version]), "peregrine_venue"))
             tc.link(inputs, Path(self.get_ext_fullpath(ext.name)), shared=True, first=engine)
@@ -67,6 +76,7 @@ extensions = [
     *_extension("hotpath._core", "src/hotpath/bindings/*.cpp"),
     *_extension("hotpath._venue", "sim/venue/bind_*.cpp"),
     *_extension("hotpath.rings", "src/hotpath/bindings/rings.pyx"),
+    *_extension("hotpath._device", "drivers/binding/build.py"),
 ]
 
 

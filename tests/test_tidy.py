@@ -49,7 +49,7 @@ def tracked(*patterns: str) -> list[Path]:
         ).stdout  # fmt: skip
         files = [ROOT / line for line in out.splitlines()]
     except (OSError, subprocess.CalledProcessError):
-        folders = [ROOT / name for name in ("src", "hdl", "sim", "tests", "tools", "bench", "docs")]
+        folders = [ROOT / name for name in ("src", "hdl", "sim", "drivers", "tests", "tools", "bench", "docs")]
         files = [p for f in folders for pattern in patterns for p in f.rglob(pattern.rpartition("/")[2])]
     return sorted(p for p in files if p.is_file() and "build" not in p.relative_to(ROOT).parts[:1])
 
@@ -74,7 +74,7 @@ def cpp_files(*rooms: str) -> list[Path]:
 
 def python_files() -> list[Path]:
     """Shipped Python."""
-    return [p for p in tracked("*.py") if name_of(p).startswith(("src/", "hdl/", "sim/"))]
+    return [p for p in tracked("*.py") if name_of(p).startswith(("src/", "hdl/", "sim/", "drivers/"))]
 
 
 def room_of(include: str) -> str | None:
@@ -94,6 +94,54 @@ def test_every_room_includes_only_rooms_before_it():
                 elif other and ROOMS.index(other) > ROOMS.index(room) and include not in FORMAT_HEADERS:
                     broken.append(f"{name_of(path)} includes {include}: {room} comes before {other}")
     assert not broken, "\n".join(broken)
+
+
+def driver_files(*suffixes: str) -> list[Path]:
+    """Sources and headers of the drivers."""
+    return [p for p in sorted((ROOT / "drivers").rglob("*")) if p.suffix in suffixes]
+
+
+def includes_of(path: Path) -> list[str]:
+    """What a file includes in quotes."""
+    return re.findall(r'^\s*#include\s+"([^"]+)"', path.read_text(), flags=re.M)
+
+
+def test_the_drivers_know_device_h_and_each_other_and_nothing_of_the_engine():
+    own = {p.relative_to(ROOT / "drivers").as_posix() for p in driver_files(".h")}
+    own |= {p.name for p in (ROOT / "drivers/include").glob("*.h")}
+    broken = [f"{name_of(p)} includes {i}" for p in driver_files(".h", ".c") for i in includes_of(p) if i not in own]
+    assert not broken, "\n".join(broken)
+
+
+def test_the_public_headers_need_nothing_but_each_other_and_backends_not_each_other():
+    broken = [f"{name_of(p)} includes {i}" for p in (ROOT / "drivers/include").glob("*.h") for i in includes_of(p) if "/" in i]
+    for backend, other in (("cpu", "vfio/"), ("vfio", "cpu/")):
+        broken += [f"{name_of(p)} includes {i}" for p in (ROOT / "drivers" / backend).rglob("*.[ch]")
+                   for i in includes_of(p) if i.startswith(other)]  # fmt: skip
+    assert not broken, "\n".join(broken)
+
+
+def test_the_engine_reaches_a_device_through_the_public_headers_only():
+    public = {p.name for p in (ROOT / "drivers/include").glob("*.h")}
+    broken = [f"{name_of(p)} includes {i}" for p in cpp_files(*ROOMS) for i in includes_of(p)
+              if i.startswith(("core/core.h", "core/common.h", "vfio/", "cpu/")) or (i.startswith("device") and i not in public)]  # fmt: skip
+    assert not broken, "\n".join(broken)
+
+
+#: what runs for each request: no allocation, lock, print or call of the kernel may stand there
+REQUEST_PATH = ("drivers/core/requests.c",)
+KERNEL_CALLS = r"\b(?:open|close|ioctl|mmap|munmap|mlock|pread|pwrite|eventfd|clock_gettime|usleep|nanosleep|sched_yield)\s*\("
+
+
+def test_the_path_of_a_request_allocates_nothing_and_calls_nothing():
+    for name in REQUEST_PATH:
+        code = code_of(ROOT / name)
+        for word, pattern in {**FORBIDDEN, "kernel": KERNEL_CALLS}.items():
+            assert not re.search(pattern, code), f"{name}: {word}"
+    submit_and_poll = code_of(ROOT / "drivers/cpu/cpu.c").partition("static int cpu_submit")[2].partition("static int cpu_reset")[0]
+    assert "cpu_poll" in submit_and_poll
+    for word, pattern in {**FORBIDDEN, "kernel": KERNEL_CALLS}.items():
+        assert not re.search(pattern, submit_and_poll), f"cpu.c: {word}"
 
 
 def test_a_format_header_needs_nothing_but_core():
@@ -138,7 +186,7 @@ def test_pickle_is_used_nowhere():
 
 def test_no_file_is_over_500_lines_without_a_reason():
     long = {}
-    for path in tracked("*.py", "*.h", "*.cpp", "*.pyx", "*.sh", "*.yaml"):
+    for path in tracked("*.py", "*.h", "*.c", "*.cpp", "*.pyx", "*.sh", "*.yaml"):
         lines = path.read_text(encoding="utf-8").count("\n")
         if lines > 500:
             long[name_of(path)] = lines
@@ -245,7 +293,8 @@ EARLY_UNIT = re.compile(rf"\b{UNITS}_(?!(?:{AFTER_UNIT})(?:_|\b))[a-z][a-z_]*\b"
 
 def test_units_stand_last_in_names():
     broken = []
-    for path in [*cpp_files(*ROOMS), *sorted((ROOT / "sim").rglob("*.h")), *sorted((ROOT / "sim").rglob("*.cpp"))]:
+    for path in [*cpp_files(*ROOMS), *sorted((ROOT / "sim").rglob("*.h")), *sorted((ROOT / "sim").rglob("*.cpp")),
+                 *driver_files(".h", ".c")]:  # fmt: skip
         for number, line in enumerate(code_of(path).splitlines(), 1):
             for word in EARLY_UNIT.findall(line):
                 if not word.endswith("_") and word not in UNIT_NAMES_ALLOWED:
@@ -260,19 +309,19 @@ def test_units_stand_last_in_names():
 
 def test_headers_say_what_they_are_and_are_included_once():
     broken = []
-    for path in [p for p in cpp_files(*ROOMS) if p.suffix == ".h"]:
+    for path in [*(p for p in cpp_files(*ROOMS) if p.suffix == ".h"), *driver_files(".h")]:
         text = path.read_text()
         if not text.startswith("//"):
             broken.append(f"{name_of(path)}: begins without a comment that says what it is for")
-        if "#pragma once" not in text:
-            broken.append(f"{name_of(path)}: no #pragma once")
+        if "#pragma once" not in text and not re.search(r"^#ifndef (\w+)\n#define \1\n", text, flags=re.M):
+            broken.append(f"{name_of(path)}: nothing keeps it from being included twice")
     assert not broken, "\n".join(broken)
 
 
 def test_no_path_of_one_machine_stands_in_the_source():
     pattern = re.compile(r"(?<![\w.}])/(?:work|root|home|Users|tmp|opt)/[A-Za-z]")
     broken = []
-    for path in tracked("*.py", "*.h", "*.cpp", "*.pyx", "*.md", "*.yaml", "*.toml", "Makefile", "*.cfg"):
+    for path in tracked("*.py", "*.h", "*.c", "*.cpp", "*.pyx", "*.md", "*.yaml", "*.toml", "Makefile", "*.cfg"):
         if path == Path(__file__):
             continue
         for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), 1):

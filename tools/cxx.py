@@ -27,6 +27,7 @@ CORE_ROOMS = ("core", "market", "signal", "policy", "risk", "execution", "journa
 
 WARNINGS = ["-Wall", "-Wextra", "-Wshadow", "-Wno-unused-parameter", "-Wno-missing-field-initializers"]
 BASE_FLAGS = ["-std=c++20", "-O2", "-g1", "-fPIC", "-fvisibility=hidden", "-fno-strict-aliasing", "-pthread"]
+C_FLAGS = ["-std=gnu11", "-O2", "-g1", "-fPIC", "-fvisibility=hidden", "-fno-strict-aliasing", "-pthread"]
 
 
 @dataclass
@@ -35,6 +36,7 @@ class Toolchain:
 
     build_dir: Path
     cxx: list[str] = field(default_factory=lambda: default_cxx())
+    cc: list[str] = field(default_factory=lambda: default_cc())
     flags: list[str] = field(default_factory=list)
     link_flags: list[str] = field(default_factory=list)
     jobs: int = field(default_factory=lambda: int(os.environ.get("PEREGRINE_JOBS", os.cpu_count() or 1)))
@@ -42,8 +44,11 @@ class Toolchain:
 
     def command(self, source: Path, obj: Path, extra: list[str]) -> list[str]:
         """The full compile command of one translation unit."""
-        include = [f"-I{ROOT / 'src' / 'hotpath'}", f"-I{ROOT / 'sim'}"]
-        return [*self.cxx, *BASE_FLAGS, *WARNINGS, *self.flags, *include, *extra,
+        include = [f"-I{ROOT / 'src' / 'hotpath'}", f"-I{ROOT / 'sim'}", f"-I{ROOT / 'drivers' / 'include'}"]
+        if source.suffix == ".c":  # drivers see device.h and each other, nothing else
+            include = [f"-I{ROOT / 'drivers'}", *include[2:]]
+        compiler = [*self.cc, *C_FLAGS] if source.suffix == ".c" else [*self.cxx, *BASE_FLAGS]
+        return [*compiler, *WARNINGS, *self.flags, *include, *extra,
                 "-MMD", "-MF", str(obj.with_suffix(".d")), "-c", str(source), "-o", str(obj)]
 
     def object_for(self, source: Path) -> Path:
@@ -99,7 +104,7 @@ class Toolchain:
         whole = ["-Wl,--whole-archive", *map(str, first), "-Wl,--no-whole-archive"] if first else []
         partial = out.with_suffix(out.suffix + ".tmp")
         cmd = [*self.cxx, *(["-shared"] if shared else []), *whole, *map(str, inputs), "-o", str(partial),
-               "-pthread", "-lrt", *self.flags, *self.link_flags]
+               "-pthread", "-lrt", "-ldl", *self.flags, *self.link_flags]
         result = subprocess.run(cmd, capture_output=True, text=True)
         if result.returncode != 0:
             raise RuntimeError(f"linking {out} failed\n{shlex.join(cmd)}\n{result.stderr}")
@@ -122,6 +127,13 @@ def default_cxx() -> list[str]:
     return ["ccache", *cxx] if shutil.which("ccache") and cxx[0] != "ccache" else cxx
 
 
+def default_cc() -> list[str]:
+    """The C compiler: $CC, or the one beside $CXX, or gcc; through ccache when it is installed."""
+    beside = {"g++": "gcc", "clang++": "clang"}.get(Path(shlex.split(os.environ.get("CXX", "g++"))[-1]).name, "cc")
+    cc = shlex.split(os.environ.get("CC", beside))
+    return ["ccache", *cc] if shutil.which("ccache") and cc[0] != "ccache" else cc
+
+
 def core_sources() -> list[Path]:
     """Every C++ source of the engine's static library, in the order data flows."""
     return [p for room in CORE_ROOMS for p in sorted((ROOT / "src/hotpath" / room).rglob("*.cpp"))]
@@ -129,7 +141,13 @@ def core_sources() -> list[Path]:
 
 def venue_sources() -> list[Path]:
     """Every C++ source of the simulated exchange (its bindings left out)."""
-    return [p for p in sorted((ROOT / "sim/venue").rglob("*.cpp")) if not p.name.startswith("bind_")]
+    found = [*sorted((ROOT / "sim/venue").rglob("*.cpp")), ROOT / "sim/device/faulty_device.cpp"]
+    return [p for p in found if not p.name.startswith("bind_")]
+
+
+def driver_sources() -> list[Path]:
+    """Every C source of the drivers' static library."""
+    return [p for room in ("core", "cpu", "vfio") for p in sorted((ROOT / "drivers" / room).rglob("*.c"))]
 
 
 def python_includes() -> list[str]:

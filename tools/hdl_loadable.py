@@ -266,7 +266,7 @@ def random_bank(seed: int, limits: Limits, shapes: Sequence[Sequence[int]] = (),
                 and sum(channel_rows_of(s, limits.lanes) for s in held) <= limits.channel_rows)  # fmt: skip
         if fits and (len(out) == 0 or rng.random() < 0.85):
             out.append(hdl_cases.bench_network(list(shape), seed + len(out)))
-        else:
+        elif fits or len(held) > 1:
             out.append(None)
     return out
 

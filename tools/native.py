@@ -53,8 +53,13 @@ def build(flavour: str, sources: list[Path], *, verbose: bool = True) -> list[Pa
     define = [f'-DPEREGRINE_VERSION="{version}"']
     with cxx.sole_user(tc.build_dir):
         core = tc.archive(tc.compile(cxx.core_sources(), define), "peregrine_core")
-        objects = tc.compile(sources, define)
-        return [tc.link([o, core], tc.build_dir / s.stem, shared=False) for s, o in zip(sources, objects, strict=True)]
+        drivers = tc.archive(tc.compile(cxx.driver_sources()), "peregrine_drivers")
+        fakes = sorted((cxx.ROOT / "tests" / "drivers").glob("*.cpp"))
+        include = [f"-I{cxx.ROOT / 'drivers'}"]
+        fake = tc.archive(tc.compile(fakes, [*define, *include]), "peregrine_fakes")
+        objects = tc.compile(sources, [*define, *include])
+        return [tc.link([o, fake, drivers, core], tc.build_dir / s.stem, shared=False)
+                for s, o in zip(sources, objects, strict=True)]
 
 
 def run(program: Path, flavour: str, args: list[str]) -> tuple[int, float, str]:

@@ -1,7 +1,9 @@
 // Python view of virtual time: engine and exchange in one process, as fast as the machine goes.
 #include <pybind11/numpy.h>
 
+#include "bindings/device_host.h"
 #include "bindings/shard_view.h"
+#include "device/faulty_device.h"
 #include "journal/recover.h"
 #include "venue/virtual_run.h"
 
@@ -94,13 +96,14 @@ class Tap final : public engine::DecisionTap {
 class VirtualEngine {
  public:
   VirtualEngine(const py::dict& shard_spec, const py::list& policies, u16 quorum, const py::dict& virtual_spec,
-                const py::bytes& recording, const py::object& journal, u64 signal_address, bool tap)
+                const py::bytes& recording, const py::object& journal, u64 signal_address, bool tap, const py::object& device)
       : recording_(recording), shard_(bindings::shard_config_from(shard_spec)) {
     bindings::load_policies(shard_, policies, quorum);
     if (tap) shard_.set_tap(&tap_);
     if (!journal.is_none()) open_journal(journal.cast<py::dict>());
     runner_ = std::make_unique<engine::StepRunner>(shard_, journal_.appender.get());
     if (signal_address != 0) runner_->set_signal(UserSignal::from_address(signal_address));
+    if (!device.is_none()) attach_device(device.cast<py::dict>());
     const venue::VirtualConfig config = virtual_config_from(virtual_spec);
     run_ = std::make_unique<venue::VirtualRun>(
         config, *runner_, Bytes(reinterpret_cast<const u8*>(recording_.data()), recording_.size()), journal_.writer.get());
@@ -141,6 +144,12 @@ class VirtualEngine {
     v["fees_ticks"] = p.fees_ticks;
     v["open_orders"] = p.open_orders;
     d["venue"] = v;
+    d["device"] = device_ != nullptr ? py::object(device_->summary()) : py::none();
+    if (faulty_ != nullptr) {
+      py::list faults;
+      for (u32 f = 0; f < static_cast<u32>(sim::DeviceFault::kCount); ++f) faults.append(faulty_->faults(static_cast<sim::DeviceFault>(f)));
+      d["device_faults"] = faults;
+    }
     return d;
   }
   py::dict book(int levels) const { return bindings::book_summary(shard_.market(), levels); }
@@ -169,8 +178,39 @@ class VirtualEngine {
     }
   }
 
+  // Virtual time has no clock that a deadline could be read from: a device's is counted in polls. With `faults` they
+  // stand between the engine and the device.
+  void attach_device(const py::dict& spec) {
+    const TscClock clock = TscClock::from_kernel();
+    if (!spec.contains("faults")) {
+      device_ = std::make_unique<bindings::DeviceHost>(spec, clock);
+    } else {
+      const py::dict faults = get<py::dict>(spec, "faults");
+      sim::DeviceFaultPlan plan;
+      plan.seed = get<u64>(faults, "seed");
+      const auto permille = get<std::vector<u32>>(faults, "permille");
+      if (permille.size() != plan.permille.size()) throw py::value_error("faults: permille of each kind of fault");
+      std::copy(permille.begin(), permille.end(), plan.permille.begin());
+      plan.first_request = get<u64>(faults, "first_request");
+      plan.requests = get<u64>(faults, "requests");
+      plan.late_polls = get<u32>(faults, "late_polls");
+      plan.failing_resets = get<u32>(faults, "failing_resets");
+      inner_ = std::make_unique<bindings::DeviceHost>(spec, clock);
+      faulty_ = std::make_unique<sim::FaultyDevice>(inner_->backend(), inner_->device(), plan);
+      py::dict outer(spec);
+      outer["table"] = reinterpret_cast<std::uintptr_t>(&sim::FaultyDevice::table());
+      outer["handle"] = reinterpret_cast<std::uintptr_t>(faulty_->handle());
+      device_ = std::make_unique<bindings::DeviceHost>(outer, clock);
+    }
+    device_->prepare(shard_.policies());
+    runner_->set_device(device_->port());
+  }
+
   std::string recording_;
   std::string header_;
+  std::unique_ptr<bindings::DeviceHost> inner_;
+  std::unique_ptr<sim::FaultyDevice> faulty_;
+  std::unique_ptr<bindings::DeviceHost> device_;
   engine::Shard shard_;
   Tap tap_;
   journal::OpenJournal journal_;
@@ -182,9 +222,10 @@ class VirtualEngine {
 
 void bind_virtual(py::module_& m) {
   py::class_<VirtualEngine>(m, "VirtualEngine", "Engine and simulated exchange in virtual time, the live objects linked.")
-      .def(py::init<const py::dict&, const py::list&, u16, const py::dict&, const py::bytes&, const py::object&, u64, bool>(),
+      .def(py::init<const py::dict&, const py::list&, u16, const py::dict&, const py::bytes&, const py::object&, u64, bool, const py::object&>(),
            py::arg("shard"), py::arg("policies"), py::arg("quorum"), py::arg("virtual"), py::arg("recording") = py::bytes(),
-           py::arg("journal") = py::none(), py::arg("signal_address") = 0, py::arg("tap") = false)
+           py::arg("journal") = py::none(), py::arg("signal_address") = 0, py::arg("tap") = false,
+           py::arg("device") = py::none())
       .def("run", &VirtualEngine::run, py::arg("budget_ns") = -1,
            "Runs for budget_ns of virtual time (-1: to the end); False when the end is reached.")
       .def("finish", &VirtualEngine::finish, "Cancels what works, closes the journal, returns the summary.")

@@ -127,6 +127,10 @@ std::string EngineProcess::start(const JournalPlace& place, SimulatedDisk& disk,
     if (std::string wrong = replay(place.dir, then); !wrong.empty()) return wrong;
   }
   runner_ = std::make_unique<engine::StepRunner>(*shard_, journal_.appender.get());
+  if (blueprint_.shard.device.placement != engine::DevicePlacement::kNone) {
+    device_ = std::make_unique<SimulatedDevice>(static_cast<u64>(started_ns_), shard_->policies(), clock_);
+    runner_->set_device(device_.get());
+  }
   engine::LiveConfig live = blueprint_.live;
   live.net = &net_;
   live_ = std::make_unique<engine::LiveEngine>(live, *runner_, *journal_.appender, telemetry_, nullptr, nullptr, clock_);

@@ -9,6 +9,7 @@
 #include "engine/replay.h"
 #include "journal/faults.h"
 #include "journal/recover.h"
+#include "venue/simulation_device.h"
 
 namespace peregrine::venue {
 
@@ -108,6 +109,7 @@ class EngineProcess {
   std::unique_ptr<engine::Shard> shard_;
   engine::Telemetry telemetry_;
   journal::OpenJournal journal_;
+  std::unique_ptr<SimulatedDevice> device_;  // where the blueprint places decisions on one
   std::unique_ptr<engine::StepRunner> runner_;
   std::unique_ptr<engine::LiveEngine> live_;
   bool damaged_ = false;

@@ -108,6 +108,8 @@ void VirtualRun::step_flow() {
 
 // Does the next thing due at or before `limit`; false when nothing is.
 bool VirtualRun::advance(TimeNs limit) {
+  runner_.work_device();
+  if (runner_.poll_device(now_ns_)) after_step();
   const TimeNs due[] = {to_exchange_.next_ns(), exchange_.next_timer(), flow_next(), to_feed_.next_ns(),
                         to_session_.next_ns(),  housekeeping_ns_,       state_hash_ns_};
   const auto first = std::min_element(std::begin(due), std::end(due));

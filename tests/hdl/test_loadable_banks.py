@@ -206,6 +206,22 @@ def test_every_command_is_replied_as_the_model_says_and_every_request_answered_w
     assert answered == 25 * 16 and 2 <= swapped <= 20
 
 
+@pytest.mark.parametrize("bank", [0, 1])
+def test_whatever_is_written_to_one_bank_the_other_answers_as_before(bank, core):
+    import hdl_loadable as h
+
+    rng = np.random.default_rng(bank)
+    networks, image = image_of(2)
+    core.load(image, bank)
+    requests = h.random_requests(networks, NARROW, 30, 1)
+    for round_ in range(15):
+        change = (mutated, mutated_heads, mutated_fields)[round_ % 3]
+        words = change(rng, image_of(round_)[1]) + rng.integers(0, 1 << 32, 20).tolist()
+        core.command(commands_of([(h.OP_START, 1 - bank, 0), *((h.OP_WORD, 1 - bank, w) for w in words)]))
+        h.compare(core.ask(requests.beats, round_ % 2), requests.answers, requests.kinds, bank)
+    assert core.command(commands_of([(h.OP_SWAP, bank, 0)]))["crc"].tolist() == [bank_image.crc(image)]
+
+
 def test_a_first_layer_that_wants_more_inputs_than_the_request_brings_is_answered_all_the_same(core):
     import hdl_loadable as h
 

@@ -72,7 +72,10 @@ def mutate(seed: int) -> tuple[dict[str, Any], Mutant]:
     rng = random.Random(seed)
     before = base(rng)
     tree = yaml.safe_load(yaml.safe_dump(before))
-    path = rng.choice(places(tree))
+    spots = places(tree)
+    if rng.random() < 1 / 16:  # items of lists are few among the settings
+        spots = [p for p in spots if isinstance(p[-1], int)] or spots
+    path = rng.choice(spots)
     parent, key = at(tree, path[:-1]), path[-1]
     keyed = isinstance(parent, dict)
     value = parent[key]

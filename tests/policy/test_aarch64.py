@@ -17,7 +17,7 @@ EM_AARCH64 = 183
 
 def compile_program(cxx: str, out: Path) -> None:
     subprocess.run([cxx, "-std=c++20", "-O2", "-Wall", "-Wextra", "-Werror", "-Wno-missing-field-initializers",
-                    f"-I{ROOT / 'src/hotpath'}", "-static", *map(str, SOURCES), "-o", str(out)], check=True)
+                    f"-I{ROOT / 'src/hotpath'}", f"-I{ROOT / 'drivers/include'}", "-static", *map(str, SOURCES), "-o", str(out)], check=True)
 
 
 def elf_machine(path: Path) -> int:

@@ -176,6 +176,20 @@ def test_a_channel_at_the_accumulator_bound_is_exact(kernel: str) -> None:
         [(1 << 24) - 1, 16 * 16384 - bias], [bias - 16 * 128 * 127, -bias - 16 * 128 * 127]]
 
 
+@pytest.mark.parametrize("kernel", KERNELS)
+@pytest.mark.parametrize("actions", range(1, 17))
+def test_every_kernel_answers_with_the_lowest_of_the_best_actions(kernel: str, actions: int) -> None:
+    rng = np.random.default_rng(actions)
+    most = (1 << 24) - 1 - 128  # of a bias, beside one weight of 1
+    for bias in (rng.integers(-1, 2, actions), np.full(actions, -most), np.full(actions, most),
+                 rng.choice([-most, -1, 0, most], actions), rng.integers(-most, most, actions)):
+        network = one_layer((rng.integers(-1, 2, (actions, 1))).tolist(), bias.tolist())
+        features = np.arange(-130, 131, dtype=np.int32)[:, None]
+        policy = to_core(network, 1, kernel)
+        assert policy.actions(features) == oracle.argmax(oracle.infer(network, features)).tolist()
+        assert np.array_equal(policy.infer(features), oracle.infer(network, features))
+
+
 def test_ties_go_to_the_lowest_action() -> None:
     assert oracle.argmax(np.array([[1, 3, 3], [2, 2, 2], [-5, -6, -5]])).tolist() == [1, 0, 0]
 

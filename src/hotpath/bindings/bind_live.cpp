@@ -114,6 +114,8 @@ class LiveRun {
     for (std::size_t i = 0; i < shards_.size(); ++i) {
       shards_[i]->open_journal(get<py::dict>(py::reinterpret_borrow<py::dict>(shards[i]), "journal"), clock_);
       parts.push_back(shards_[i]->parts(&segment_, signal_address));
+      const py::dict spec = py::reinterpret_borrow<py::dict>(shards[i]);
+      if (spec.contains("device")) shards_[i]->attach_device(get<py::dict>(spec, "device"), clock_);
     }
     live_ = std::make_unique<engine::LiveEngine>(live_config_from(live_spec), parts, clock_);
     if (const std::string error = live_->open(); !error.empty()) throw py::value_error(error);

@@ -165,6 +165,18 @@ void bind_policy(py::module_& m) {
           py::arg("features"), py::arg("count"),
           "Decide `count` times, for timing: which row is next follows from the action, so that nothing of two decisions\n"
           "overlaps. The row that would be next.")
+      .def(
+          "actions",
+          [](const Policy& p, const Array<i32>& features) {
+            const Array<i32> logits = infer_rows(loaded(p), features, p.n_schema_features());  // checks the width too
+            std::vector<u32> out;
+            i32 scratch[kMaxActions];
+            for (py::ssize_t r = 0; r < logits.shape(0); ++r) {
+              out.push_back(p.decide(features.data() + r * p.n_schema_features(), scratch));
+            }
+            return out;
+          },
+          py::arg("features"), "The argmax of each row's logits, as the kernel gives it.")
       .def_property_readonly("loaded", &Policy::loaded)
       .def_property_readonly("kernel", [](const Policy& p) { return kernel_name(p.kernel()); })
       .def_property_readonly("n_actions", &Policy::n_actions)

@@ -150,12 +150,20 @@ engine::ShardParts LiveShard::parts(Segment* segment, u64 signal_address) {
   return {runner_.get(), journal_.appender.get(), telemetry_.get(), segment, &commands_, port_};
 }
 
+void LiveShard::attach_device(const py::dict& spec, const TscClock& clock) {
+  device_ = std::make_unique<DeviceHost>(spec, clock);
+  device_->prepare(shard_->policies());
+  runner_->set_device(device_->port());
+}
+
 void LiveShard::start() {
   journal_.writer->start();
+  if (device_ != nullptr) device_->start();
   if (snapshotter_ != nullptr) snapshotter_->start();
 }
 
 bool LiveShard::close(journal::JournalError& error) {
+  if (device_ != nullptr) device_->stop();
   const bool closed = journal_.writer->close(error);
   if (snapshotter_ != nullptr) snapshotter_->stop();
   return closed;
@@ -216,6 +224,7 @@ py::dict LiveShard::summary() const {
   d["recovery_ns"] = recovery_ns_;
   d["state_snapshots"] = snapshotter_ != nullptr ? snapshotter_->snapshots() : 0;
   d["snapshot_error"] = snapshotter_ != nullptr ? snapshotter_->error() : "";
+  d["device"] = device_ != nullptr ? py::object(device_->summary()) : py::none();
   return d;
 }
 

@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "bindings/device_host.h"
 #include "bindings/shard_factory.h"
 #include "core/command_ring.h"
 #include "engine/live_engine.h"
@@ -29,6 +30,8 @@ class LiveShard {
   // Recovers the journal when there is one, else begins it.
   void open_journal(const py::dict& d, TscClock& clock);
   engine::ShardParts parts(Segment* segment, u64 signal_address);
+  // After parts(): who computes decisions that are placed on a device.
+  void attach_device(const py::dict& spec, const TscClock& clock);
 
   void start();
   // Writes out what is left; false when the journal could not be closed.
@@ -55,6 +58,7 @@ class LiveShard {
   journal::OpenJournal journal_;
   std::unique_ptr<engine::StepRunner> runner_;
   std::unique_ptr<engine::Snapshotter> snapshotter_;
+  std::unique_ptr<DeviceHost> device_;
   u64 recovered_from_snapshot_seq_ = 0, recovered_inputs_ = 0;
   TimeNs recovery_ns_ = 0;
   std::vector<std::string> recovery_notes_;

@@ -57,6 +57,17 @@ inline RiskLimits limits_from(const py::dict& d, InstrumentIx instrument) {
   return l;
 }
 
+inline engine::DeviceUse device_use_from(const py::dict& d) {
+  engine::DeviceUse use;
+  const std::string placement = get<std::string>(d, "placement");
+  use.placement = placement == "inline" ? engine::DevicePlacement::kInline
+                  : placement == "ring" ? engine::DevicePlacement::kRing
+                                        : engine::DevicePlacement::kNone;
+  use.recompute_every = get<u32>(d, "recompute_every");
+  use.max_events_behind = get<u32>(d, "max_events_behind");
+  return use;
+}
+
 inline engine::ShardConfig shard_config_from(const py::dict& d) {
   engine::ShardConfig c;
   const py::list instruments = get<py::list>(d, "instruments");
@@ -110,6 +121,7 @@ inline engine::ShardConfig shard_config_from(const py::dict& d) {
   c.authorised_strategies = get<std::vector<u32>>(d, "strategies");
   c.decision_interval_ns = get<i64>(d, "decision_interval_ns");
   c.user_signal = get<bool>(d, "user_signal");
+  if (d.contains("device")) c.device = device_use_from(get<py::dict>(d, "device"));  // not in older journals
   c.kill_on_supervisor_loss = get<bool>(d, "kill_on_supervisor_loss");
   c.hash_books = get<bool>(d, "hash_books");
   return c;
@@ -225,6 +237,12 @@ inline py::dict shard_summary(const engine::Shard& shard) {
   d["connections"] = c.connections;
   d["kills"] = c.kills;
   d["signal_raised"] = c.signal_raised;
+  d["device_used"] = c.device_used;
+  d["device_fallback"] = c.device_fallback;
+  d["device_late"] = c.device_late;
+  d["device_dropped"] = c.device_dropped;
+  d["device_wrong"] = c.device_wrong;
+  d["device_full"] = c.device_full;
   py::dict reasons;
   for (int r = 1; r < kRiskReasons; ++r) {
     const u64 n = shard.gate().rejects(static_cast<RiskReason>(r));

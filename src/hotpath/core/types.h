@@ -35,12 +35,10 @@ constexpr int index(Side s) { return static_cast<int>(s); }
 // Division that rounds towards minus infinity, as numpy's // does (C++ truncates towards zero).
 // Precondition: b > 0.
 constexpr i64 floor_div(i64 a, i64 b) {
-  i64 q = a / b;
-  return (a % b != 0 && a < 0) ? q - 1 : q;
+  return a / b - (a % b < 0 ? 1 : 0);  // the remainder has the sign of a: no branch on data
 }
 constexpr i128 floor_div128(i128 a, i128 b) {
-  i128 q = a / b;
-  return (a % b != 0 && a < 0) ? q - 1 : q;
+  return a / b - (a % b < 0 ? 1 : 0);
 }
 constexpr i64 clamp64(i64 v, i64 lo, i64 hi) { return v < lo ? lo : (v > hi ? hi : v); }
 

@@ -25,6 +25,7 @@ constexpr std::size_t head_bytes(journal::RecordType type) {
     case kCommand: return sizeof(journal::CommandHead);
     case kTimer: return sizeof(journal::TimerDue);
     case kControl: return sizeof(journal::ControlSeen);
+    case kDevice: return sizeof(journal::DeviceAnswer);
     case kSignal: return sizeof(journal::SignalValue);
     case kSendResult: return sizeof(journal::SendResult);
     case kRecovered: return sizeof(journal::Recovered);

@@ -96,6 +96,7 @@ void Shard::step(const Input& in, u64 seq, ShardOutput& out) {
     case RecordType::kTimer: on_timer(in, seq); break;
     case RecordType::kControl: on_control(in); break;
     case RecordType::kSignal: on_signal(in); break;
+    case RecordType::kDevice: on_device(in); break;
     case RecordType::kSendResult: {
       journal::SendResult result;
       if (!read_head(in, result)) break;
@@ -132,9 +133,9 @@ void Shard::on_feed(const Input& in) {
 void Shard::after_event(const Event& e) {
   if (e.kind == EventKind::kSystem || e.instrument >= items_.size()) return;
   const InstrumentIx ix = e.instrument;
-  features_.on_event(e, market_);
   PerInstrument& item = items_[ix];
   const Top top = market_.top(ix);
+  features_.on_event(e, TopView{top.bid_ticks, top.bid_lots, top.ask_ticks, top.ask_lots});
   const bool top_moved = top.bid_ticks != item.top.bid_ticks || top.ask_ticks != item.top.ask_ticks;
   item.top = top;
   if (top_moved && market_.sound(ix)) {
@@ -142,6 +143,7 @@ void Shard::after_event(const Event& e) {
     check_breakers();
   }
   if (e.kind > EventKind::kCross || e.kind == EventKind::kNone) return;
+  ++item.events;
   if (may_decide(ix)) decide(ix);
 }
 
@@ -188,13 +190,17 @@ void Shard::on_recovered(const Input& in) {
   draining_ = false;
   gate_.set_paused(paused_);
   pending_ = Pending{};
+  for (Ask& ask : asks_) ask = Ask{};
   feed_state_ = FeedState::kDown;
   accrue_stale(now_ns_);
   // Nothing of the feed is carried over: books begin empty, as in a fresh process.
   market_.begin_snapshot();
   market_.end_snapshot();
   features_.reset();
-  for (PerInstrument& item : items_) item.top = Top{};
+  for (PerInstrument& item : items_) {
+    item.top = Top{};
+    item.asked = 0;
+  }
 }
 
 void Shard::on_session(const Input& in) {
@@ -428,6 +434,13 @@ u64 Shard::state_hash() const {
     h = hash_fold(h, static_cast<u64>(item.quote_number[0]) << 32 | item.quote_number[1]);
     h = hash_fold(h, static_cast<u64>(item.decided_ns));
     h = hash_fold(h, static_cast<u64>(item.taken_ns));
+  }
+  if (config_.device.placement != DevicePlacement::kNone) {
+    for (const PerInstrument& item : items_) h = hash_fold(hash_fold(h, item.events), item.asked);
+    for (const Ask& ask : asks_) {
+      h = hash_fold(hash_fold(h, ask.decision), ask.events);
+      if (ask.decision != 0) h = hash_bytes(h, reinterpret_cast<const u8*>(ask.features), sizeof ask.features);
+    }
   }
   const u32 flags = (draining_ ? 1u : 0u) | (flattening_ ? 2u : 0u) | (pending_.waiting ? 4u : 0u) | (paused_ ? 8u : 0u);
   return hash_fold(h, flags);

@@ -21,6 +21,9 @@ struct ShardCounters {
   u64 orders = 0, replaces = 0, cancels = 0, acks = 0, fills = 0, filled_lots = 0, rejects = 0, risk_rejects = 0;
   u64 soft = 0, session_refused = 0, alarms = 0, gaps = 0, snapshots = 0, stale_ns = 0, connections = 0;
   u64 commands = 0, duplicate_commands = 0, signal_raised = 0, kills = 0;
+  // Decisions a device answered for every slot; where a kernel made up for it; answers that came for no decision any
+  // more; whose book had moved on; that a kernel found wrong; asks that found no room and were decided at once.
+  u64 device_used = 0, device_fallback = 0, device_late = 0, device_dropped = 0, device_wrong = 0, device_full = 0;
   u64 actions[kMaxActions] = {};
 };
 
@@ -61,6 +64,23 @@ class Shard final : private SessionOut {
   u64 signal_decision() const { return pending_.decision; }
   const i32* signal_features() const { return features_now_; }
 
+  // A decision waits for a device (config().device.placement): ask it with device_ask() and feed the answer, or its
+  // absence, as the next input (kInline) or as an input later on (kRing).
+  struct Ask {
+    u64 decision = 0;  // 0 = free
+    u64 feed_seq = 0;
+    u64 events = 0;    // of the instrument, when asked
+    InstrumentIx instrument = 0;
+    u32 zero = 0;
+    i32 features[FeatureEngine::kFeatures] = {};
+  };
+  static constexpr u32 kMaxAsks = 16;
+  u64 asks_made() const { return asks_made_; }
+  // The open ask of this decision, or null.
+  const Ask* ask_of(u64 decision) const;
+  // The newest ask still open, or null.
+  const Ask* last_ask() const { return ask_of(last_ask_); }
+
   // What the transport logs in with.
   const OrderSession& session() const { return session_; }
   const Market& market() const { return market_; }
@@ -88,6 +108,8 @@ class Shard final : private SessionOut {
     u32 quote_number[2] = {0, 0};  // our resting order of each side, 0 = none
     TimeNs decided_ns = 0;
     TimeNs taken_ns = 0;
+    u64 events = 0;    // of its book, while a device decides
+    u64 asked = 0;     // decision that waits for a device, 0 = none
     Top top;
   };
   struct Pending {
@@ -106,6 +128,7 @@ class Shard final : private SessionOut {
   void on_timer(const Input& in, u64 seq);
   void on_control(const Input& in);
   void on_signal(const Input& in);
+  void on_device(const Input& in);
   void apply_command(journal::CommandKind kind, Bytes body);
   bool seen_command(u64 key);
   void after_event(const Event& e);
@@ -117,9 +140,13 @@ class Shard final : private SessionOut {
   void check_breakers();
 
   // decisions (shard_decide.cpp)
+  bool may_trade(InstrumentIx ix) const;
   bool may_decide(InstrumentIx ix) const;
   void decide(InstrumentIx ix);
+  void judge(InstrumentIx ix);
   void conclude(InstrumentIx ix);
+  void ask_device(InstrumentIx ix);
+  void take_answer(const journal::DeviceAnswer& answer, const i32* logits);
   void submit(InstrumentIx ix, const Op& op, u8 action);
   void record_decision(InstrumentIx ix, u8 action, const RiskVerdict& verdict);
   void read_quote(InstrumentIx ix, Side side, Quote& q);
@@ -160,6 +187,9 @@ class Shard final : private SessionOut {
   bool flattening_ = false;
   bool kill_wanted_ = false;
   bool decision_recorded_ = false;
+  u64 asks_made_ = 0;
+  u64 last_ask_ = 0;
+  Ask asks_[kMaxAsks];
   i32 features_now_[FeatureEngine::kFeatures] = {};
   PolicySet::Decision decision_now_;
   static constexpr u32 kCommandKeys = 256;  // commands remembered for deduplication

@@ -23,6 +23,20 @@ struct InstrumentSpec {
   TacticConfig tactic;
 };
 
+// Who computes the logits of a decision. The arithmetic is the same everywhere; what a device answered, or that it did
+// not, is a journaled input, so a replay needs none.
+enum class DevicePlacement : u8 {
+  kNone = 0,    // the engine's own kernels
+  kInline = 1,  // the decision waits for the answer or its absence: nothing is consumed between
+  kRing = 2,    // asynchronous: the shard goes on, the answer is dropped when the book has moved on
+};
+
+struct DeviceUse {
+  DevicePlacement placement = DevicePlacement::kNone;
+  u32 recompute_every = 0;    // the kernels check one decision in so many; 0 = none
+  u32 max_events_behind = 8;  // ring: book events of the instrument after which an answer is too old
+};
+
 struct ShardConfig {
   std::vector<InstrumentSpec> instruments;
   MarketConfig market;
@@ -37,6 +51,7 @@ struct ShardConfig {
   std::vector<u32> authorised_strategies = {1};
   TimeNs decision_interval_ns = 1'000'000;  // per instrument; 0 = at every book event
   bool user_signal = false;         // each decision waits for a journaled signal value
+  DeviceUse device;
   bool kill_on_supervisor_loss = true;
   bool hash_books = true;           // books are part of the state hash (cost grows with the number of orders)
 };

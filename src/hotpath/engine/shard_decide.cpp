@@ -7,11 +7,15 @@ namespace peregrine::engine {
 
 using journal::FeedState;
 
-bool Shard::may_decide(InstrumentIx ix) const {
+bool Shard::may_trade(InstrumentIx ix) const {
   // Only states that last; momentary refusals are the gate's, which gives them a reason.
-  if (feed_state_ != FeedState::kLive || !session_.ready() || draining_ || flattening_ || pending_.waiting) return false;
+  if (feed_state_ != FeedState::kLive || !session_.ready() || draining_ || flattening_) return false;
   if (gate_.killed() || gate_.paused() || policies_.n_actions() == 0) return false;
-  if (market_.trading_state(ix) != TradingState::kTrading || !market_.market_open()) return false;
+  return market_.trading_state(ix) == TradingState::kTrading && market_.market_open();
+}
+
+bool Shard::may_decide(InstrumentIx ix) const {
+  if (pending_.waiting || items_[ix].asked != 0 || !may_trade(ix)) return false;
   return items_[ix].decided_ns == 0 || now_ns_ - items_[ix].decided_ns >= config_.decision_interval_ns;
 }
 
@@ -58,7 +62,7 @@ void Shard::decide(InstrumentIx ix) {
     pending_ = Pending{true, ix, decision_};
     return;
   }
-  conclude(ix);
+  judge(ix);
 }
 
 void Shard::on_signal(const Input& in) {
@@ -73,11 +77,19 @@ void Shard::on_signal(const Input& in) {
     return;
   }
   features_now_[static_cast<int>(FeatureIx::kUserSignal)] = value.value;
-  conclude(pending_.instrument);
+  judge(pending_.instrument);
+}
+
+void Shard::judge(InstrumentIx ix) {
+  if (config_.device.placement != DevicePlacement::kNone) {
+    ask_device(ix);
+    return;
+  }
+  policies_.decide(features_now_, decision_now_);
+  conclude(ix);
 }
 
 void Shard::conclude(InstrumentIx ix) {
-  policies_.decide(features_now_, decision_now_);
   mark(Stage::kPolicy);
   if (decision_now_.held) ++counters_.held;
   ++counters_.actions[decision_now_.action];
@@ -85,6 +97,8 @@ void Shard::conclude(InstrumentIx ix) {
   if (tap_ != nullptr) {
     tap_->on_decision(ix, now_ns_, features_now_, decision_now_, top, exposure_.of(ix).position_lots);
   }
+  const u32* quotes = items_[ix].quote_number;
+  if (decision_now_.action == static_cast<u8>(Action::kHold) && (quotes[0] | quotes[1]) == 0) return;  // nothing to plan
   TacticInput in;
   in.action = static_cast<Action>(decision_now_.action);
   in.top = top;

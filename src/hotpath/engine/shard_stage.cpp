@@ -179,6 +179,10 @@ bool ShardStage::poll() {
   bool busy = false;
   if (login_wanted_) hand_over_login();
   if (!runner_.wire().empty()) hand_over_wire();
+  if (runner_.poll_device(clock_.now_ns, journal_stopped_)) {
+    busy = true;
+    if (!runner_.wire().empty()) hand_over_wire();
+  }
   busy |= poll_control();
   busy |= poll_mailbox();
   busy |= poll_command_ring();

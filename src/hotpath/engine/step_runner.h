@@ -5,6 +5,7 @@
 #include <memory>
 
 #include "core/assert.h"
+#include "engine/device_port.h"
 #include "engine/input.h"
 #include "engine/shard.h"
 #include "execution/soup.h"
@@ -37,8 +38,21 @@ class StepRunner final : private ShardOutput {
     }
     shard_.step(Input{type, now, head, body}, input_seq_, *this);
     if (shard_.signal_wanted() && type != journal::RecordType::kSignal) ask_signal(reserved);
+    if (shard_.asks_made() != asks_seen_) ask_device(reserved);
     return true;
   }
+  // Asynchronous placement: consumes one answer that has come. False: none.
+  bool poll_device(TimeNs now, bool reserved = false) {
+    if (device_ == nullptr || !device_->poll(now, reply_)) return false;
+    answer_device(now, reserved);
+    return true;
+  }
+  // For a run with one thread: the device's cold work, between two inputs.
+  void work_device() {
+    if (device_ != nullptr) device_->work();
+  }
+  // Who computes decisions when the shard's configuration places them on a device; without one the kernels do.
+  void set_device(DevicePort* device) { device_ = device; }
   // The user's own signal; without one a decision that waits for it holds.
   void set_signal(UserSignal signal) { signal_ = signal; }
 
@@ -60,6 +74,24 @@ class StepRunner final : private ShardOutput {
     if (signal_.present()) r = signal_.call(shard_.signal_features(), FeatureEngine::kFeatures);
     const journal::SignalValue value{shard_.signal_decision(), r.value, r.status, {}};
     consume(journal::RecordType::kSignal, now_ns_, bytes_of(value), {}, reserved);
+  }
+  void ask_device(bool reserved) {
+    asks_seen_ = shard_.asks_made();
+    const Shard::Ask* ask = shard_.last_ask();
+    if (ask == nullptr) return;
+    if (device_ == nullptr) {
+      reply_ = DeviceReply::absent(ask->decision, journal::DeviceOutcome::kNoDevice);
+    } else if (shard_.config().device.placement == DevicePlacement::kInline) {
+      device_->ask(*ask, shard_.policies(), reply_);
+    } else if (device_->submit(*ask, shard_.policies(), now_ns_, reply_)) {
+      return;
+    }
+    answer_device(now_ns_, reserved);
+  }
+  void answer_device(TimeNs now, bool reserved) {
+    const u64 wrong = shard_.counters().device_wrong;
+    consume(journal::RecordType::kDevice, now, bytes_of(reply_.head), reply_.logit_bytes(), reserved);
+    if (device_ != nullptr && shard_.counters().device_wrong != wrong) device_->on_wrong();
   }
   void intent(const journal::IntentHead& head, Bytes ouch) override {
     u64 seq = 0;
@@ -91,6 +123,9 @@ class StepRunner final : private ShardOutput {
   Shard& shard_;
   journal::Appender* appender_;
   UserSignal signal_;
+  DevicePort* device_ = nullptr;
+  DeviceReply reply_;
+  u64 asks_seen_ = 0;
   TimeNs now_ns_ = 0;
   TimeNs last_ns_ = 0;
   u64 inputs_ = 0;

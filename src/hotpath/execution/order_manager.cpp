@@ -149,7 +149,12 @@ void OrderManager::on_enter(u32 number, const NewOrder& n, TimeNs now) {
   o.state = OrderState::kPendingNew;
   last_ref_num_ = number;
   begin(o);
-  reclaim(o);
+  // What claim_of() says of an order that is new, unanswered and replaces nothing.
+  OrderClaim claim;
+  claim.unknown_lots = n.qty_lots;
+  if (!notional_ceil(n.price_ticks, n.qty_lots, exposure_.contract(n.instrument), claim.notional)) claim.notional = kMoneyMax;
+  exposure_.move_claim(n.instrument, n.side, OrderClaim{}, claim);
+  o.claim = claim;
   history_ = hash_fold(history_, number);
   prefetch_next();
 }

@@ -33,7 +33,7 @@ enum class RecordType : u16 {
   kCommand = 21,       // CommandHead + body
   kTimer = 22,         // TimerDue
   kControl = 23,       // ControlSeen: kill word, heartbeat loss, lease change
-  kDevice = 24,        // a device answer, or its absence at the deadline
+  kDevice = 24,        // DeviceAnswer + logits: a device answer, or its absence at the deadline
   kSignal = 25,        // SignalValue: what a user's own signal returned
   kSendResult = 26,    // SendResult
   kRecovered = 27,     // Recovered
@@ -132,6 +132,31 @@ struct SignalValue {
   u8 zero[3];
 };
 static_assert(sizeof(SignalValue) == 16);
+
+// Where a decision's logits came from when a device was to give them. Slots of `answered` bring theirs; the engine's own
+// kernels make up for the others, with the same bits.
+enum class DeviceOutcome : u8 {
+  kAnswered = 0,     // every active slot, in time
+  kLate = 1,         // the deadline passed
+  kCorrupt = 2,      // the completion's CRC-32 or action contradicts what it says
+  kRefused = 3,      // the device answered with a status other than ok
+  kBusy = 4,         // could not be submitted: as much as fits is in flight
+  kBreakerOpen = 5,  // not asked: it failed too often just now
+  kLoading = 6,      // not asked: its banks do not hold these policies yet
+  kNoDevice = 7,     // not asked: there is none, or it cannot hold such policies
+  kBroken = 8,       // the driver cannot reach it any more
+};
+
+struct DeviceAnswer {
+  u64 decision;        // number of the decision that asked
+  u64 policy_version;  // of the set that answered, 0 = none did
+  u32 cycles;          // core cycles, the most of any slot
+  u8 outcome;          // DeviceOutcome
+  u8 answered;         // bit p: logits of slot p follow, int32 each, slot after slot
+  u8 n_actions;        // logits a slot
+  u8 attempts;         // submissions it took, over all slots
+};
+static_assert(sizeof(DeviceAnswer) == 24);
 
 struct SendResult {
   u64 last_intent_seq;  // journal seq of the last intent in the bytes handed over

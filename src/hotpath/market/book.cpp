@@ -8,24 +8,18 @@
 namespace peregrine {
 namespace {
 
-constexpr u32 kFirstBlock = 8;
-
-u32 slots_for(u32 max_orders) { return std::bit_ceil(max_orders < 32 ? 64u : max_orders * 2); }
-
-// A side that grows to n levels has used blocks of 8 + 16 + … + 2n entries, and the smaller ones are free again.
-u32 arena_for(const BookConfig& c) { return 4 * c.max_levels + 2 * kFirstBlock * (2 * c.max_books + 8); }
+// A side that grows to n levels has used blocks of 16 + 32 + … + 2n entries, and the smaller ones are free again.
+u32 arena_for(const BookConfig& c, u32 smallest) { return 4 * c.max_levels + 2 * smallest * (2 * c.max_books + 8); }
 
 }  // namespace
 
 BookStore::BookStore(const BookConfig& config)
     : config_(config),
-      slot_shift_(32 - static_cast<u32>(std::countr_zero(slots_for(config.max_orders)))),
-      slot_mask_(slots_for(config.max_orders) - 1),
-      arena_size_(arena_for(config)),
+      arena_size_(arena_for(config, kNear)),
       own_mask_(std::bit_ceil(config.max_own < 8 ? 8u : config.max_own) - 1),
-      slots_(slot_mask_ + 1),
       orders_(config.max_orders),
       levels_(config.max_levels),
+      mpids_(orders_.size()),
       entries_(arena_size_),
       sides_(2 * static_cast<std::size_t>(config.max_books)),
       own_(config.max_own),
@@ -42,43 +36,17 @@ BookStore::BookStore(const BookConfig& config)
 BookStore::~BookStore() = default;
 
 void BookStore::clear() {
-  for (u32 i = 0; i <= slot_mask_; ++i) slots_[i] = {0, kNil};
-  for (u32 i = 0; i < config_.max_orders; ++i) orders_[i].next = i + 1 < config_.max_orders ? i + 1 : kNil;
-  for (u32 i = 0; i < config_.max_levels; ++i) levels_[i].head = i + 1 < config_.max_levels ? i + 1 : kNil;
-  for (u32 i = 0; i < 2 * config_.max_books; ++i) sides_[i] = {0, 0, kNil};
+  orders_.clear();
+  levels_.clear();
+  std::memset(mpids_.data(), 0, mpids_.size() * sizeof(u32));
+  for (u32 i = 0; i < 2 * config_.max_books; ++i) sides_[i] = {0, 0, kNil, kNil};
   for (u32& b : free_block_) b = kNil;
-  free_order_ = 0;
-  free_level_ = 0;
   arena_used_ = 0;
   live_orders_ = live_levels_ = 0;
   own_pending_ = own_live_;
   for (u32 b = 0; b <= own_mask_; ++b) {
     for (u32 i = own_buckets_[b]; i != kNil; i = own_[i].next_in_bucket) own_[i].level = kNil;
   }
-}
-
-// Makes sure the side's block has room for one entry more; false when the arena is used up.
-bool BookStore::room_for_entry(SideBook& s) {
-  if (s.block_class != kNil && s.count < kFirstBlock << s.block_class) return true;
-  const u32 next_class = s.block_class == kNil ? 0 : s.block_class + 1;
-  if (next_class >= 28) return false;
-  u32 offset = free_block_[next_class];
-  if (offset != kNil) {
-    free_block_[next_class] = entries_[offset].level;
-  } else {
-    const u32 size = kFirstBlock << next_class;
-    if (arena_size_ - arena_used_ < size) return false;
-    offset = arena_used_;
-    arena_used_ += size;
-  }
-  for (u32 i = 0; i < s.count; ++i) entries_[offset + i] = entries_[s.offset + i];
-  if (s.block_class != kNil) {
-    entries_[s.offset].level = free_block_[s.block_class];
-    free_block_[s.block_class] = s.offset;
-  }
-  s.offset = offset;
-  s.block_class = next_class;
-  return true;
 }
 
 int BookStore::levels(u32 book, Side side, Level* out, int n) const {
@@ -106,13 +74,13 @@ int BookStore::queue(u32 book, Side side, u32 price_ticks, QueuedOrder* out, int
   if (at == 0 || entries_[s.offset + at - 1].key != key) return 0;
   int i = 0;
   for (u32 o = levels_[entries_[s.offset + at - 1].level].head; o != kNil && i < n; o = orders_[o].next) {
-    out[i++] = {orders_[o].ref, orders_[o].shares, orders_[o].mpid};
+    out[i++] = {orders_[o].ref, orders_[o].shares, orders_[o].attributed ? mpids_[o] : 0};
   }
   return i;
 }
 
 u32 BookStore::find_own(u64 ref) const {
-  u32 i = own_buckets_[tag_of(ref) & own_mask_];
+  u32 i = own_buckets_[hash_of(ref) & own_mask_];
   while (i != kNil && own_[i].ref != ref) i = own_[i].next_in_bucket;
   return i;
 }
@@ -122,13 +90,13 @@ bool BookStore::track_own(u64 ref) {
   if (free_own_ == kNil) return false;
   const u32 i = free_own_;
   free_own_ = own_[i].next_in_bucket;
-  u32& bucket = own_buckets_[tag_of(ref) & own_mask_];
+  u32& bucket = own_buckets_[hash_of(ref) & own_mask_];
   own_[i] = {ref, 0, kNil, 0, kNil, bucket};
   bucket = i;
   ++own_live_;
   ++own_pending_;
-  const u32 slot = find_slot(ref);
-  if (slot != kNil) own_added(slots_[slot].order);
+  const u32 order = find_order(ref);
+  if (order != kNil) own_added(order);
   return true;
 }
 
@@ -160,6 +128,12 @@ void BookStore::own_passed(u32 level, u32 age, u64 shares) {
   }
 }
 
+void BookStore::own_behind(u32 order) {
+  const Order& o = orders_[order];
+  own_passed(o.level, o.age, o.shares);
+  own_gone(o.ref, o.level);
+}
+
 void BookStore::own_gone(u64 ref, u32 level) {
   for (u32 i = levels_[level].own; i != kNil; i = own_[i].next_in_level) {
     if (own_[i].ref != ref) continue;
@@ -181,7 +155,7 @@ void BookStore::untrack_own(u64 ref) {
   const u32 i = find_own(ref);
   if (i == kNil) return;
   if (own_[i].level != kNil) detach_own(i);
-  u32* link = &own_buckets_[tag_of(ref) & own_mask_];
+  u32* link = &own_buckets_[hash_of(ref) & own_mask_];
   while (*link != i) link = &own_[*link].next_in_bucket;
   *link = own_[i].next_in_bucket;
   own_[i].next_in_bucket = free_own_;
@@ -214,17 +188,21 @@ void BookStore::check() const {
   u32 n_orders = 0, n_levels = 0;
   for (u32 b = 0; b < 2 * config_.max_books; ++b) {
     const SideBook& s = sides_[b];
+    const u32 capacity = s.block_class == kNil ? 0 : kNear << s.block_class;
+    PRG_ASSERT(s.best == (s.count == 0 ? kNil : entries_[s.offset + s.count - 1].level));
+    for (u32 i = s.count; i < capacity; ++i) PRG_ASSERT(entries_[s.offset + i].key == kNoKey);
     for (u32 i = 0; i < s.count; ++i) {
       const Entry& e = entries_[s.offset + i];
       PRG_ASSERT(i == 0 || entries_[s.offset + i - 1].key < e.key);
       const LevelNode& l = levels_[e.level];
       PRG_ASSERT(l.book == b && key_of(b & 1, l.price_ticks) == e.key && l.orders > 0);
+      const LevelKey key{b, l.price_ticks};
+      PRG_ASSERT(levels_.find(key.hash(), key) == e.level);
       u64 shares = 0;
       u32 orders = 0, prev = kNil;
       for (u32 o = l.head; o != kNil; prev = o, o = orders_[o].next) {
         PRG_ASSERT(orders_[o].level == e.level && orders_[o].prev == prev && orders_[o].shares > 0);
-        const u32 slot = find_slot(orders_[o].ref);
-        PRG_ASSERT(slot != kNil && slots_[slot].order == o);
+        PRG_ASSERT(find_order(orders_[o].ref) == o && (orders_[o].attributed != 0) == (mpids_[o] != 0));
         const u32 own = find_own(orders_[o].ref);
         PRG_ASSERT(own == kNil || (own_[own].level == e.level && own_[own].ahead == shares));
         shares += orders_[o].shares;
@@ -235,9 +213,8 @@ void BookStore::check() const {
       ++n_levels;
     }
   }
-  u32 n_slots = 0;
-  for (u32 i = 0; i <= slot_mask_; ++i) n_slots += slots_[i].order != kNil;
-  PRG_ASSERT(n_orders == live_orders_ && n_levels == live_levels_ && n_slots == live_orders_);
+  PRG_ASSERT(n_orders == live_orders_ && n_levels == live_levels_);
+  PRG_ASSERT(orders_.check() == live_orders_ && levels_.check() == live_levels_);
 }
 
 }  // namespace peregrine

@@ -390,9 +390,12 @@ struct Reader {
   bool good = true;
   [[gnu::always_inline]] void operator()(const char*, char& v) { v = static_cast<char>(*p++); }
   [[gnu::always_inline]] void operator()(const char*, Side& v) {
+    // One comparison for both: that it is one of the two can be foretold, which of them cannot.
+    static_assert('B' % 2 == 0 && 'S' % 2 == 1);
     const u8 c = *p++;
-    good &= (c == 'B') | (c == 'S');
-    v = c == 'S' ? Side::kSell : Side::kBuy;
+    const u8 sell = c & 1;
+    good &= c == 'B' + sell * ('S' - 'B');
+    v = static_cast<Side>(sell);
   }
   [[gnu::always_inline]] void operator()(const char*, u32& v) { v = load_be32(p), p += 4; }
   [[gnu::always_inline]] void operator()(const char*, u64& v) { v = load_be64(p), p += 8; }

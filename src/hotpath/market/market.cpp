@@ -47,14 +47,14 @@ Market::Outcome Market::on_message(Bytes msg, u64 feed_seq, TimeNs rx_ns, Event&
   return outcome;
 }
 
-Market::Outcome Market::apply(Bytes msg, Event& out) {
+[[gnu::always_inline]] inline Market::Outcome Market::apply(Bytes msg, Event& out) {
+  // Four in five messages of a busy feed, before a jump through a table that is guessed wrong as often and later.
+  if (msg[0] == 'A') {
+    itch::AddOrder m;
+    return itch::decode(msg, m) ? apply_add(m, 0, out) : malformed_order(msg);
+  }
+  if (msg[0] == 'D') return apply_delete(msg, out);
   switch (msg[0]) {
-    case 'A': {
-      itch::AddOrder m;
-      return itch::decode(msg, m) ? apply_add(m, 0, out) : malformed_order(msg);
-    }
-    case 'D':
-      return apply_delete(msg, out);
     case 'U':
       return apply_replace(msg, out);
     case 'E': {

@@ -66,7 +66,7 @@ class Market {
   Outcome on_snapshot_message(Bytes msg, u64 n, TimeNs rx_ns, Event& out);
   // The messages of one datagram, before the first is applied: their cache misses run side by side instead of one
   // after the other. Changes nothing; does nothing while fewer than `from_orders` live: the books then fit into the
-  // cache (2 MiB hold about that many with slots, levels and entries).
+  // cache (2 MiB hold about that many with their levels and entries).
   static constexpr u32 kPrefetchFromOrders = 20'000;
   void prefetch(std::span<const Bytes> messages, u32 from_orders = kPrefetchFromOrders) const;
 
@@ -145,6 +145,7 @@ class Market {
     u32 price_ticks;
   };
 
+  void prefetch_some(std::span<const Bytes> messages) const;
   Outcome apply(Bytes msg, Event& out);
   template <class T>
   Outcome apply_add(const T& m, u32 mpid, Event& out);

@@ -40,9 +40,10 @@ struct PackedPolicy {
   u32 n_actions = 0;
   u32 n_schema = 0;
   PackedLayer layer[kMaxPolicyLayers];
-  // Quantiser, padded to a multiple of 16 with m = 0 (a padded input quantises to 0).
-  alignas(kCacheLine) i32 feature_index[kMaxPolicyInputs] = {};
-  alignas(kCacheLine) i32 quant_m[kMaxPolicyInputs] = {};
+  // Quantiser, padded to a multiple of 16 with m = 0 (a padded input quantises to 0). All in 64-bit lanes, as the product
+  // is made: an index picks a feature straight into the lane that multiplies it.
+  alignas(kCacheLine) i64 feature_index[kMaxPolicyInputs] = {};
+  alignas(kCacheLine) i64 quant_m[kMaxPolicyInputs] = {};
   alignas(kCacheLine) i64 quant_s[kMaxPolicyInputs] = {};
   alignas(kCacheLine) i64 quant_round[kMaxPolicyInputs] = {};
   std::vector<PackedLine> memory;  // everything the layers point to
@@ -63,14 +64,21 @@ constexpr KernelShape kernel_shape(KernelKind k) {
   }
 }
 
+// Layers of at most this many outputs, and as many inputs, lie in one 512-bit register of bytes: such a network takes the
+// kernel that keeps its activations there from the first layer to the last.
+inline constexpr u32 kNarrowOutputs = 64;
+inline constexpr u32 kNarrowSchema = 32;  // features, so that they are picked out of two registers
+
 // Activations never exceed this; rounded up so that whole registers may be stored and whole groups read.
 inline constexpr u32 kMaxActivations = kMaxLayerOutputs;
 
-void infer_scalar(const PackedPolicy& p, const i32* features, i32* logits);
+// Each writes the logits and returns the argmax.
+u32 infer_scalar(const PackedPolicy& p, const i32* features, i32* logits);
 #if defined(__x86_64__)
-void infer_avx2(const PackedPolicy& p, const i32* features, i32* logits);
-void infer_avxvnni(const PackedPolicy& p, const i32* features, i32* logits);
-void infer_avx512vnni(const PackedPolicy& p, const i32* features, i32* logits);
+u32 infer_avx2(const PackedPolicy& p, const i32* features, i32* logits);
+u32 infer_avxvnni(const PackedPolicy& p, const i32* features, i32* logits);
+u32 infer_avx512vnni(const PackedPolicy& p, const i32* features, i32* logits);
+u32 infer_avx512vnni_narrow(const PackedPolicy& p, const i32* features, i32* logits);
 #endif
 
 // Scalar quantiser, shared by the kernels without 64-bit arithmetic shifts.

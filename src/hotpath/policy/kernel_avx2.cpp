@@ -33,7 +33,7 @@ PRG_AVX2 inline __m256i block_sum(const PackedLayer& layer, u32 block, const i16
 
 }  // namespace
 
-PRG_AVX2 void infer_avx2(const PackedPolicy& p, const i32* features, i32* logits) {
+PRG_AVX2 u32 infer_avx2(const PackedPolicy& p, const i32* features, i32* logits) {
   alignas(kCacheLine) i16 a[kMaxActivations + 16];
   alignas(kCacheLine) i16 b[kMaxActivations + 16];
   i16* x = a;
@@ -49,7 +49,7 @@ PRG_AVX2 void infer_avx2(const PackedPolicy& p, const i32* features, i32* logits
         _mm256_store_si256(reinterpret_cast<__m256i*>(out + k * 8), block_sum(layer, k, x));
       }
       for (u32 o = 0; o < layer.outputs; ++o) logits[o] = out[o];
-      return;
+      return Policy::argmax(logits, p.n_actions);
     }
     const __m256i bottom = _mm256_set1_epi32(layer.floor);
     for (u32 k = 0; k < layer.blocks; ++k) {
@@ -63,6 +63,7 @@ PRG_AVX2 void infer_avx2(const PackedPolicy& p, const i32* features, i32* logits
     x = y;
     y = t;
   }
+  return 0;  // the last layer has no shift: not reached
 }
 
 }  // namespace peregrine

@@ -31,7 +31,7 @@ PRG_AVXVNNI inline __m256i block_sum(const PackedLayer& layer, u32 block, const 
 
 }  // namespace
 
-PRG_AVXVNNI void infer_avxvnni(const PackedPolicy& p, const i32* features, i32* logits) {
+PRG_AVXVNNI u32 infer_avxvnni(const PackedPolicy& p, const i32* features, i32* logits) {
   alignas(kCacheLine) u8 a[kMaxActivations + 16];
   alignas(kCacheLine) u8 b[kMaxActivations + 16];
   u8* x = a;
@@ -47,7 +47,7 @@ PRG_AVXVNNI void infer_avxvnni(const PackedPolicy& p, const i32* features, i32* 
         _mm256_store_si256(reinterpret_cast<__m256i*>(out + k * 8), block_sum(layer, k, x));
       }
       for (u32 o = 0; o < layer.outputs; ++o) logits[o] = out[o];
-      return;
+      return Policy::argmax(logits, p.n_actions);
     }
     const __m256i bottom = _mm256_set1_epi32(layer.floor);
     for (u32 k = 0; k < layer.blocks; ++k) {
@@ -62,6 +62,7 @@ PRG_AVXVNNI void infer_avxvnni(const PackedPolicy& p, const i32* features, i32* 
     x = y;
     y = t;
   }
+  return 0;  // the last layer has no shift: not reached
 }
 
 }  // namespace peregrine

@@ -3,7 +3,7 @@
 
 namespace peregrine {
 
-void infer_scalar(const PackedPolicy& p, const i32* features, i32* logits) {
+u32 infer_scalar(const PackedPolicy& p, const i32* features, i32* logits) {
   alignas(kCacheLine) i8 a[kMaxActivations];
   alignas(kCacheLine) i8 b[kMaxActivations];
   i8* x = a;
@@ -26,6 +26,7 @@ void infer_scalar(const PackedPolicy& p, const i32* features, i32* logits) {
     x = y;
     y = t;
   }
+  return Policy::argmax(logits, p.n_actions);
 }
 
 }  // namespace peregrine

@@ -1,4 +1,4 @@
-// AVX-512 VNNI: 16 outputs a register, 4 inputs a step, quantiser 8 inputs at once in 64-bit lanes.
+// AVX-512 VNNI for networks of any width: 16 outputs a register, 4 inputs a step, activations in memory between layers.
 //
 // The chain of one decision is what counts, not throughput: each layer is (broadcast 4 bytes, vpdpbusd) per group of
 // inputs. A block of 16 outputs sums its groups in up to four independent registers and several blocks go side by
@@ -6,18 +6,10 @@
 #include "policy/kernel.h"
 
 #if defined(__x86_64__)
-#if defined(__GNUC__) && !defined(__clang__)
-// gcc 12's own header builds "undefined" registers by self-assignment and then warns about them where it inlines.
-#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
-#pragma GCC diagnostic ignored "-Wuninitialized"
-#endif
-#include <immintrin.h>
+#include "policy/vnni_common.h"
 
 namespace peregrine {
 namespace {
-
-#define PRG_VNNI __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")))
-#define PRG_VNNI_INLINE PRG_VNNI __attribute__((always_inline)) inline
 
 PRG_VNNI_INLINE __m512i step(__m512i sum, const i8* w, const u8* x) {
   i32 four;
@@ -101,40 +93,14 @@ PRG_VNNI_INLINE __m512i one_block(const PackedLayer& layer, u32 first, const u8*
   return _mm512_add_epi32(_mm512_add_epi32(a, b), _mm512_add_epi32(c, d));
 }
 
-PRG_VNNI_INLINE __m128i quantise8(const PackedPolicy& p, __m256i f, __m256i m, u32 i) {
-  const __m512i product = _mm512_mul_epi32(_mm512_cvtepi32_epi64(f), _mm512_cvtepi32_epi64(m));
-  const __m512i rounded = _mm512_add_epi64(product, _mm512_load_si512(p.quant_round + i));
-  return _mm512_cvtsepi64_epi8(_mm512_srav_epi64(rounded, _mm512_load_si512(p.quant_s + i)));
-}
-
-// Quantises 16 inputs at a time; padded inputs have m = 0, so they become 0 (128 as stored) and meet weight 0.
-PRG_VNNI_INLINE void quantise(const PackedPolicy& p, const i32* features, u8* x) {
-  const __mmask16 low = static_cast<__mmask16>(p.n_schema >= 16 ? 0xFFFF : (1u << p.n_schema) - 1);
-  const u32 rest = p.n_schema > 16 ? p.n_schema - 16 : 0;
-  const __mmask16 high = static_cast<__mmask16>(rest >= 16 ? 0xFFFF : (1u << rest) - 1);
-  const __m512i f0 = _mm512_maskz_loadu_epi32(low, features);
-  const __m512i f1 = _mm512_maskz_loadu_epi32(high, features + 16);
-  for (u32 i = 0; i < p.n_inputs; i += 16) {
-    const __m512i index = _mm512_load_si512(p.feature_index + i);
-    // A schema of up to 32 features lies in two registers and is picked from there; a larger one is gathered.
-    const __m512i f = p.n_schema <= 32 ? _mm512_permutex2var_epi32(f0, index, f1)
-                                       : _mm512_i32gather_epi32(index, features, 4);
-    const __m512i m = _mm512_load_si512(p.quant_m + i);
-    const __m128i lo = quantise8(p, _mm512_castsi512_si256(f), _mm512_castsi512_si256(m), i);
-    const __m128i hi = quantise8(p, _mm512_extracti64x4_epi64(f, 1), _mm512_extracti64x4_epi64(m, 1), i + 8);
-    const __m128i q = _mm_xor_si128(_mm_unpacklo_epi64(lo, hi), _mm_set1_epi8(-128));
-    _mm_store_si128(reinterpret_cast<__m128i*>(x + i), q);
-  }
-}
-
 }  // namespace
 
-PRG_VNNI void infer_avx512vnni(const PackedPolicy& p, const i32* features, i32* logits) {
+PRG_VNNI u32 infer_avx512vnni(const PackedPolicy& p, const i32* features, i32* logits) {
   alignas(kCacheLine) u8 a[kMaxActivations + 16];
   alignas(kCacheLine) u8 b[kMaxActivations + 16];
   u8* x = a;
   u8* y = b;
-  quantise(p, features, x);
+  for (u32 i = 0; i < p.n_inputs; i += 16) _mm_store_si128(reinterpret_cast<__m128i*>(x + i), vnni::quantise16<true>(p, features, i));
   const u32 hidden = p.n_layers - 1;
   for (u32 l = 0; l < hidden; ++l) {
     const PackedLayer& layer = p.layer[l];
@@ -163,8 +129,7 @@ PRG_VNNI void infer_avx512vnni(const PackedPolicy& p, const i32* features, i32* 
     y = t;
   }
   const PackedLayer& layer = p.layer[hidden];  // at most 16 actions: one block
-  const __mmask16 mask = static_cast<__mmask16>((1u << layer.outputs) - 1);
-  _mm512_mask_storeu_epi32(logits, mask, one_block(layer, 0, x));
+  return vnni::finish(one_block(layer, 0, x), layer.outputs, logits);
 }
 
 }  // namespace peregrine

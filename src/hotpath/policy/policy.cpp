@@ -6,6 +6,7 @@
 
 #include "core/assert.h"
 #include "policy/kernel.h"
+#include "policy/policy_source.h"
 
 namespace peregrine {
 namespace {
@@ -143,6 +144,12 @@ void pack(const PolicySpec& spec, u32 n_schema, KernelKind kernel, PackedPolicy&
   PRG_ASSERT(at == total);
 }
 
+bool is_narrow(const PolicySpec& spec, u32 n_schema) {
+  bool narrow = n_schema <= kNarrowSchema;
+  for (u32 l = 0; l < spec.n_layers; ++l) narrow &= spec.layer[l].outputs <= kNarrowOutputs;
+  return narrow;
+}
+
 }  // namespace
 
 Policy::Policy() = default;
@@ -197,13 +204,14 @@ PolicyError Policy::load(const PolicySpec& spec, const PolicyContext& context, P
 #if defined(__x86_64__)
   if (kernel == KernelKind::kAvx2) p.fn_ = infer_avx2;
   if (kernel == KernelKind::kAvxVnni) p.fn_ = infer_avxvnni;
-  if (kernel == KernelKind::kAvx512Vnni) p.fn_ = infer_avx512vnni;
+  if (kernel == KernelKind::kAvx512Vnni) p.fn_ = is_narrow(spec, context.n_schema_features) ? infer_avx512vnni_narrow : infer_avx512vnni;
 #endif
   p.n_actions_ = p.packed_->n_actions;
   p.n_schema_features_ = context.n_schema_features;
   p.kernel_ = kernel;
   p.artifact_hash_ = spec.artifact_hash;
   p.action_map_hash_ = spec.action_map_hash;
+  p.source_ = PolicySource::of(spec);
   out = std::move(p);
   return {};
 }

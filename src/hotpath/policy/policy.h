@@ -60,6 +60,8 @@ struct PolicyError {
 
 // Layout as the kernels read it; see kernel.h.
 struct PackedPolicy;
+// The arrays as they were loaded, for a device that packs them its own way; see policy_source.h.
+struct PolicySource;
 
 class Policy {
  public:
@@ -78,11 +80,8 @@ class Policy {
 
   bool loaded() const { return packed_ != nullptr; }
   // features: the schema's int32 numbers; logits: n_actions() numbers.
-  void infer(const i32* features, i32* logits) const { fn_(*packed_, features, logits); }
-  u32 decide(const i32* features, i32* logits) const {
-    infer(features, logits);
-    return argmax(logits, n_actions_);
-  }
+  void infer(const i32* features, i32* logits) const { (void)fn_(*packed_, features, logits); }
+  u32 decide(const i32* features, i32* logits) const { return fn_(*packed_, features, logits); }
   static u32 argmax(const i32* v, u32 n) {
     u32 best = 0;
     for (u32 i = 1; i < n; ++i) best = v[i] > v[best] ? i : best;
@@ -95,10 +94,13 @@ class Policy {
   const Sha256Digest& artifact_hash() const { return artifact_hash_; }
   const Sha256Digest& action_map_hash() const { return action_map_hash_; }
   std::size_t memory_bytes() const;
+  // What it was loaded from, kept as long as anyone holds it.
+  const std::shared_ptr<const PolicySource>& source() const { return source_; }
 
  private:
-  using InferFn = void (*)(const PackedPolicy&, const i32*, i32*);
+  using InferFn = u32 (*)(const PackedPolicy&, const i32*, i32*);
   std::unique_ptr<PackedPolicy> packed_;
+  std::shared_ptr<const PolicySource> source_;
   InferFn fn_ = nullptr;
   u32 n_actions_ = 0;
   u32 n_schema_features_ = 0;

@@ -1,6 +1,7 @@
 #include "policy/policy_set.h"
 
 #include <cstdio>
+#include <cstring>
 #include <utility>
 
 #include "core/assert.h"
@@ -101,13 +102,16 @@ void PolicySet::refresh() {
   Sha256 sha;
   u32 active = 0;
   n_actions_ = 0;
-  for (const Slot& s : slot_) {
+  for (u32 i = 0; i < kMaxPolicies; ++i) {
+    const Slot& s = slot_[i];
     if (!s.active) continue;
     const Policy& p = s.bank[s.which];
     sha.update(p.artifact_hash().bytes, 32);
     n_actions_ = p.n_actions();
-    ++active;
+    voter_[active] = &p;
+    voter_slot_[active++] = static_cast<u8>(i);
   }
+  n_voters_ = active;
   u8 digest[32];
   sha.finish(digest);
   version_ = active == 0 ? 0 : load_be64(digest);
@@ -135,48 +139,71 @@ u64 PolicySet::state_hash() const {
 }
 
 void PolicySet::decide(const i32* features, Decision& out) const {
-  u32 valid = 0;
-  for (u32 s = 0; s < kMaxPolicies; ++s) {
-    if (!slot_[s].active) {
-      out.argmax[s] = kNoAnswer;
-      continue;
-    }
-    const Policy& p = slot_[s].bank[slot_[s].which];
-    out.argmax[s] = static_cast<u8>(p.decide(features, out.logits + valid * n_actions_));
-    ++valid;
+  std::memset(out.argmax, kNoAnswer, sizeof out.argmax);
+  i32* logits = out.logits;
+  for (u32 v = 0; v < n_voters_; ++v, logits += n_actions_) {
+    out.argmax[voter_slot_[v]] = static_cast<u8>(voter_[v]->decide(features, logits));
   }
-  consensus(out);
+  vote(out, voter_slot_, n_voters_);
+}
+
+void PolicySet::decide_from(const i32* features, u32 answered, const i32* given, Decision& out) const {
+  std::memset(out.argmax, kNoAnswer, sizeof out.argmax);
+  i32* logits = out.logits;
+  for (u32 v = 0; v < n_voters_; ++v, logits += n_actions_) {
+    const u32 s = voter_slot_[v];
+    if ((answered >> s & 1) != 0) {
+      std::memcpy(logits, given, n_actions_ * sizeof *given);
+      given += n_actions_;
+      out.argmax[s] = static_cast<u8>(Policy::argmax(logits, n_actions_));
+    } else {
+      out.argmax[s] = static_cast<u8>(voter_[v]->decide(features, logits));
+    }
+  }
+  vote(out, voter_slot_, n_voters_);
 }
 
 void PolicySet::consensus(Decision& out) const {
+  u8 valid[kMaxPolicies];
+  u32 n = 0;
+  for (u32 s = 0; s < kMaxPolicies; ++s) {
+    if (slot_[s].active && out.argmax[s] < n_actions_) {
+      valid[n++] = static_cast<u8>(s);
+    } else {
+      out.argmax[s] = kNoAnswer;
+    }
+  }
+  vote(out, valid, n);
+}
+
+// Of the `n` slots named, each with a valid answer, in slot order.
+void PolicySet::vote(Decision& out, const u8* slots, u32 n) const {
   out.action = 0;
   out.held = true;
   out.vetoed = false;
   out.veto_slot = kNoAnswer;
-  out.n_policies = 0;
+  out.n_policies = static_cast<u8>(n);
   out.n_actions = static_cast<u8>(n_actions_);
   out.version = version_;
-  for (i32& s : out.score) s = 0;
+  std::memset(out.score, 0, sizeof out.score);
+  if (n == 0) return;
 
   i32 total = 0;
-  for (u32 s = 0; s < kMaxPolicies; ++s) {
+  for (u32 v = 0; v < n; ++v) {
+    const u32 s = slots[v];
     const u8 a = out.argmax[s];
-    if (!slot_[s].active || a >= n_actions_) {
-      out.argmax[s] = kNoAnswer;
-      continue;
-    }
     const SlotConfig& c = slot_[s].config;
     out.score[a] += c.weight;
     total += c.weight;
-    ++out.n_policies;
     if (c.role == Role::kRisk && !out.vetoed && ((c.veto_actions >> a) & 1) != 0) {
       out.vetoed = true;
       out.veto_slot = static_cast<u8>(s);
     }
   }
-  if (out.n_policies == 0) return;
-  const u32 best = Policy::argmax(out.score, n_actions_);
-  out.held = i64{out.score[best]} * 256 < i64{quorum_256_} * total;
+  // One voter that counts at all: its action is the best, and no quorum is above its own weight.
+  const bool alone = n == 1 && total > 0;
+  const u32 best = alone ? out.argmax[slots[0]] : Policy::argmax(out.score, n_actions_);
+  out.held = !alone && i64{out.score[best]} * 256 < i64{quorum_256_} * total;
   out.action = out.held ? 0 : static_cast<u8>(best);
   if (out.vetoed) {
     out.action = slot_[out.veto_slot].config.forced_action;

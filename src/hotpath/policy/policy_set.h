@@ -42,6 +42,8 @@ class PolicySet {
   };
 
   PolicySet() = default;
+  PolicySet(const PolicySet&) = delete;
+  PolicySet& operator=(const PolicySet&) = delete;
 
   // Puts `policy` into the slot's staged bank, replacing one that waited there. Refused when its action map differs
   // from that of the set's other policies.
@@ -86,12 +88,15 @@ class PolicySet {
         a.fail();
       }
     }
-    static_assert(sizeof(PolicySet) == 1680, "a member came or went: is it listed above?");
+    static_assert(sizeof(PolicySet) == 2016, "a member came or went: is it listed above?");
   }
 
   // Runs every active policy on the features, then consensus.
   void decide(const i32* features, Decision& out) const;
-  // Consensus alone, over out.argmax as filled in by the caller (0xFF = no answer): for answers from a device.
+  // The same where others computed: slots of `answered` take their n_actions() logits from `given`, slot after slot,
+  // the rest is computed here.
+  void decide_from(const i32* features, u32 answered, const i32* given, Decision& out) const;
+  // Consensus alone, over out.argmax as filled in by the caller (0xFF = no answer).
   void consensus(Decision& out) const;
 
  private:
@@ -103,8 +108,13 @@ class PolicySet {
     SlotConfig config;
   };
   void refresh();
+  void vote(Decision& out, const u8* slots, u32 n) const;
 
   Slot slot_[kMaxPolicies];
+  // Made by refresh(): what decides, in slot order.
+  const Policy* voter_[kMaxPolicies] = {};
+  u8 voter_slot_[kMaxPolicies] = {};
+  u32 n_voters_ = 0;
   u16 quorum_256_ = 0;
   u32 n_actions_ = 0;
   u64 version_ = 0;

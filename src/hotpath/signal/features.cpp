@@ -80,12 +80,13 @@ void FeatureEngine::reset() {
   for (State& s : state_) s = State{};
 }
 
-void FeatureEngine::roll(State& s, TimeNs now) const {
-  if (now <= s.last_ns) return;
-  s.last_ns = now;
+void FeatureEngine::roll_windows(State& s, TimeNs now) const {
+  s.roll_ns = INT64_MAX;
   for (int k = 0; k < kWindows; ++k) {
     Window& w = s.window[k];
     const i64 number = now >> params_.bucket_shift[k];
+    const TimeNs next = (number + 1) << params_.bucket_shift[k];
+    if (next < s.roll_ns) s.roll_ns = next;
     if (number == w.number) continue;
     const i64 steps = number - w.number < kBuckets ? number - w.number : kBuckets;
     for (i64 i = 0; i < steps; ++i) w.bucket[(number - i) & (kBuckets - 1)] = Bucket{Sums{}, s.mid2};
@@ -148,6 +149,17 @@ void FeatureEngine::on_event(const Event& e, const TopView& top_after) {
   s.mid2 = mid2;
 }
 
+void FeatureEngine::refresh(Slopes& m, i64 mid2, const i64 then_mid2[kWindows], u64 variance) {
+  for (int k = 0; k < kWindows; ++k) {
+    m.then_mid2[k] = then_mid2[k];
+    m.return_q24[k] = return_q24(mid2, then_mid2[k]);
+  }
+  if (m.variance != variance) m.root = isqrt(variance, static_cast<u64>(m.root));  // mostly near the last one
+  m.mid2 = mid2;
+  m.variance = variance;
+  m.volatility_q24 = mid2 > 0 ? mul_div_sat32(m.root, i64{1} << 24, mid2) : 0;
+}
+
 void FeatureEngine::compute(InstrumentIx ix, TimeNs now, const BookView& book, const OwnState& own, i32* out) {
   Depth d;
   d.bid_ticks = book.bid_ticks[0];
@@ -187,16 +199,17 @@ void FeatureEngine::compute(InstrumentIx ix, TimeNs now, const Depth& depth, con
   put(FeatureIx::kOfiSlow, sat32(slow_closed.ofi_lots + slow.ofi_lots));
   put(FeatureIx::kFlowFast, sat32(medium_closed.flow_lots + medium.flow_lots));
   put(FeatureIx::kFlowSlow, sat32(slow_closed.flow_lots + slow.flow_lots));
-  put(FeatureIx::kReturnFast, return_q24(s.mid2, oldest(0)));
-  put(FeatureIx::kReturnMedium, return_q24(s.mid2, oldest(1)));
-  put(FeatureIx::kReturnSlow, return_q24(s.mid2, oldest(2)));
 
+  const i64 then[kWindows] = {oldest(0), oldest(1), oldest(2)};
   const u64 variance = static_cast<u64>(slow_closed.variance + slow.variance);
-  if (variance != s.volatility_of) {
-    s.volatility_of = variance;
-    s.volatility = isqrt(variance, static_cast<u64>(s.volatility));  // mostly near the last one
-  }
-  put(FeatureIx::kRealisedVolatility, s.mid2 > 0 ? mul_div_sat32(s.volatility, i64{1} << 24, s.mid2) : 0);
+  Slopes& m = s.slopes;
+  const bool same = ((m.mid2 ^ s.mid2) | (m.then_mid2[0] ^ then[0]) | (m.then_mid2[1] ^ then[1]) |
+                     (m.then_mid2[2] ^ then[2]) | static_cast<i64>(m.variance ^ variance)) == 0;
+  if (!same) refresh(m, s.mid2, then, variance);
+  put(FeatureIx::kReturnFast, m.return_q24[0]);
+  put(FeatureIx::kReturnMedium, m.return_q24[1]);
+  put(FeatureIx::kReturnSlow, m.return_q24[2]);
+  put(FeatureIx::kRealisedVolatility, m.volatility_q24);
   put(FeatureIx::kQuoteRate, lg_q8(static_cast<u64>(1 + medium_closed.quotes + medium.quotes)));
   put(FeatureIx::kTradeRate, lg_q8(static_cast<u64>(1 + medium_closed.trades + medium.trades)));
 

@@ -120,16 +120,26 @@ class FeatureEngine {
     Sums closed;     // the seven older buckets together
     Bucket bucket[kBuckets];
   };
+  // What follows from the mid now, the mids at the start of the windows and the variance, with what it was made of: these
+  // stay as they are from most events to the next, and are five of compute()'s divisions.
+  struct Slopes {
+    i64 mid2 = 0;
+    i64 then_mid2[kWindows] = {};
+    u64 variance = 0;
+    i64 root = 0;  // isqrt(variance)
+    i32 return_q24[kWindows] = {};
+    i32 volatility_q24 = 0;
+  };
   struct State {
     Window window[kWindows];
     TopView top;
     i64 mid2 = 0;          // bid + ask of the last two-sided book, 0 = none yet
     TimeNs last_ns = 0;    // newest time seen; time never runs backwards
+    TimeNs roll_ns = 0;    // the first window's next bucket begins here: before, there is nothing to roll
     TimeNs trade_ns = 0;   // last trade
     bool started = false;  // some event was seen: top and window numbers mean something
     bool traded = false;
-    u64 volatility_of = 0;  // memo: isqrt(volatility_of) == volatility
-    i64 volatility = 0;
+    Slopes slopes;
   };
 
   // What compute() reads of a book: the touch, and the lots of the five best levels; lots within 0 … 2^40 a level.
@@ -140,7 +150,13 @@ class FeatureEngine {
     i64 bid5 = 0, ask5 = 0;
   };
   void compute(InstrumentIx ix, TimeNs now, const Depth& depth, const OwnState& own, i32* out);
-  void roll(State& s, TimeNs now) const;
+  void roll(State& s, TimeNs now) const {
+    if (now <= s.last_ns) return;
+    s.last_ns = now;
+    if (now >= s.roll_ns) [[unlikely]] roll_windows(s, now);
+  }
+  void roll_windows(State& s, TimeNs now) const;
+  static void refresh(Slopes& m, i64 mid2, const i64 then_mid2[kWindows], u64 variance);
 
   FeatureParams params_;
   std::vector<State> state_;

@@ -27,11 +27,8 @@ constexpr i32 lg_q8(u64 x) {
 constexpr i64 isqrt(u64 n, u64 guess = 0) {
   if (n < 2) return static_cast<i64>(n);
   u64 x = guess != 0 ? (guess + n / guess) >> 1 : 1ull << ((64 - __builtin_clzll(n) + 1) / 2);
-  for (;;) {
-    const u64 y = (x + n / x) >> 1;
-    if (y >= x) return static_cast<i64>(x);
-    x = y;
-  }
+  while (x > UINT32_MAX || x * x > n) x = (x + n / x) >> 1;  // not below the root: the first square that fits is it
+  return static_cast<i64>(x);
 }
 
 static_assert(lg_q8(1) == 0 && lg_q8(2) == 256 && lg_q8(3) == 384 && lg_q8(1ull << 63) == 16128);

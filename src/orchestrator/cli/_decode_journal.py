@@ -23,6 +23,7 @@ LINES = ("A", "B", "retransmission", "snapshot", "file")
 FEED_STATES = ("down", "recovering", "live", "gapped", "stale", "ended")
 FEED_REASONS = ("start", "gap", "silence", "recovered", "end_of_session", "snapshot_failed", "overrun")
 INTENTS = ("", "enter", "replace", "cancel", "mass_cancel", "account_query")
+DEVICE_OUTCOMES = ("answered", "late", "corrupt", "refused", "busy", "breaker_open", "loading", "no_device", "broken")
 COMMANDS = ("", "limits", "weights", "bank_swap", "pause", "resume", "drain", "kill", "flatten", "lease_grant",
             "lease_return")
 
@@ -82,10 +83,19 @@ def payload_fields(name: str, payload: bytes) -> Line:
             return dict(zip(names, struct.unpack_from(layout, payload), strict=True))
         decoder = {"header": _header, "feed": _feed, "snapshot": _feed, "feed_state": _feed_state,
                    "session": _session, "command": _command, "intent": _intent, "decision": _decision,
-                   "feed_ref": _feed_ref, "trailer": _trailer}.get(name)
+                   "device": _device, "feed_ref": _feed_ref, "trailer": _trailer}.get(name)
         return decoder(payload) if decoder else {"hex": payload.hex()}
     except (struct.error, IndexError, ValueError) as err:
         return {"error": f"malformed: {err}", "hex": payload.hex()}
+
+
+def _device(p: bytes) -> Line:
+    decision, version, cycles, outcome, answered, actions, attempts = struct.unpack_from("<QQIBBBB", p)
+    slots = [s for s in range(8) if answered >> s & 1]
+    logits = struct.unpack_from(f"<{len(slots) * actions}i", p, 24)
+    return {"decision": decision, "outcome": _pick(DEVICE_OUTCOMES, outcome), "policy_version": f"{version:016x}",
+            "cycles": cycles, "attempts": attempts,
+            "logits": {str(s): list(logits[i * actions:(i + 1) * actions]) for i, s in enumerate(slots)}}
 
 
 def _pick(names: tuple[str, ...], i: int) -> str | int:

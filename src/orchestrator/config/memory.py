@@ -9,7 +9,7 @@ from orchestrator.config.models import Engine, Feed, Instrument, Journal
 
 _MIB = 1 << 20
 _SHARD = 2 * _MIB  # tables that do not depend on the configuration: locate map, prints, policies
-_ORDER = 72  # of the books: order, its part of the map, its share of a price level
+_ORDER = 104  # of the books: its cache line of the table, participant, its share of a price level
 _OWN_ORDER = 160
 _INSTRUMENT = 6144  # book, features, limits, throttles, telemetry
 _SESSION = 2 * _MIB  # wire buffer, backlog, inbox, histograms
@@ -20,7 +20,8 @@ _SNAPSHOT_CLIENTS = 3 * _MIB
 def memory_parts(instruments: list[Instrument], feed: Feed, journal: Journal, engine: Engine) -> dict[str, int]:
     """Bytes by what they are for: `books` (the shards' state), `journal`, `feed`, `rings`, `snapshots`."""
     n = engine.shards
-    state = n * (_SHARD + _ORDER * engine.max_orders + _OWN_ORDER * engine.max_own_orders) + _INSTRUMENT * len(instruments)
+    orders = 1 << (engine.max_orders - 1).bit_length()  # the tables are powers of two
+    state = n * (_SHARD + _ORDER * orders + _OWN_ORDER * engine.max_own_orders) + _INSTRUMENT * len(instruments)
     pipelined = engine.topology == "pipelined"
     return {
         "books": state + n * _SESSION,

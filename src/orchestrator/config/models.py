@@ -141,6 +141,9 @@ class Policies(Section):
     """Who decides, how votes are counted, and how often."""
 
     members: list[PolicySlot] = Field(min_length=1, max_length=8, description="the policies, up to 8")
+    placement: Literal["cpu", "device", "auto"] = Field(
+        default="cpu", description="who computes: the engine's own kernels, the device of `device`, or whichever answers sooner here"
+    )
     quorum_q8: int = Field(default=128, ge=0, le=256, description="share of the valid weight an action needs, of 256")
     decision_interval_ns: NotNegative = Field(
         default=1_000_000, description="shortest time between two decisions on a symbol"
@@ -154,6 +157,32 @@ class Policies(Section):
     signal: Annotated[str, StringConstraints(pattern=r"^[\w.]+:\w+$")] | None = Field(
         None, description="your own numba @cfunc signal, `module:function`; needs the [signals] extra"
     )
+
+
+class Device(Section):
+    """The device that computes decisions when `policies.placement` asks for one; without an answer in time the kernels decide."""
+
+    backend: Literal["cpu", "sim", "vfio"] = Field(
+        default="vfio", description="cpu: the kernels behind the driver; sim: the gateware, simulated; vfio: a card"
+    )
+    address: Annotated[str, StringConstraints(pattern=r"^([0-9a-f]{4}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-7])?$")] = Field(
+        default="", description="vfio: PCI address, such as 0000:65:00.0"
+    )
+    mode: Literal["inline", "ring"] = Field(
+        default="inline", description="inline: the shard waits for the answer; ring: it goes on, and old answers are dropped"
+    )
+    deadline_ns: int = Field(default=50_000, ge=1_000, le=1_000_000_000, description="longest wait for an answer")
+    deadline_cycles: int = Field(
+        default=20_000, ge=16, le=100_000_000, description="the same for a device whose time is clock cycles (sim)"
+    )
+    cycles_per_poll: int = Field(default=16, ge=1, le=4096, description="sim: clock cycles each poll gives the device")
+    retries: int = Field(default=1, ge=0, le=8, description="inline: requests after a bad answer, while there is time")
+    breaker_failures: int = Field(default=3, ge=1, le=1000, description="decisions without an answer in a row that open the breaker")
+    probe_after: int = Field(
+        default=1_000, ge=1, le=1_000_000, description="decisions by the kernels before an open breaker lets one ask again"
+    )
+    recompute_every: int = Field(default=64, ge=0, le=1_000_000, description="the kernels check one decision in so many; 0 = none")
+    max_events_behind: int = Field(default=8, ge=0, le=1_000_000, description="ring: book events after which an answer is too old")
 
 
 class InstrumentLimits(Section):
@@ -355,6 +384,7 @@ class Config(Section):
     venue: Venue = Field(description="where orders go: `kind: embedded` or `kind: external`")
     feed: Feed = Field(default=Feed(), description="timeouts of the market data")
     policies: Policies = Field(description="who decides")
+    device: Device = Field(default=Device(), description="the device that computes decisions, if one does")
     risk: Risk = Field(description="limits; every one must be stated")
     execution: Execution = Field(default=Execution(), description="decision to order")
     journal: Journal = Field(default=Journal(), description="record of the run")

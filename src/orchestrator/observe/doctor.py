@@ -212,6 +212,20 @@ def _cpu(needs: Needs, probe: Probe) -> Iterator[Finding]:
     yield Finding("policy_kernel", "ok" if kernel != "scalar" else "warn", kernel, fix)
 
 
+def _device(needs: Needs, probe: Probe) -> Iterator[Finding]:
+    try:
+        from hotpath.device import probe as probe_device
+    except ImportError as err:
+        yield Finding("device", "warn", f"the compiled drivers are not there: {err}", "make build, or reinstall the wheel")
+        return
+    # no card is no fault: what is in the way stands here for those who have one
+    why = probe_device("vfio")
+    if why is None or why.found == "no device named":
+        yield Finding("device", "ok", "a PCIe card could be driven: peregrine device info --backend vfio --address …")
+    else:
+        yield Finding("device", "ok", f"no PCIe card can be driven: {why.found} (fix: {why.hint})", why.hint)
+
+
 def _tools(needs: Needs, probe: Probe) -> Iterator[Finding]:
     found = next((name for name in ("g++", "clang++", "c++") if shutil.which(name)), None)
     fix = "" if found else "only needed to build from source: apt install g++"
@@ -251,5 +265,5 @@ def policy_kernel(flags: set[str]) -> str:
 #: The questions, in the order they are shown.
 CHECKS: tuple[Callable[[Needs, Probe], Iterator[Finding]], ...] = (
     _engine, _cores, _isolation, _governor, _smt, _memory, _memlock, _shared_memory, _scheduler, _network, _clock,
-    _cpu, _tools, _disk,
+    _cpu, _device, _tools, _disk,
 )  # fmt: skip

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping
+from typing import Any
 
 from rich.console import Console, Group, RenderableType
 from rich.rule import Rule
@@ -33,6 +34,10 @@ def render(result: RunResult) -> RenderableType:
         parts.append(_by_shard(result))
     if result.risk_reasons:
         parts.append(Text("refused by the gate: " + _counts(result.risk_reasons)))
+    if result.placement:
+        parts.append(Text(result.placement))
+    if result.device is not None:
+        parts.append(_device(result.device))
     parts += [Rule("latency"), latency_table(result.tick_to_order_ns, result.stages_ns), _noise(result)]
     parts += [Text(f"warning: {warning}", style="yellow") for warning in result.warnings]
     parts.append(Rule("journal"))
@@ -81,6 +86,15 @@ def _recovery(result: RunResult) -> str:
     r = result.recovery
     start = f"the snapshot after record {r['snapshot_seq']:,}" if r["snapshot_seq"] else "its first record"
     return f"\nrecovered from {start} and {r['replayed_inputs']:,} inputs after it in {nanoseconds(r['ns'])}"
+
+
+def _device(d: Mapping[str, Any]) -> Text:
+    link = d["link"]
+    troubles = ("late", "corrupt", "refused", "busy", "broken", "not_asked", "late_answers", "breaker_opened")
+    told = {name.replace("_", " "): link[name] for name in troubles if link[name]}
+    told |= {name: d[name] for name in ("dropped", "wrong") if d[name]}
+    line = f"device {d['backend']} ({d['detail']}): {d['used']:,} decisions answered, {d['fallback']:,} by the kernels"
+    return Text(line + (": " + _counts(told) if told else ""))
 
 
 def _how(result: RunResult) -> str:

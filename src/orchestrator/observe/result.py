@@ -67,6 +67,8 @@ class RunResult:
     topology: str = ""
     shards: list[dict[str, Any]] = field(default_factory=list)  # a row a shard where there are several
     queues: list[dict[str, Any]] = field(default_factory=list)
+    device: dict[str, Any] | None = None  # where decisions were placed on one: what it answered, and what the kernels made up for
+    placement: str = ""  # what `placement: auto` came to, in words
     final_book: dict[str, Any] | None = None
     warnings: list[str] = field(default_factory=list)
     machine: dict[str, Any] = field(default_factory=dict)
@@ -126,6 +128,10 @@ class RunResult:
             out["queues"] = self.queues
         if self.shards:
             out["shards"] = self.shards
+        if self.placement:
+            out["placement"] = self.placement
+        if self.device is not None:
+            out["device"] = self.device
         if self.final_book is not None:
             out["final_book"] = self.final_book
         return out

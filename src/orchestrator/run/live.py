@@ -15,7 +15,7 @@ from orchestrator.config.models import Config, EmbeddedVenue, ExternalVenue
 from orchestrator.config.problems import ConfigError, Problem
 from orchestrator.observe import machine
 from orchestrator.observe.result import RunResult
-from orchestrator.run import plan
+from orchestrator.run import device, plan
 from orchestrator.run.live_result import live_result
 from orchestrator.run.shards import folder_of, folders, instruments_of
 from orchestrator.run.signals import load_signal
@@ -53,6 +53,7 @@ def run_live(cfg: Config, *, for_ns: int | None, on_tick: OnTick | None, resume:
         finally:
             watcher.stop()
         result = live_result(cfg, run.folder, run.policies, summary, facts, watcher.notes, len(allowed))
+        result.placement = run.placement
         if cfg.report.histograms:
             try:
                 _write_histograms(run)
@@ -64,10 +65,11 @@ def run_live(cfg: Config, *, for_ns: int | None, on_tick: OnTick | None, resume:
 class _Run:
     """What one run owns: the compiled engine, its folder, its policies."""
 
-    def __init__(self, engine: Any, folder: Path, policies: list[plan.LoadedPolicy], signal_fn: Any) -> None:
+    def __init__(self, engine: Any, folder: Path, policies: list[plan.LoadedPolicy], signal_fn: Any, placement: str) -> None:
         self.engine = engine
         self.folder = folder
         self.policies = policies
+        self.placement = placement  # what `auto` came to, in words
         self.signal_fn = signal_fn  # keeps compiled code alive
 
 
@@ -80,9 +82,11 @@ def _make(cfg: Config, cores: dict[str, int | None], addresses: dict[str, Any], 
           resume: Path | None, use_snapshots: bool = True, cut_damaged_tail: bool = False, signal_address: int = 0) -> _Run:
     day = plan.today()
     n = cfg.engine.shards
+    placement = ""
     if resume is None:
         folder = new_run_folder(Path(cfg.journal.dir), cfg.name)
         policies = plan.load_policies(cfg)
+        cfg, placement = device.place(cfg, policies)
     else:
         folder = resume.resolve()  # `latest` may come to mean another run
         _check_shards(cfg, folder)
@@ -107,6 +111,7 @@ def _make(cfg: Config, cores: dict[str, int | None], addresses: dict[str, Any], 
         shards.append({
             "shard": spec, "policies": [p.spec for p in policies], "quorum": quorum,
             "journal": {**_journal_spec(cfg, cores, own, shard, header), **recovery}, **addresses["sessions"][shard],
+            **({"device": device.spec(cfg)} if spec.get("device") else {}),
         })  # fmt: skip
     try:
         address = signal_fn.address if signal_fn else signal_address
@@ -123,7 +128,7 @@ def _make(cfg: Config, cores: dict[str, int | None], addresses: dict[str, Any], 
         if damaged:
             hint = "if a power cut did this, --cut-damaged-tail cuts the last file there and keeps what is cut"
         raise JournalUnreadable(f"{folder}: {err}", hint=hint) from err
-    return _Run(engine, folder, policies, signal_fn)
+    return _Run(engine, folder, policies, signal_fn, placement)
 
 
 def _journal_spec(cfg: Config, cores: dict[str, int | None], folder: Path, shard: int, header: bytes) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from zoneinfo import ZoneInfo
 
 from orchestrator.config.models import Config, ExternalVenue, InstrumentLimits, PolicySlot
 from orchestrator.config.problems import ConfigError, Problem
+from orchestrator.run import device
 from orchestrator.run.shards import instruments_of, part
 
 SESSION_ZONE = "America/New_York"
@@ -204,6 +205,7 @@ def shard_spec(cfg: Config, *, midnight_ns: int, epoch: int = 1, shard: int = 0)
         "decision_interval_ns": cfg.policies.decision_interval_ns,
         "user_signal": cfg.policies.signal is not None,
         "kill_on_supervisor_loss": True,
+        **({"device": device.shard_use(cfg)} if device.wanted(cfg) else {}),
         # Once a second over every order of every book: with thousands of books that alone would be a stall.
         "hash_books": len(mine) <= (16 if external else 256),
     }

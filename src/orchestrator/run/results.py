@@ -44,6 +44,29 @@ def apply_summary(result: RunResult, summary: dict[str, Any], policies: list[Loa
         result.warnings.append(f"{summary['alarms']} order-session alarms, the last with code {code} ({a}, {b})")
 
 
+#: Of a summary with a device: decisions it answered, those the kernels made up for, and answers that were not used.
+DEVICE = ("device_used", "device_fallback", "device_late", "device_dropped", "device_wrong", "device_full")
+_LINK = ("asked", "answered", "late", "corrupt", "refused", "busy", "broken", "not_asked", "late_answers", "retries",
+         "breaker_opened", "breaker_closed", "probes")  # fmt: skip
+
+
+def apply_device(result: RunResult, shards: list[dict[str, Any]]) -> None:
+    """`result.device`: sums over the shards that have one; each note of a device that cannot answer is a warning."""
+    links = [s["device"] for s in shards if s.get("device")]
+    if not links:
+        return
+    result.device = {
+        "backend": links[0]["backend"], "detail": links[0]["detail"],
+        **{name.removeprefix("device_"): sum(s[name] for s in shards) for name in DEVICE},
+        "link": {name: sum(link[name] for link in links) for name in _LINK},
+        "breaker": next((link["breaker"] for link in links if link["breaker"] != "closed"), "closed"),
+    }  # fmt: skip
+    notes = sorted({link["note"] for link in links if link["note"]})
+    result.warnings += [f"device {links[0]['backend']}: {note}; the kernels decide meanwhile" for note in notes]
+    if result.device["wrong"]:
+        result.warnings.append(f"device {links[0]['backend']}: {result.device['wrong']:,} answers were not what the kernels compute")
+
+
 _SUMMED = ("events", "decisions", "orders", "replaces", "cancels", "fills", "filled_lots", "rejects", "risk_rejects",
            "pnl_units", "fees_units", "unknown_orders", "journal_records", "reconnects", "alarms", "connections")  # fmt: skip
 _ROW = ("events", "decisions", "orders", "cancels", "fills", "rejects", "risk_rejects", "pnl_units", "overruns",
@@ -53,6 +76,7 @@ _ROW = ("events", "decisions", "orders", "cancels", "fills", "rejects", "risk_re
 def apply_shards(result: RunResult, shards: list[dict[str, Any]], policies: list[LoadedPolicy], *,
                  latency: dict[str, Any] | None = None) -> None:
     """Fill in what the shards of a run came to together, with a row each where there are several."""
+    apply_device(result, shards)
     if len(shards) == 1:
         apply_summary(result, shards[0], policies)
         return

@@ -25,13 +25,16 @@ SMALL: dict[str, Any] = {
     "risk.max_drawdown_units": 2_000_000_000,
 }
 
-#: What differs: how much may be held and said.
+#: What differs: how much may be held and said, and who decides.
 VARIANTS: tuple[dict[str, Any], ...] = (
     {},
     {"risk.max_long_lots": 300, "risk.max_short_lots": 300, "execution.max_inventory_lots": 300,
      "risk.max_working_orders": 1, "risk.max_account_orders": 16},
     {"risk.max_messages": 24, "risk.cancel_reserve_messages": 8, "risk.message_window_ns": 100_000_000},
     {"execution.order_qty_lots": 200, "execution.max_inventory_lots": 1_000},
+    # Decisions on a device that fails in every way: the simulator puts its faults in front of it.
+    {"policies.placement": "device", "device.backend": "cpu", "device.recompute_every": 2},
+    {"policies.placement": "device", "device.backend": "cpu", "device.mode": "ring", "device.max_events_behind": 3},
 )
 
 #: Of the two that share an account: their leases alone hold them back.

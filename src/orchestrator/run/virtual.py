@@ -12,9 +12,9 @@ from orchestrator.config.models import Config, ConstantLatency, EmbeddedVenue, L
 from orchestrator.config.problems import ConfigError, Problem
 from orchestrator.observe import machine
 from orchestrator.observe.result import RunResult
-from orchestrator.run import plan
+from orchestrator.run import device, plan
 from orchestrator.run.live import new_run_folder
-from orchestrator.run.results import apply_summary
+from orchestrator.run.results import apply_device, apply_summary
 from orchestrator.run.signals import load_signal
 
 #: Virtual runs of generated flow take place on this day, from 09:30, so that the same seed gives the same journal.
@@ -25,8 +25,11 @@ DEFAULT_FOR_NS = 60_000_000_000
 WHOLE_DAY_NS = 24 * 3600 * 1_000_000_000
 
 
-def run_virtual(cfg: Config, *, for_ns: int | None, journal: bool = True) -> RunResult:
-    """Trade `for_ns` of virtual time against the exchange's own flow. Raises ConfigError or ValueError."""
+def run_virtual(cfg: Config, *, for_ns: int | None, journal: bool = True, device_faults: dict[str, Any] | None = None) -> RunResult:
+    """Trade `for_ns` of virtual time against the exchange's own flow. Raises ConfigError or ValueError.
+
+    `device_faults` (`orchestrator.run.device.fault_plan`) puts a device that fails on purpose in front of the configured one.
+    """
     if not isinstance(cfg.venue, EmbeddedVenue):
         raise ConfigError([Problem("venue.kind", cfg.venue.kind, "embedded", "virtual time brings its own exchange")])
     if cfg.engine.shards > 1:
@@ -35,7 +38,7 @@ def run_virtual(cfg: Config, *, for_ns: int | None, journal: bool = True) -> Run
         return replay_itch(Path(cfg.venue.flow_file), cfg, journal=journal)
     midnight = plan.session_midnight_ns(VIRTUAL_DAY)
     virtual = virtual_spec(cfg, midnight_ns=midnight, start_ns=midnight + OPEN_NS, duration_ns=for_ns or DEFAULT_FOR_NS)
-    return _run(cfg, virtual, b"", VIRTUAL_DAY, journal=journal, mode="virtual")
+    return _run(cfg, virtual, b"", VIRTUAL_DAY, journal=journal, mode="virtual", faults=device_faults)
 
 
 def replay_itch(path: Path, cfg: Config, *, journal: bool = True) -> RunResult:
@@ -117,11 +120,13 @@ def _latency(model: Latency) -> dict[str, Any]:
     return {"kind": "uniform", "low_ns": model.low_ns, "high_ns": model.high_ns}
 
 
-def _run(cfg: Config, virtual: dict[str, Any], recording: bytes, day: dt.date, *, journal: bool, mode: str) -> RunResult:
+def _run(cfg: Config, virtual: dict[str, Any], recording: bytes, day: dt.date, *, journal: bool, mode: str,
+         faults: dict[str, Any] | None = None) -> RunResult:
     from hotpath import _venue
 
-    spec = plan.shard_spec(cfg, midnight_ns=virtual["midnight_ns"])
     policies = plan.load_policies(cfg)
+    cfg, placement = device.place(cfg, policies)
+    spec = plan.shard_spec(cfg, midnight_ns=virtual["midnight_ns"])
     signal_fn = load_signal(cfg.policies.signal) if cfg.policies.signal else None
     folder: Path | None = None
     journal_spec = None
@@ -139,6 +144,7 @@ def _run(cfg: Config, virtual: dict[str, Any], recording: bytes, day: dt.date, *
     engine = _venue.VirtualEngine(
         shard=spec, policies=[p.spec for p in policies], quorum=cfg.policies.quorum_q8, virtual=virtual,
         recording=recording, journal=journal_spec, signal_address=signal_fn.address if signal_fn else 0,
+        device=device.virtual_spec(cfg, faults) if spec.get("device") else None,
     )  # fmt: skip
     while engine.run(1_000_000_000):
         pass
@@ -156,6 +162,8 @@ def _run(cfg: Config, virtual: dict[str, Any], recording: bytes, day: dt.date, *
         machine=machine.describe(),
     )
     apply_summary(result, summary, policies)
+    apply_device(result, [summary])
+    result.placement = placement
     result.stopped_by = "feed end" if mode == "replay" and result.stopped_by == "time" else result.stopped_by
     result.final_book = engine.book(10) if mode == "replay" else None
     result.journal_records = summary["inputs"]

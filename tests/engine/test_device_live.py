@@ -1,0 +1,76 @@
+"""A live engine whose decisions a device computes: traded, swapped, killed, resumed, verified without one."""
+
+from __future__ import annotations
+
+import signal
+import struct
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rig import BANK_SWAP, DEVICE, RECOVERED, LiveEngine, constant_policy, records, verify
+
+from orchestrator.run import plan
+
+ANSWERED, LOADING = 0, 6
+JOIN_BID, JOIN_ASK = 1, 2
+ON_DEVICE: dict[str, Any] = {"policies.placement": "device", "device.backend": "cpu", "device.recompute_every": 1}
+
+
+def answers(folder: Path) -> list[tuple[int, int]]:
+    """(outcome, policy version) of every device input."""
+    return [(r.payload[20], struct.unpack_from("<Q", r.payload, 8)[0]) for r in records(folder) if r.type == DEVICE]
+
+
+@pytest.mark.parametrize("mode", ["inline", "ring"])
+def test_a_live_run_on_a_device_trades_and_its_journal_verifies_without_one(mode, engine, venue) -> None:
+    running = engine(venue(seed=7), settings={**ON_DEVICE, "device.mode": mode, "device.deadline_ns": 100_000_000})
+    running.until("fills", 5)
+    report = running.finish(signal.SIGTERM)
+    d = report["device"]
+    assert d["backend"] == "cpu"
+    assert d["used"] > 10
+    assert d["wrong"] == 0
+    assert d["link"]["answered"] == d["link"]["asked"] - d["link"]["late"]
+    verdict = verify(running.run_folder)
+    assert verdict["identical"], verdict
+    assert verdict["order_hash"] == report["order_hash"]
+    assert {a[0] for a in answers(running.run_folder)} >= {ANSWERED}
+
+
+def test_a_bank_swap_loads_the_device_beside_the_trading_and_no_answer_mixes_versions(tmp_path, engine_name, venue) -> None:
+    first = tmp_path / "first.safetensors"
+    first.write_bytes(constant_policy(JOIN_BID, "first"))
+    second = constant_policy(JOIN_ASK, "second")
+    changes = {**ON_DEVICE, "device.deadline_ns": 100_000_000, "policies.members": [{"file": str(first), "slot": 0}]}
+    engine = LiveEngine(tmp_path, engine_name, venue(seed=7), changes)
+    try:
+        engine.until("orders", 2)
+        engine.command(BANK_SWAP, plan.bank_swap_body(0, second), 1, plan.bank_spec(0, second))
+        engine.events(300)
+    finally:
+        engine.stop()
+    found = answers(engine.folder)
+    versions = [v for outcome, v in found if outcome == ANSWERED]
+    old, new = versions[0], versions[-1]
+    assert old != new
+    assert versions == [old] * versions.count(old) + [new] * versions.count(new)
+    between = found[versions.count(old) : len(found) - versions.count(new)]
+    assert {outcome for outcome, _ in between} == {LOADING}
+    assert verify(engine.folder)["identical"]
+
+
+@pytest.mark.parametrize("mode", ["inline", "ring"])
+def test_a_killed_run_on_a_device_goes_on_and_verifies(mode, engine, venue) -> None:
+    judge = venue(seed=7)
+    settings = {**ON_DEVICE, "device.mode": mode, "device.deadline_ns": 100_000_000}
+    running = engine(judge, settings=settings)
+    running.until("orders", 5)
+    running.kill_9()
+    again = engine(judge, settings=settings, resume=running.run_folder)
+    again.until("orders", 5)
+    report = again.finish(signal.SIGTERM)
+    assert report["device"]["used"] > 0
+    assert verify(again.run_folder)["identical"]
+    assert sum(r.type == RECOVERED for r in records(again.run_folder)) == 1
+    assert report["position"] == judge.position_lots()
