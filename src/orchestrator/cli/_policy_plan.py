@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import typer
 
@@ -23,7 +23,7 @@ def run(artifact: Any, *, variant: str, lanes: int | None, adds_per_stage: int |
     for name, value, least in (("--period-ns", period_ns, "above 0"), ("--pcie-ns", pcie_ns, "0 or more")):
         if value is not None and (value < 0 or value == 0 and name == "--period-ns"):
             raise CliError(f"{name}: found {value:g}", hint=f"expected nanoseconds, {least}", code=EXIT_USAGE)
-    given = {"lanes": lanes, "adds_per_stage": adds_per_stage, "period_ns": period_ns, "pcie_ns": pcie_ns}
+    given: dict[str, Any] = {"lanes": lanes, "adds_per_stage": adds_per_stage, "period_ns": period_ns, "pcie_ns": pcie_ns}
     budget = planner.Budget(variant, **{k: v for k, v in given.items() if v is not None})
     try:
         told = planner.plan(artifact, budget)

@@ -28,8 +28,8 @@ PCIE_NS = (MMIO_READ_NS + DMA_READ_NS) / 2
 PERIOD_NS = 6.67
 ADDS_PER_STAGE = 1
 LANES = 16
-#: widths of the hidden layers of the family 16-w-w-5
-WIDTHS = (8, 16, 32, 64, 128, 256)
+#: hidden layers of the family: 16, these, 5. The last three are as deep as artifacts may be.
+HIDDEN = ((8, 8), (16, 16), (32, 32), (64, 64), (128, 128), (256,) * 2, (256,) * 3, (256,) * 4, (256,) * 5)
 ROWS, CHAIN, REPEATS = 64, 256, 15
 
 
@@ -115,12 +115,12 @@ def measure(policy: Any, seed: int = 0) -> float:
     return float(np.median(taken))
 
 
-def family(widths: Sequence[int] = WIDTHS) -> list[Network]:
-    """16-w-w-5 with weights uniform over int8 and shifts that keep the values in their middle."""
+def family(hidden: Sequence[Sequence[int]] = HIDDEN) -> list[Network]:
+    """Networks of growing size: weights uniform over int8, shifts that keep the values in their middle."""
     found = []
-    for w in widths:
-        rng = np.random.default_rng(w)
-        sizes = [16, w, w, 5]
+    for widths in hidden:
+        rng = np.random.default_rng(list(widths))
+        sizes = [16, *widths, 5]
         layers = []
         for k, (i, o) in enumerate(zip(sizes, sizes[1:], strict=False)):
             last = k == len(sizes) - 2
@@ -180,7 +180,7 @@ def plot(told: dict[str, Any], path: Any) -> None:
 
     figure, ax = pyplot.subplots(figsize=(7.5, 4.6))
     x = [c["weights"] for c in told["family"]]
-    ax.plot(x, [c["cpu_ns"] for c in told["family"]], marker="o", label="CPU, measured here (16-w-w-5)")
+    ax.plot(x, [c["cpu_ns"] for c in told["family"]], marker="o", label="CPU, measured here")
     ax.plot(x, [c["device_ns"] for c in told["family"]], marker="s", label=f"device, {told['budget']['variant']}, computed")
     ax.axhline(told["budget"]["pcie_ns"], linestyle=":", linewidth=1, color="grey", label="PCIe alone, assumed")
     own = told["policy"]
