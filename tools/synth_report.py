@@ -10,8 +10,9 @@ from typing import Any
 
 #: cell → what it is, in LUTs, of a 4-input LUT fabric (ECP5). A CCU2C is two LUTs with a carry chain.
 ECP5_LUTS = {"LUT4": 1, "CCU2C": 2}
-#: cells that only join LUTs of a slice into wider functions: no LUT of their own
-ECP5_FREE = ("PFUMX", "L6MUX21")
+#: memory made of LUTs, in LUTs
+LUT_RAMS = {"TRELLIS_DPR16X4": 4, "RAM32X1S": 1, "RAM64X1S": 1, "RAM32X1D": 2, "RAM64X1D": 2, "RAM128X1D": 4, "RAM256X1D": 8,
+            "RAM32M": 4, "RAM64M": 4, "RAM32M16": 8, "RAM64M8": 8}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,10 @@ def total(parts: Iterable[Resources]) -> Resources:
 
 
 def resources(stat_text: str, module: str) -> Resources:
-    """Resources of one module in the text of `stat -json`. Raises KeyError when it is not there."""
+    """Resources of one module in the text of `stat -json`. Raises KeyError when it is not there.
+
+    Cells that only join LUTs of a slice (PFUMX, L6MUX21, MUXF7) are no LUT of their own.
+    """
     modules = json.loads(stat_text)["modules"]
     cells: dict[str, int] = modules[f"\\{module}"]["num_cells_by_type"]
     lut = ff = dsp = bram = carry = 0
@@ -44,10 +48,8 @@ def resources(stat_text: str, module: str) -> Resources:
             carry += count if name == "CCU2C" else 0
         elif re.fullmatch(r"LUT[1-6]|SRL16E|SRLC32E", name):
             lut += count
-        elif re.fullmatch(r"RAM(32|64|128|256)\w+", name):
-            lut += count * (8 if "M" in name else 2)
-        elif name == "TRELLIS_DPR16X4":
-            lut += 4 * count
+        elif name in LUT_RAMS:
+            lut += LUT_RAMS[name] * count
         elif re.fullmatch(r"TRELLIS_FF|FD[RSCP]E", name):
             ff += count
         elif name.startswith(("DSP48", "MULT18X18", "ALU54")):

@@ -58,10 +58,13 @@ def test_the_cycles_are_the_formulas(adds_per_stage):
 
 def test_the_wide_network_is_twelve_cycles_deep_at_three_adds_a_stage():
     """Weights uniform over int8: 4,256 products in at most 6,000 adders, none of them a multiplier."""
+    from amaranth.hdl import Fragment
+
     import synth_cases
     from peregrine_hdl.core import Core, PolicySet
 
     core = Core(PolicySet((synth_cases.uniform_network(WIDE, 0),), (Voter(),)), adds_per_stage=3)
+    Fragment.get(core, None)
     assert core.cycles <= 12 and core.adders <= 6000
 
 

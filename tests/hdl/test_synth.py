@@ -47,7 +47,7 @@ def test_cells_of_an_ecp5_are_counted_a_carry_cell_as_two_luts():
 def test_memory_in_luts_counts_as_luts():
     assert synth_report.resources(stat(TRELLIS_DPR16X4=3), "m").lut == 12
     assert synth_report.resources(stat(RAM32X1D=2), "m").lut == 4
-    assert synth_report.resources(stat(RAM32M=2), "m").lut == 16
+    assert synth_report.resources(stat(RAM32M=2), "m").lut == 8
 
 
 def test_cells_of_an_ultrascale_are_counted():

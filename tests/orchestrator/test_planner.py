@@ -37,8 +37,8 @@ def network(*weights: list[list[int]], m: int = 1) -> Network:
 
 def test_a_baked_cores_cycles_are_those_worked_out_by_hand():
     # quantiser: one digit, nothing to add: 0. Layer 0: 3x + 5y + half: 4 digits and a constant, so 3 levels.
-    # Layer 1, the last, 7 = 8 - 1 in two rows of one: 1 level. Two logits: one compare.
-    small = network([[3, 5]], [[7], [7]])
+    # Layer 1, the last, 7x and 5x: two digits each, 1 level. Two logits: one compare.
+    small = network([[3, 5]], [[7], [5]])
     assert Budget(adds_per_stage=0).cycles(small) == 5  # quantiser, two layers, argmax, consensus
     assert Budget(adds_per_stage=2).cycles(small) == 3  # ceil((0 + 3 + 1 + 1) / 2)
     assert Budget(adds_per_stage=1).cycles(small) == 8  # a level each, and three of gates: two clamps, the answer
