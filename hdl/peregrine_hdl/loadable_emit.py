@@ -7,12 +7,23 @@ import os
 from typing import Any
 
 from amaranth.back import verilog
-from amaranth.hdl import Value
+from amaranth.hdl import Shape, Value
+from amaranth.lib.wiring import In
 
 from peregrine_hdl import bank_image
+from peregrine_hdl.device import Caps, Device
+from peregrine_hdl.emit import DEVICE_TOP, device_text
 from peregrine_hdl.loadable import LoadableCore
 from peregrine_hdl.loadable_limits import BANKS, LARGEST, LAYER_CYCLES, REQUEST_CYCLES, Limits
-from peregrine_hdl.registers import KINDS, MAP_SHA256, MAX_INPUTS, MAX_LAYERS, MAX_OUTPUTS, MAX_WIDTH
+from peregrine_hdl.registers import (
+    KINDS,
+    LAYOUT_VERSION,
+    MAP_SHA256,
+    MAX_INPUTS,
+    MAX_LAYERS,
+    MAX_OUTPUTS,
+    MAX_WIDTH,
+)
 
 TOP = "peregrine_loadable"
 FORMAT, VERSION = "peregrine.core", 1
@@ -59,6 +70,25 @@ def loadable_manifest(core: LoadableCore, text: str, top: str = TOP) -> dict[str
         "register_map_hash": MAP_SHA256,
         "verilog_sha256": hashlib.sha256(text.encode()).hexdigest(),
     }  # fmt: skip
+
+
+def loadable_device(limits: Limits, *, push_slots: int = 4, core_clock_khz: int = 0) -> Device:
+    """The device around a loadable core."""
+    caps = Caps("loadable", slots=limits.slots, banks=BANKS, lanes=limits.lanes, max_inputs=MAX_INPUTS, max_width=MAX_WIDTH,
+                max_layers=MAX_LAYERS, max_outputs=MAX_OUTPUTS, bank_words=bank_image.max_words(limits),
+                core_clock_khz=core_clock_khz)
+    return Device(LoadableCore(limits), caps, push_slots=push_slots)
+
+
+def emit_loadable_device(limits: Limits, *, push_slots: int = 4, core_clock_khz: int = 0) -> tuple[str, dict[str, Any]]:
+    """(Verilog, manifest) of a build with the device around it."""
+    device = loadable_device(limits, push_slots=push_slots, core_clock_khz=core_clock_khz)
+    text = device_text(device)
+    ports = {name: {"dir": "in" if member.flow == In else "out", "bits": Shape.cast(member.shape).width}
+             for name, member in device.signature.members.items()}
+    described = {**loadable_manifest(LoadableCore(limits), text, DEVICE_TOP), "variant": "loadable-device", "ports": ports,
+                 "layout_version": LAYOUT_VERSION, "push_slots": push_slots, "core_clock_khz": core_clock_khz}
+    return text, described
 
 
 def emit_loadable(limits: Limits) -> tuple[str, dict[str, Any]]:

@@ -3,7 +3,8 @@
 The same set and options give the same bytes; no time, path or machine stands in it.
 
 register_map_hash names the interface that software relies on: SHA-256 of the canonical JSON (keys sorted, no spaces) of
-`ports`. A baked core has no registers to write, so its payload layouts are that interface.
+`ports`. A baked core has no registers to write, so its payload layouts are that interface. A device's is the hash of its
+description, `registers.MAP_SHA256`, whose first word its register map_hash holds.
 """
 
 from __future__ import annotations
@@ -16,8 +17,11 @@ from typing import Any
 
 from amaranth.hdl import Shape
 from amaranth.lib import data
+from amaranth.lib.wiring import In
 
 from peregrine_hdl.core import Core
+from peregrine_hdl.device import Device
+from peregrine_hdl.registers import LAYOUT_VERSION, MAP_SHA256
 from peregrine_hdl.shift_add import bits
 
 FORMAT, VERSION = "peregrine.gateware", 1
@@ -47,11 +51,24 @@ def ports(core: Core) -> dict[str, Any]:
     }
 
 
+def set_hash(names: Sequence[PolicyName]) -> str:
+    """As the engine names a set (docs/formats-policy.md): its version is the first 8 bytes of this hash."""
+    return hashlib.sha256(b"".join(bytes.fromhex(n.sha256) for n in names)).hexdigest()
+
+
+def device_manifest(device: Device, core: Core, names: Sequence[PolicyName], verilog: str, top: str) -> dict[str, Any]:
+    """The manifest of a device around `core`: the core's, with the device's ports and its register map's hash."""
+    ports = {name: {"dir": "in" if member.flow == In else "out", "bits": Shape.cast(member.shape).width}
+             for name, member in device.signature.members.items()}
+    return {**manifest(core, names, verilog, top), "variant": "baked-device", "ports": ports,
+            "register_map_hash": MAP_SHA256, "layout_version": LAYOUT_VERSION, "push_slots": device.push.slots,
+            "core_clock_khz": device.caps.core_clock_khz}
+
+
 def manifest(core: Core, names: Sequence[PolicyName], verilog: str, top: str) -> dict[str, Any]:
     """The manifest of a core whose Verilog is `verilog`."""
     described = ports(core)
-    # as the engine names a set (docs/formats-policy.md): its version is the first 8 bytes of this hash
-    policy_hash = hashlib.sha256(b"".join(bytes.fromhex(n.sha256) for n in names)).hexdigest()
+    policy_hash = set_hash(names)
     return {
         "format": FORMAT, "version": VERSION, "variant": "baked", "top": top,
         "cycles": core.cycles, "ii": 1, "adds_per_stage": core.adds_per_stage, "extra_levels": core.extra_levels,

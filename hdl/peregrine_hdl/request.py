@@ -6,7 +6,14 @@ from amaranth.hdl import Mux, Value
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from peregrine_hdl.registers import FIRST_BODY_BYTES, KINDS, LINE_BYTES, MAX_INPUTS, MAX_LINES, NEXT_BODY_BYTES
+from peregrine_hdl.registers import (
+    FIRST_BODY_BYTES,
+    KINDS,
+    LINE_BYTES,
+    MAX_INPUTS,
+    MAX_LINES,
+    NEXT_BODY_BYTES,
+)
 
 WORDS = MAX_LINES * LINE_BYTES // 8  # 64-bit words of the longest request
 WORD_BITS = 6

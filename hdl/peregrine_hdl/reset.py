@@ -51,16 +51,13 @@ class Reset(wiring.Component):
                 m.d.comb += [self.resetting.eq(0), self.stop.eq(0)]
                 with m.If(self.ask | core_down):
                     m.next = "STOP"
-            with m.State("STOP"):
-                with m.If(self.quiet):
-                    m.d.sync += [hold_core.eq(1), hold_work.eq(1)]
-                    m.next = "CLEAR"
-            with m.State("CLEAR"):
-                with m.If(seen & ~core_down):
-                    m.d.sync += hold_core.eq(0)
-                    m.next = "RELEASE"
-            with m.State("RELEASE"):
-                with m.If(~seen):
-                    m.d.sync += hold_work.eq(0)
-                    m.next = "RUN"
+            with m.State("STOP"), m.If(self.quiet):
+                m.d.sync += [hold_core.eq(1), hold_work.eq(1)]
+                m.next = "CLEAR"
+            with m.State("CLEAR"), m.If(seen & ~core_down):
+                m.d.sync += hold_core.eq(0)
+                m.next = "RELEASE"
+            with m.State("RELEASE"), m.If(~seen):
+                m.d.sync += hold_work.eq(0)
+                m.next = "RUN"
         return m

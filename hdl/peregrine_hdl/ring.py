@@ -65,10 +65,9 @@ class Ring(wiring.Component):
                     m.d.sync += [self.arvalid.eq(1), self.araddr.eq(self.base + slot * DESCRIPTOR_BYTES),
                                  self.arlen.eq(1), beats.eq(0), failed.eq(0)]  # fmt: skip
                     m.next = "ASK_DESCRIPTOR"
-            with m.State("ASK_DESCRIPTOR"):
-                with m.If(self.arready):
-                    m.d.sync += self.arvalid.eq(0)
-                    m.next = "DESCRIPTOR"
+            with m.State("ASK_DESCRIPTOR"), m.If(self.arready):
+                m.d.sync += self.arvalid.eq(0)
+                m.next = "DESCRIPTOR"
             with m.State("DESCRIPTOR"):
                 m.d.comb += self.rready.eq(1)
                 with m.If(beat):

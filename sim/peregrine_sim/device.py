@@ -40,17 +40,10 @@ def tools() -> Any:
 
 def loadable_device() -> Any:
     """The device around a loadable core, as Amaranth has it."""
-    from peregrine_hdl.bank_image import max_words
-    from peregrine_hdl.device import Caps, Device
-    from peregrine_hdl.loadable import LoadableCore
-    from peregrine_hdl.loadable_limits import BANKS, Limits
-    from peregrine_hdl.registers import MAX_INPUTS, MAX_LAYERS, MAX_OUTPUTS, MAX_WIDTH
+    from peregrine_hdl import loadable_emit
+    from peregrine_hdl.loadable_limits import Limits
 
-    limits = Limits(lanes=LANES, slots=SLOTS)
-    caps = Caps("loadable", slots=SLOTS, banks=BANKS, lanes=LANES, max_inputs=MAX_INPUTS, max_width=MAX_WIDTH,
-                max_layers=MAX_LAYERS, max_outputs=MAX_OUTPUTS, bank_words=max_words(limits),
-                core_clock_khz=CORE_CLOCK_KHZ)  # fmt: skip
-    return Device(LoadableCore(limits), caps, push_slots=PUSH_SLOTS)
+    return loadable_emit.loadable_device(Limits(lanes=LANES, slots=SLOTS), push_slots=PUSH_SLOTS, core_clock_khz=CORE_CLOCK_KHZ)
 
 
 def verilog() -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import struct
 from pathlib import Path
@@ -74,3 +75,28 @@ def test_a_killed_run_on_a_device_goes_on_and_verifies(mode, engine, venue) -> N
     assert verify(again.run_folder)["identical"]
     assert sum(r.type == RECOVERED for r in records(again.run_folder)) == 1
     assert report["position"] == judge.position_lots()
+
+
+def test_a_device_that_is_not_there_is_refused_with_what_is_missing_and_leaves_no_run_behind(peregrine, tmp_path) -> None:
+    where = ("--set", "device.address=0000:fe:1f.7", "--set", f"journal.dir={tmp_path / 'runs'}")
+    result = peregrine("run", "--virtual", "--for", "1s", "--set", "policies.placement=device", *where, code=69)
+    assert "vfio" in result.stderr
+    assert "hint: " in result.stderr
+    assert "placement: auto" in result.stderr
+    assert not (tmp_path / "runs").exists()
+
+
+def test_auto_trades_by_the_kernels_where_no_device_is_and_says_so(peregrine, tmp_path) -> None:
+    where = ("--set", "device.address=0000:fe:1f.7", "--set", f"journal.dir={tmp_path / 'runs'}")
+    report = json.loads(peregrine("run", "--virtual", "--for", "1s", "--set", "policies.placement=auto", *where, "--json").stdout)
+    assert report["placement"].startswith("placement auto: cpu; vfio cannot be used: ")
+    assert "device" not in report
+    assert report["orders"] > 0
+
+
+def test_auto_takes_the_one_that_answers_sooner(peregrine, tmp_path) -> None:
+    settings = ("--set", "device.backend=cpu", "--set", f"journal.dir={tmp_path / 'runs'}")
+    report = json.loads(peregrine("run", "--virtual", "--for", "1s", "--set", "policies.placement=auto", *settings, "--json").stdout)
+    assert "ns from the kernels behind the same driver" in report["placement"]
+    chosen = report["placement"].split(": ")[1].split(";")[0]
+    assert ("device" in report) == (chosen == "device")

@@ -6,9 +6,9 @@ import random
 
 import cocotb
 from cocotb.triggers import ClockCycles, RisingEdge
-from device_bench import CLOCKS, FEATURES, check, rows, started
-from device_rig import ENABLE, ERRORS, RESET, Rig, lines, pieces
 
+from device_case import CLOCKS, FEATURES, check, rows, started
+from device_rig import ENABLE, ERRORS, RESET, Rig, lines, pieces
 from peregrine_hdl import registers as r
 
 

@@ -23,7 +23,8 @@ from cocotbext.axi import AxiBus, AxiLiteBus, AxiLiteMaster, AxiLiteMasterWrite,
 
 from peregrine_hdl import registers as r
 
-RING, COMPLETIONS, REQUESTS, HOST_BYTES = 0x1_0000, 0x2_0000, 0x4_0000, 0x10_0000
+RING, COMPLETIONS, REQUESTS, HOST_BYTES = 0x1_0000, 0x2_0000, 0x8_0000, 0x10_0000
+BAD_PAGE = 0xF_0000
 OK = r.STATUS["ok"]
 ERRORS = {f.name: 1 << f.lsb for reg in r.REGISTERS if reg.name == "errors" for f in reg.fields}
 ENABLE, RESET, IRQ_ENABLE = 1, 2, 4
@@ -276,19 +277,31 @@ class Rig:
 
     def pause(self, chance: float, seed: int = 0) -> None:
         """Each bus model pauses with this chance a clock, on each of its channels."""
-        channels = [getattr(half, f"{name}_channel") for model in (self.csr, self.memory) for half, names in
-                    ((model.write_if, ("aw", "w", "b")), (model.read_if, ("ar", "r"))) for name in names]  # fmt: skip
-        channels += [getattr(self.window, f"{name}_channel") for name in ("aw", "w", "b")]
-        for k, channel in enumerate(channels):
-            rng = random.Random(seed * 100 + k)
-            channel.set_pause_generator(iter(lambda rng=rng: rng.random() < chance, None) if chance else iter(lambda: False, None))
+        self.pauses(chance, chance, seed)
+
+    def pauses(self, idle: float, pressure: float, seed: int = 0) -> None:
+        """Chance a clock that a model has nothing to say, and that it does not listen."""
+        said, heard = [], []
+        for writes, reads, driver in ((self.csr.write_if, self.csr.read_if, True), (self.window, None, True),
+                                      (self.memory.write_if, self.memory.read_if, False)):  # fmt: skip
+            (said if driver else heard).extend((writes.aw_channel, writes.w_channel))
+            (heard if driver else said).append(writes.b_channel)
+            if reads:
+                (said if driver else heard).append(reads.ar_channel)
+                (heard if driver else said).append(reads.r_channel)
+        for chance, channels in ((idle, said), (pressure, heard)):
+            for k, channel in enumerate(channels):
+                rng = random.Random(seed * 100 + k)
+                channel.set_pause_generator(iter(lambda rng=rng, chance=chance: rng.random() < chance, None))
 
     def report(self) -> None:
         """Adds this test's counts to the file the table is made of."""
         self.lawful()
-        file = Path(os.environ["HDL_REPORT"])
-        total = json.loads(file.read_text()) if file.exists() else {"vectors": 0, "cycles": 0}
-        total = {"vectors": total["vectors"] + self.answered, "cycles": total["cycles"] + self.cycles}
-        file.write_text(json.dumps(total))
+        report(self.answered, self.cycles)
 
 
+def report(answers: int, cycles: int) -> None:
+    """Adds counts to the file the table is made of."""
+    file = Path(os.environ["HDL_REPORT"])
+    total = json.loads(file.read_text()) if file.exists() else {"vectors": 0, "cycles": 0}
+    file.write_text(json.dumps({"vectors": total["vectors"] + answers, "cycles": total["cycles"] + cycles}))

@@ -5,11 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from peregrine_hdl import registers as r
 
 ROOT = Path(__file__).resolve().parents[2]
 DEFAULT = ROOT / "src/orchestrator/data/default.safetensors"
@@ -51,6 +54,30 @@ def test_a_set_with_a_risk_policy_is_emitted(tmp_path):
     assert done.returncode == 0, done.stderr
     second = json.loads(done.stdout)["policies"][1]
     assert (second["weight"], second["risk"], second["veto_actions"], second["forced_action"]) == (0, True, [3, 4], 0)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("toolchain")
+def test_a_device_is_emitted_byte_identically_with_the_hash_of_its_registers(tmp_path):
+    args = ["--policy", DEFAULT, "--variant", "baked-device", "--push-slots", 2, "--core-clock-khz", 250_000]
+    first = emit(*args, "--out", tmp_path / "a", "--json", hash_seed="1")
+    second = emit(*args, "--out", tmp_path / "b", hash_seed="2")
+    assert first.returncode == second.returncode == 0, first.stderr + second.stderr
+    for name in ("peregrine_device.v", "manifest.json"):
+        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+    manifest, verilog = json.loads(first.stdout), (tmp_path / "a/peregrine_device.v").read_text()
+    assert manifest["variant"] == "baked-device" and manifest["register_map_hash"] == r.MAP_SHA256
+    assert manifest["verilog_sha256"] == hashlib.sha256(verilog.encode()).hexdigest()
+    header = re.search(r"module peregrine_device\((.*?)\);", verilog, flags=re.S)
+    assert header and sorted(p.strip() for p in header[1].split(",")) == sorted(manifest["ports"])
+    for name in ("clk", "rst", "core_clk", "core_rst", "irq", "s_axil_awaddr", "s_push_wstrb", "m_axi_araddr", "m_axi_wdata"):
+        assert name in manifest["ports"]
+
+
+@pytest.mark.usefixtures("toolchain")
+def test_a_device_takes_one_policy(tmp_path):
+    done = emit("--policy", DEFAULT, "--policy", DEFAULT, "--variant", "baked-device", "--out", tmp_path / "out")
+    assert done.returncode == 64 and "expected 1 in a device" in done.stderr
 
 
 @pytest.mark.usefixtures("toolchain")

@@ -40,13 +40,16 @@ def load_config(profile: str | None, file: Path | None, overrides: list[str], de
 
 @contextmanager
 def journal_errors() -> Iterator[None]:
-    """A journal that cannot be read, recovered or trusted, as an error a person can act on (exit code 69)."""
+    """A journal that cannot be read or trusted, or a device that cannot be opened: an error a person can act on (exit code 69)."""
+    from orchestrator.run.device import DeviceUnusable
     from orchestrator.run.journals import JournalUnreadable
 
     try:
         yield
     except JournalUnreadable as err:
         raise CliError(f"the journal cannot be used: {err}", hint=err.hint, code=EXIT_UNAVAILABLE) from err
+    except DeviceUnusable as err:
+        raise CliError(str(err), hint=err.hint, code=EXIT_UNAVAILABLE) from err
 
 
 @contextmanager

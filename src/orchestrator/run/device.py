@@ -32,13 +32,31 @@ def place(cfg: Config, policies: list[LoadedPolicy]) -> tuple[Config, str]:
         chosen = "device" if there < here else "cpu"
         reason = f"an answer takes {there:,} ns from {name}, {here:,} ns from the kernels behind the same driver"
     except DeviceUnusable as err:
-        chosen, reason = "cpu", f"{name} cannot be used: {err}"
+        chosen, reason = "cpu", f"{name} cannot be used: {err}" + (f"; {err.hint}" if err.hint else "")
     placed = cfg.model_copy(update={"policies": cfg.policies.model_copy(update={"placement": chosen})})
     return placed, f"placement auto: {chosen}; {reason}"
 
 
 class DeviceUnusable(Exception):
-    """The device does not open or does not take these policies; in words, with the fix."""
+    """The device does not open or does not take these policies; in words, and `hint`, the fix."""
+
+    def __init__(self, found: str, hint: str = "") -> None:
+        super().__init__(found)
+        self.hint = hint
+
+
+def open_or_say(cfg: Config) -> None:
+    """For `placement: device`: whether it could be opened. Raises DeviceUnusable."""
+    if not wanted(cfg):
+        return
+    library_of(cfg.device.backend)
+    if cfg.device.backend != "vfio":
+        return
+    from hotpath.device import probe
+
+    why = probe("vfio", **({"address": cfg.device.address} if cfg.device.address else {}))
+    if why is not None:
+        raise DeviceUnusable(f"device vfio: {why.found}", f"{why.hint}; or placement: auto, which trades without it")
 
 
 def _answer_ns(backend: str, cfg: Config, policies: list[LoadedPolicy]) -> int:
@@ -64,7 +82,7 @@ def _answer_ns(backend: str, cfg: Config, policies: list[LoadedPolicy]) -> int:
                     device.ask(values, slot)
                 taken.append(time.perf_counter_ns() - began)
     except DeviceError as err:
-        raise DeviceUnusable(f"{err.found}; {err.hint}" if err.hint else err.found) from err
+        raise DeviceUnusable(err.found, err.hint) from err
     return sorted(taken)[len(taken) // 2]
 
 
@@ -115,5 +133,15 @@ def fault_plan(*, seed: int = 1, first_request: int = 0, requests: int = 2**63, 
 
 
 def library_of(backend: str) -> str:
-    """The backend as the engine names it: a name of its own, or the path of the library that has it."""
-    return backend
+    """The backend as the engine names it: a name of its own, or the path of the library that has it.
+
+    The simulated gateware is built the first time, in a minute or two. Raises DeviceUnusable when it cannot be.
+    """
+    if backend != "sim":
+        return backend
+    from peregrine_sim.device import SimMissing, library
+
+    try:
+        return str(library())
+    except SimMissing as err:
+        raise DeviceUnusable(str(err), err.hint) from err

@@ -84,9 +84,10 @@ def _make(cfg: Config, cores: dict[str, int | None], addresses: dict[str, Any], 
     n = cfg.engine.shards
     placement = ""
     if resume is None:
-        folder = new_run_folder(Path(cfg.journal.dir), cfg.name)
         policies = plan.load_policies(cfg)
         cfg, placement = device.place(cfg, policies)
+        device.open_or_say(cfg)
+        folder = new_run_folder(Path(cfg.journal.dir), cfg.name)
     else:
         folder = resume.resolve()  # `latest` may come to mean another run
         _check_shards(cfg, folder)

@@ -126,6 +126,7 @@ def _run(cfg: Config, virtual: dict[str, Any], recording: bytes, day: dt.date, *
 
     policies = plan.load_policies(cfg)
     cfg, placement = device.place(cfg, policies)
+    device.open_or_say(cfg)
     spec = plan.shard_spec(cfg, midnight_ns=virtual["midnight_ns"])
     signal_fn = load_signal(cfg.policies.signal) if cfg.policies.signal else None
     folder: Path | None = None
