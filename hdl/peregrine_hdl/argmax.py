@@ -21,6 +21,11 @@ def index_bits(count: int) -> int:
     return max(1, (count - 1).bit_length())
 
 
+def larger(b: Value, a: Value) -> Value:
+    """b > a, as the sign of a difference: its last carry is the answer, where a comparison puts gates behind the chain."""
+    return (a - b)[-1]  # a bit wider than both, and signed
+
+
 def tree(pipe: Pipeline, values: list[Timed], name: str) -> tuple[Timed, Timed]:
     """(the largest value, its index), `tree_levels` after the values, which must all be of one level and shape."""
     level = values[0].level
@@ -33,7 +38,7 @@ def tree(pipe: Pipeline, values: list[Timed], name: str) -> tuple[Timed, Timed]:
         for k in range(0, len(row) - 1, 2):
             (left, left_index), (right, right_index) = row[k], row[k + 1]
             a, b = pipe.at(left, level), pipe.at(right, level)
-            wins = pipe.comb(b > a, unsigned(1), level, f"{name}_l{level}_{k}_wins")
+            wins = pipe.comb(larger(b, a), unsigned(1), level, f"{name}_l{level}_{k}_wins")
             best = pipe.comb(Mux(wins.value, b, a), shape, level, f"{name}_l{level}_{k}")
             chosen = Mux(wins.value, _index(pipe, right_index, level), _index(pipe, left_index, level))
             following.append((best, pipe.comb(chosen, unsigned(bits), level, f"{name}_l{level}_{k}_index")))
@@ -48,7 +53,7 @@ def pairs(pipe: Pipeline, values: list[Timed], name: str) -> Timed:
     first = values[0].level + 1
     now = [pipe.at(v, first) for v in values]
     count, bits = len(values), index_bits(len(values))
-    beats = {(b, a): pipe.comb(now[b] > now[a], unsigned(1), first, f"{name}_{b}_beats_{a}")
+    beats = {(b, a): pipe.comb(larger(now[b], now[a]), unsigned(1), first, f"{name}_{b}_beats_{a}")
              for b in range(count) for a in range(b)}
     level = first + gate_levels(pipe.adds)
     index: Value = Const(0, bits)
