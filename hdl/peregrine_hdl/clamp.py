@@ -3,8 +3,9 @@ added beforehand, with the bias."""
 
 from __future__ import annotations
 
-from amaranth.hdl import Mux, Value
+from amaranth.hdl import Const, Mux, Value
 
+from peregrine_hdl.latency import gate_levels
 from peregrine_hdl.pipeline import Pipeline, Timed, fitting
 from peregrine_hdl.shift_add import Range
 
@@ -19,14 +20,20 @@ def clamped_range(acc: Range, shift: int, relu: bool) -> Range:
 
 
 def clamp(pipe: Pipeline, acc: Timed, acc_range: Range, shift: int, relu: bool, name: str) -> Timed:
-    """The clamped value, one level after the sum; comparisons that the range decides are left out."""
+    """The clamped value, `gate_levels` after the sum; conditions that the range decides are left out.
+
+    No comparison has a carry: beyond 127, or below -128, is where the bits above the seventh are not all like the sign.
+    """
     lo, hi = clamped_range(acc_range, shift, relu)
-    level = acc.level + 1
-    value: Value = pipe.at(acc, level) >> shift
+    level = acc.level + gate_levels(pipe.adds)
+    shifted = pipe.at(acc, level).shift_right(shift)
     low, high = (v >> shift for v in acc_range)
+    sign = int(low < 0)  # bits of sign
+    negative = shifted[-1] if sign else Const(0, 1)
+    above = shifted[7:len(shifted) - sign] if len(shifted) > 7 + sign else Const(0, 1)
+    value: Value = shifted
     if high > hi:
-        value = Mux(value > hi, hi, value)
+        value = Mux(~negative & above.any(), hi, value)
     if low < lo:
-        # below the floor decides first: it reads the sum itself, not the other comparison's result
-        value = Mux((pipe.at(acc, level) >> shift) < lo, lo, value)
+        value = Mux(negative if relu else negative & ~above.all(), lo, value)
     return pipe.comb(value, fitting(lo, hi), level, name)

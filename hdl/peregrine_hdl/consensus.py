@@ -9,7 +9,7 @@
     ceil(log2 A)    argmax over the scores
     1               compare with the threshold, put veto and hold in
 
-One policy with a positive weight always has its quorum, so then all of it is one level.
+One policy with a positive weight always has its quorum, so then all of it is a few gates.
 """
 
 from __future__ import annotations
@@ -23,19 +23,21 @@ from amaranth.lib.wiring import In, Out
 
 from hotpath.policy.oracle import Voter
 from peregrine_hdl import argmax
-from peregrine_hdl.pipeline import Pipeline, Timed, fitting, stages
+from peregrine_hdl.latency import gate_levels, stages, tree_levels
+from peregrine_hdl.pipeline import Pipeline, Timed, fitting
 
 
 class Consensus(wiring.Component):
     """answer: an argmax a policy; valid: bit p = policy p answers; action, held and vetoed as the oracle has them."""
 
-    def __init__(self, voters: Sequence[Voter], quorum_256: int, actions: int, *, adds_per_stage: int) -> None:
+    def __init__(self, voters: Sequence[Voter], quorum_256: int, actions: int, *, adds_per_stage: int,
+                 start: int = 0) -> None:
         self.voters, self.quorum_256, self.actions = list(voters), quorum_256, actions
-        self.adds_per_stage = adds_per_stage
+        self.adds_per_stage, self.start = adds_per_stage, start
         count = len(self.voters)
         self.single = count == 1 and self.voters[0].weight > 0
-        self.levels = 1 if self.single else 2 + argmax.depth(count) + argmax.depth(actions)
-        self.cycles = stages(self.levels, adds_per_stage)
+        self.levels = gate_levels(adds_per_stage) if self.single else 2 + tree_levels(count) + tree_levels(actions)
+        self.cycles = stages(self.levels, adds_per_stage, start)
         bits = argmax.index_bits(actions)
         super().__init__({"en": In(1), "answer": In(data.ArrayLayout(unsigned(bits), count)), "valid": In(count),
                           "action": Out(bits), "held": Out(1), "vetoed": Out(1)})
@@ -43,13 +45,14 @@ class Consensus(wiring.Component):
     def elaborate(self, platform: Any) -> Module:
         """The logic."""
         m = Module()
-        pipe = Pipeline(m, self.en, self.adds_per_stage, self.levels)
+        pipe = Pipeline(m, self.en, self.adds_per_stage, self.levels, self.start)
         valid = pipe.comb(self.valid, unsigned(len(self.voters)), 0, "valid_in")
-        vetoed, forced = self._veto(pipe, valid)
+        answer = [pipe.comb(a, unsigned(len(a)), 0, f"answer{p}") for p, a in enumerate(self.answer)]
+        vetoed, forced = self._veto(pipe, valid, answer)
         if self.single:
-            best, short = Timed(self.answer[0], 0), pipe.comb(~valid.value[0], unsigned(1), 1, "short")
+            best, short = answer[0], pipe.comb(~valid.value[0], unsigned(1), 0, "short")
         else:
-            best, short = self._vote(pipe, valid)
+            best, short = self._vote(pipe, valid, answer)
         last = self.levels
         veto, hold = pipe.at(vetoed, last), pipe.at(short, last)
         bits = argmax.index_bits(self.actions)
@@ -61,28 +64,30 @@ class Consensus(wiring.Component):
         ]
         return m
 
-    def _veto(self, pipe: Pipeline, valid: Timed) -> tuple[Timed, Timed]:
-        """(somebody vetoes, the action that is forced), at level 1."""
-        bits = argmax.index_bits(self.actions)
+    def _veto(self, pipe: Pipeline, valid: Timed, answer: list[Timed]) -> tuple[Timed, Timed]:
+        """(somebody vetoes, the action that is forced), at the first level."""
+        bits, first = argmax.index_bits(self.actions), min(1, self.levels)
+        asked = pipe.at(valid, first)
         some: Value = Const(0, 1)
         forced: Value = Const(0, bits)
         for p in reversed(range(len(self.voters))):  # the lowest slot is looked at last, so it wins
             voter = self.voters[p]
             if voter.risk and voter.veto_actions:
                 mask = Const(sum(1 << a for a in voter.veto_actions), 1 << bits)
-                hit = valid.value[p] & mask.bit_select(self.answer[p], 1)
+                hit = asked[p] & mask.bit_select(pipe.at(answer[p], first), 1)
                 some, forced = some | hit, Mux(hit, Const(voter.forced_action, bits), forced)
-        return pipe.comb(some, unsigned(1), 1, "vetoed_1"), pipe.comb(forced, unsigned(bits), 1, "forced_1")
+        return pipe.comb(some, unsigned(1), first, "vetoed_1"), pipe.comb(forced, unsigned(bits), first, "forced_1")
 
-    def _vote(self, pipe: Pipeline, valid: Timed) -> tuple[Timed, Timed]:
+    def _vote(self, pipe: Pipeline, valid: Timed, answer: list[Timed]) -> tuple[Timed, Timed]:
         """(the best action, too few votes for it), one level before the last."""
         weights = [v.weight for v in self.voters]
-        scores = [self._sum(pipe, [valid.value[p] & (self.answer[p] == a) for p in range(len(weights))], weights, f"score{a}")
+        asked, answers = pipe.at(valid, 1), [pipe.at(a, 1) for a in answer]
+        scores = [self._sum(pipe, [asked[p] & (answers[p] == a) for p in range(len(weights))], weights, f"score{a}")
                   for a in range(self.actions)]
-        threshold = self._sum(pipe, [valid.value[p] for p in range(len(weights))], [self.quorum_256 * w for w in weights],
+        threshold = self._sum(pipe, [asked[p] for p in range(len(weights))], [self.quorum_256 * w for w in weights],
                               "threshold")
         score, best = argmax.tree(pipe, scores, "best")
-        any_valid = pipe.comb(self.valid.any(), unsigned(1), 1, "any_valid")
+        any_valid = pipe.comb(asked.any(), unsigned(1), 1, "any_valid")
         last = self.levels
         too_few = (pipe.at(score, last).shift_left(8) < pipe.at(threshold, last)) | ~pipe.at(any_valid, last)
         if isinstance(best.value, Const):

@@ -4,8 +4,11 @@
                           ├─ layer ─ … ─ argmax ─ (wait) ─────────┼─ consensus ─ action, held, vetoed
                           └─ …                              logits ┘              logits, who was valid
 
-    en = ~o.valid | o.ready      everything moves, or nothing does
-    i.ready = en
+Nothing in the pipeline ever waits: an enable of thousands of registers would be its slowest net. Instead an input is only
+taken while there is room for its answer: `capacity` = cycles + 1 answers are under way or in the store at the end, which
+an answer passes by when the store is empty. So the store costs no cycle, and an answer a clock flows for ever.
+
+    i.ready = room > 0           room: capacity, less one an input, and one more an answer taken
     cycles = quantiser + max over policies (its layers + argmax) + consensus
 
 Payloads are laid out in whole bytes, little endian, so that software can copy them to and from memory:
@@ -24,8 +27,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from amaranth.hdl import Cat, Module, Signal, Value, signed, unsigned
-from amaranth.lib import data, stream, wiring
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed, unsigned
+from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from hotpath.policy import oracle
@@ -78,6 +81,7 @@ class Core(wiring.Component):
         policies.check()
         self.policies = policies
         self.adds_per_stage, self.extra_levels = adds_per_stage, extra_levels
+        self._alone = adds_per_stage == 0  # each block a stage of its own
         self.actions = policies.networks[0].sizes[-1]
         self.features = sorted({int(i) for n in policies.networks for i in n.feature_index})
         inputs = [[(self.features.index(int(i)), int(m), int(s)) for i, m, s in
@@ -86,21 +90,28 @@ class Core(wiring.Component):
         self.inputs = [[wanted.index(entry) for entry in own] for own in inputs]
         self.quantiser = Quantiser([c for c, _, _ in wanted], np.array([m for _, m, _ in wanted], np.int64),
                                    np.array([s for _, _, s in wanted], np.int64), len(self.features),
-                                   adds_per_stage=adds_per_stage, extra_levels=extra_levels)
+                                   adds_per_stage=adds_per_stage, extra_levels=extra_levels, closed=self._alone)
         self.layers: list[list[DenseLayer]] = []
         self.argmax: list[Argmax] = []
+        ends = []
         for network, own in zip(policies.networks, self.inputs, strict=True):
             ranges = [self.quantiser.ranges[k] for k in own]
             made: list[DenseLayer] = []
+            level = self.quantiser.levels
             for layer in network.layers:
-                made.append(DenseLayer(layer, ranges, adds_per_stage=adds_per_stage, extra_levels=extra_levels))
-                ranges = made[-1].ranges
+                made.append(DenseLayer(layer, ranges, adds_per_stage=adds_per_stage, extra_levels=extra_levels,
+                                       start=level, closed=self._alone))
+                ranges, level = made[-1].ranges, level + made[-1].levels
             self.layers.append(made)
-            self.argmax.append(Argmax(self.actions, made[-1].width, adds_per_stage=adds_per_stage))
-        self.consensus = Consensus(policies.voters, policies.quorum_256, self.actions, adds_per_stage=adds_per_stage)
+            self.argmax.append(Argmax(self.actions, made[-1].width, adds_per_stage=adds_per_stage, start=level,
+                                      closed=self._alone))
+            ends.append(level + self.argmax[-1].levels)
+        self.consensus = Consensus(policies.voters, policies.quorum_256, self.actions, adds_per_stage=adds_per_stage,
+                                   start=max(ends))
         self.path_cycles = [sum(b.cycles for b in made) + last.cycles
                             for made, last in zip(self.layers, self.argmax, strict=True)]
         self.cycles = self.quantiser.cycles + max(self.path_cycles) + self.consensus.cycles
+        self.capacity = self.cycles + 1
         count = len(policies.networks)
         super().__init__({
             "i": In(stream.Signature(data.StructLayout({
@@ -118,12 +129,9 @@ class Core(wiring.Component):
     def elaborate(self, platform: Any) -> Module:
         """The logic."""
         m = Module()
-        en = Signal()
-        m.d.comb += [en.eq(~self.o.valid | self.o.ready), self.i.ready.eq(en)]
+        en = Const(1)  # the blocks could wait; the core never lets them
         full = Signal(self.cycles)  # bit k: stage k holds a decision
-        with m.If(en):
-            m.d.sync += full.eq(Cat(self.i.valid, full[:-1]))
-        m.d.comb += self.o.valid.eq(full[-1])
+        m.d.sync += full.eq(Cat(self.i.valid & self.i.ready, full[:-1]))
 
         m.submodules.quantiser = self.quantiser
         m.d.comb += [self.quantiser.en.eq(en), self.quantiser.x.eq(self.i.payload.features)]
@@ -137,12 +145,40 @@ class Core(wiring.Component):
         asked = delay(m, en, self.i.payload.ask[:count], self.cycles - self.consensus.cycles, "asked")
 
         m.submodules.consensus = vote = self.consensus
-        m.d.comb += [vote.en.eq(en), vote.valid.eq(asked), self.o.payload.action.eq(vote.action),
-                     self.o.payload.flags.eq(Cat(vote.held, vote.vetoed)),
-                     self.o.payload.valid.eq(delay(m, en, asked, vote.cycles, "valid"))]
+        m.d.comb += [vote.en.eq(en), vote.valid.eq(asked)]
         m.d.comb += [vote.answer[p].eq(answers[p]) for p in range(count)]
-        m.d.comb += [self.o.payload.logits[p][a].eq(logits[p][a]) for p in range(count) for a in range(self.actions)]
+        parts: list[Value] = [vote.action, vote.held, vote.vetoed, delay(m, en, asked, vote.cycles, "valid")]
+        sums = [v for own in logits for v in own]
+        shown = self._store(m, full[-1], Cat(*parts, *sums))
+        taken, at = [], 0
+        for part in (*parts, *sums):  # logits are stored as wide as they are, and widened behind
+            taken.append(shown[at:at + len(part)])
+            at += len(part)
+        action, held, vetoed, valid = taken[:4]
+        m.d.comb += [self.o.payload.action.eq(action), self.o.payload.flags.eq(Cat(held, vetoed)), self.o.payload.valid.eq(valid)]
+        m.d.comb += [self.o.payload.logits[k // self.actions][k % self.actions].eq(v.as_signed()) for k, v in enumerate(taken[4:])]
         return m
+
+    def _store(self, m: Module, come: Value, answer: Value) -> Value:
+        """The answer that is shown: the oldest kept one, or the one that comes; it is kept when nobody takes it now."""
+        m.submodules.kept = kept = memory.Memory(shape=unsigned(len(answer)), depth=self.capacity, init=[])
+        write, read = kept.write_port(), kept.read_port(domain="comb")
+        room, count = Signal(range(self.capacity + 1), init=self.capacity), Signal(range(self.capacity + 1))
+        take, give, push, pop = Signal(), Signal(), Signal(), Signal()
+        some = count != 0
+        m.d.comb += [
+            self.i.ready.eq(room != 0), self.o.valid.eq(some | come),
+            take.eq(self.i.valid & self.i.ready), give.eq(self.o.valid & self.o.ready),
+            push.eq(come & (some | ~self.o.ready)), pop.eq(some & self.o.ready),
+            write.en.eq(push), write.data.eq(answer),
+        ]  # fmt: skip
+        m.d.sync += [room.eq(room + give - take), count.eq(count + push - pop)]
+        for moves, port in ((push, write), (pop, read)):
+            at = Signal(range(self.capacity))
+            m.d.comb += port.addr.eq(at)
+            with m.If(moves):
+                m.d.sync += at.eq(Mux(at == self.capacity - 1, 0, at + 1))
+        return Mux(some, read.data, answer)
 
     def _path(self, m: Module, en: Value, p: int) -> tuple[Value, Sequence[Value]]:
         """Policy p from its quantised inputs to (argmax, logits)."""

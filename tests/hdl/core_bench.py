@@ -166,18 +166,16 @@ async def a_blocked_output_stops_the_input_and_loses_nothing(dut):
     rows = make_rows(3 * LATENCY + 20, 4)
     dut.o_ready.value = 0
     accepted = 0
-    for _ in range(4 * LATENCY + 40):  # nobody takes: the pipeline fills, then stands
+    for _ in range(4 * LATENCY + 40):  # nobody takes: the store at the end fills, then nothing is let in
         dut.i_valid.value = 1
         dut.i_payload.value = int.from_bytes(rows[accepted].tobytes(), "little")
         await ReadOnly()
         took = bool(dut.i_ready.value)
         await FallingEdge(dut.clk)
         accepted += took
-    assert accepted == LATENCY
+    assert accepted == LATENCY + 1
     dut.i_valid.value = 0
-    taken = await rig.play(rows[accepted:])
-    # what filled the pipeline comes first
-    taken += await rig.play(rows[:0], cycles=2 * LATENCY)
+    taken = await rig.play(rows[accepted:], cycles=2 * len(rows))  # what was kept comes first
     rig.check(taken, rows)
     rig.report()
 

@@ -269,5 +269,5 @@ async def a_request_takes_as_many_clocks_as_the_guide_says(dut):
         took[way] = await watching
         done = await rig.completion()
         check(done, tag, row)
-    assert (took, done.cycles) == ({"push": 40, "ring": 57}, 17)
+    assert (took, done.cycles) == ({"push": 37, "ring": 54}, 14)
     rig.report()

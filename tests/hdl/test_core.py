@@ -38,7 +38,7 @@ def test_sets_of_policies_decide_as_the_oracle():
     assert counts["held"] > 100 and counts["vetoed"] > 100
 
 
-@pytest.mark.parametrize("adds_per_stage", [0, 1, 2, 5])
+@pytest.mark.parametrize("adds_per_stage", [0, 1, 2, 3, 5])
 def test_the_cycles_are_the_formulas(adds_per_stage):
     from amaranth.hdl import Fragment
 
@@ -47,11 +47,25 @@ def test_the_cycles_are_the_formulas(adds_per_stage):
     core = Core(PolicySet((hdl_cases.bench_network(SMALL, 3),), (Voter(),)), adds_per_stage=adds_per_stage)
     Fragment.get(core, None)
     hidden, last = core.layers[0]
-    levels = [core.quantiser.graph.levels + 1, hidden.graph.levels + 1, last.graph.levels, 2, 1]  # 3 logits: 2 compares
+    adds = core.quantiser.graph.levels + hidden.graph.levels + last.graph.levels + 1  # 3 logits, each compared with each
     if adds_per_stage == 0:
-        assert core.cycles == len(levels)
+        assert core.cycles == 5
+    elif adds_per_stage == 1:
+        assert core.cycles == adds + 4  # two clamps, the index out of the compares, the answer
     else:
-        assert core.cycles == sum(max(1, -(-v // adds_per_stage)) for v in levels)
+        assert core.cycles == -(-adds // adds_per_stage)
+
+
+def test_the_wide_network_is_twelve_cycles_deep_at_three_adds_a_stage():
+    """Weights uniform over int8: 4,256 products in at most 6,000 adders, none of them a multiplier."""
+    from amaranth.hdl import Fragment
+
+    import synth_cases
+    from peregrine_hdl.core import Core, PolicySet
+
+    core = Core(PolicySet((synth_cases.uniform_network(WIDE, 0),), (Voter(),)), adds_per_stage=3)
+    Fragment.get(core, None)
+    assert core.cycles <= 12 and core.adders <= 6000
 
 
 def test_the_comparison_can_fail():

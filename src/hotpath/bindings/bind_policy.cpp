@@ -148,6 +148,24 @@ void bind_policy(py::module_& m) {
           },
           py::arg("features"), "Logits int32[N, actions] of int32[N, schema features].")
       .def(
+          "chain",
+          [](const Policy& p, const Array<i32>& features, u64 count) {
+            check_width(features);
+            const auto n = static_cast<u64>(features.shape(0));
+            if (n == 0 || features.shape(1) != static_cast<py::ssize_t>(loaded(p).n_schema_features())) {
+              throw py::value_error("features: expected int32[N, schema features], N > 0");
+            }
+            i32 logits[kMaxActions];
+            u64 at = 0;
+            for (u64 k = 0; k < count; ++k) {
+              at = (at + 1 + p.decide(features.data() + at * p.n_schema_features(), logits)) % n;
+            }
+            return at;
+          },
+          py::arg("features"), py::arg("count"),
+          "Decide `count` times, for timing: which row is next follows from the action, so that nothing of two decisions\n"
+          "overlaps. The row that would be next.")
+      .def(
           "actions",
           [](const Policy& p, const Array<i32>& features) {
             const Array<i32> logits = infer_rows(loaded(p), features, p.n_schema_features());  // checks the width too

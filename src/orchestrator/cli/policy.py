@@ -1,4 +1,4 @@
-"""`peregrine policy info|verify FILE`; FILE may be `builtin:default`, the shipped policy."""
+"""`peregrine policy info|verify|plan FILE`; FILE may be `builtin:default`, the shipped policy."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 def register(app: typer.Typer) -> None:
-    """Add `policy` with its two commands."""
+    """Add `policy` with its commands."""
     policy = typer.Typer(help="Look into policy artifacts and check them.", no_args_is_help=True)
     app.add_typer(policy, name="policy")
 
@@ -47,6 +47,24 @@ def register(app: typer.Typer) -> None:
             bad = ", ".join(name for name, equal in report.items() if not equal)
             raise CliError(f"{file}: parity vectors differ on {bad}", code=EXIT_CONFIG,
                            hint="the file passed its own checks, so this machine's kernel is at fault: please report it")
+
+    @policy.command(help="Where its decisions are cheapest: the CPU, measured here, or a device, computed.")
+    def plan(
+        file: FileArgument,
+        variant: Annotated[str, typer.Option(help="Gateware: baked (weights as constants) or loadable.")] = "baked",
+        lanes: Annotated[int | None, typer.Option(help="loadable: products a cycle (default 16).")] = None,
+        adds_per_stage: Annotated[int | None, typer.Option(
+            min=0, help="baked: adders between two registers (default 1; 0: a stage a layer).")] = None,
+        period_ns: Annotated[float | None, typer.Option(help="Clock period of the core, ns (default 150 MHz).")] = None,
+        pcie_ns: Annotated[float | None, typer.Option(
+            help="Request one way and completion one way, ns (default: half of two published round trips).")] = None,
+        plot: Annotated[Path | None, typer.Option(help="Draw both costs over network size into this file.")] = None,
+        as_json: JsonOption = False,
+    ) -> None:
+        from orchestrator.cli import _policy_plan
+
+        _policy_plan.run(_load(file), variant=variant, lanes=lanes, adds_per_stage=adds_per_stage, period_ns=period_ns,
+                         pcie_ns=pcie_ns, plot=plot, as_json=as_json)
 
 
 def describe(artifact: Any, file: Path | None = None) -> dict[str, Any]:
