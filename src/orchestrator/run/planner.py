@@ -153,7 +153,7 @@ def plan(artifact: Any, budget: Budget, cpu_ns: Callable[[Network], float] = mea
     return {
         "policy": {"name": artifact.name, "sha256": artifact.sha256, **asdict(own)},
         "budget": {**asdict(budget), "pcie_from": "half an MMIO read (787 ns) and half a 64-byte DMA read (547 ns), published",
-                   "period_from": "ECP5 by nextpnr" if budget.period_ns == PERIOD_NS else "given"},
+                   "period_from": "assumed, below the 178 MHz nextpnr gives a small core on an ECP5" if budget.period_ns == PERIOD_NS else "given"},
         "family": [{**asdict(c), "cheaper": c.cheaper} for c in sweep],
         "crossover_weights": None if at is None else round(at),
         "auto": own.cheaper,
