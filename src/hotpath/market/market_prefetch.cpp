@@ -17,10 +17,10 @@ struct Lengths {
 constexpr Lengths make_lengths() {
   Lengths n{};
   for (int i = 0; i < 256; ++i) n.names[i] = n.adds[i] = n.replaces[i] = kNever;
-  n.names['D'] = itch::OrderDelete::kLength, n.names['E'] = itch::OrderExecuted::kLength;
-  n.names['X'] = itch::OrderCancel::kLength, n.names['C'] = itch::OrderExecutedPrice::kLength;
-  n.names['U'] = n.replaces['U'] = itch::OrderReplace::kLength;
-  n.adds['A'] = itch::AddOrder::kLength, n.adds['F'] = itch::AddOrderMpid::kLength;
+  n.names[u8{'D'}] = itch::OrderDelete::kLength, n.names[u8{'E'}] = itch::OrderExecuted::kLength;
+  n.names[u8{'X'}] = itch::OrderCancel::kLength, n.names[u8{'C'}] = itch::OrderExecutedPrice::kLength;
+  n.names[u8{'U'}] = n.replaces[u8{'U'}] = itch::OrderReplace::kLength;
+  n.adds[u8{'A'}] = itch::AddOrder::kLength, n.adds[u8{'F'}] = itch::AddOrderMpid::kLength;
   return n;
 }
 constexpr Lengths kLengths = make_lengths();

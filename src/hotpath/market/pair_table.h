@@ -69,7 +69,7 @@ class PairTable {
   // A free cell for a key that is not there; the caller makes it live.
   u32 take(u32 hash) {
     u32 at = home(hash);
-    while (cells_[at].live() & cells_[at + 1].live()) [[unlikely]] {
+    while (int{cells_[at].live()} & int{cells_[at + 1].live()}) [[unlikely]] {
       cells_[at].pass();
       at = (at + 2) & mask_;
     }
