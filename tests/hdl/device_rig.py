@@ -113,6 +113,10 @@ class Rig:
         self.tags_seen: set[int] = set()
         for name in ("s_axil", "s_push", "m_axi"):
             logging.getLogger(f"cocotb.{dut._name}.{name}").setLevel(logging.ERROR)
+        self.models(dut)
+
+    def models(self, dut: Any) -> None:
+        """What stands on the ports: `csr`, `window`, `memory`."""
         self.csr = AxiLiteMaster(AxiLiteBus.from_prefix(dut, "s_axil"), dut.clk, dut.rst)
         self.window = AxiLiteMasterWrite(AxiLiteWriteBus.from_prefix(dut, "s_push"), dut.clk, dut.rst)
         self.memory = AxiSlave(AxiBus.from_prefix(dut, "m_axi"), dut.clk, dut.rst, target=self.host)
@@ -129,6 +133,10 @@ class Rig:
         if up:
             await self.settled()
             await self.bring_up()
+
+    def held(self) -> bool:
+        """Whether a pin holds the buses in reset, which may end anything at once."""
+        return bool(int(self.dut.rst.value))
 
     async def settled(self) -> None:
         """Until no reset is under way."""
@@ -162,6 +170,10 @@ class Rig:
         while True:
             await RisingEdge(dut.clk)
             self.cycles += 1
+            if self.held():
+                waiting.clear()
+                unanswered = 0
+                continue
             # values before the edge are those that the edge takes
             for name, (valid, ready, payload) in ports.items():
                 if not valid.value:
