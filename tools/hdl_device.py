@@ -66,10 +66,10 @@ def device_verilog(kind: str, seed: int = 0) -> str:
 
 def port_names(verilog: str, top: str) -> list[str]:
     """The ports of a module, whether declared in its header or named there only."""
-    header = re.search(rf"^module {top}\s*(?:#\(.*?\)\s*)?\(([^;]*)\);", verilog, flags=re.S | re.M)
-    assert header, f"no module {top}"
-    text = re.sub(r"//[^\n]*|\(\*.*?\*\)", "", header[1])
-    return [part.split()[-1] for part in text.split(",")]
+    text = re.sub(r"//[^\n]*|\(\*.*?\*\)", "", verilog[verilog.index(f"\nmodule {top}"):].partition("endmodule")[0])
+    header = re.search(rf"module {top}\s*(?:#\([^)]*\)\s*)?\(([^;]*)\);", text)
+    assert header, f"no ports of {top}"
+    return [part.split()[-1] for part in header[1].split(",")]
 
 
 def compiled(verilog: str, top: str, waves: bool) -> Path:
