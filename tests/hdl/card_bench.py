@@ -46,7 +46,7 @@ class CardRig(Rig):
         reset = {"reset": card.axi_aresetn, "reset_active_level": False}
         self.csr = AxiLiteMaster(AxiLiteBus.from_prefix(card, "s_axil"), card.axi_aclk, **reset)
         self.bar2 = AxiLiteMaster(AxiLiteBus.from_prefix(card, "s_push"), card.axi_aclk, **reset)
-        self.window = self.bar2.write_if
+        self.window, self.window_reads = self.bar2.write_if, self.bar2.read_if
         self.memory = AxiSlave(AxiBus.from_prefix(card, "m_axi"), card.axi_aclk, target=self.host, **reset)
 
     async def start(self, bus_ps: int = 4000, core_ps: int = 4000, up: bool = True) -> None:
@@ -111,7 +111,7 @@ async def soon(work: Any, what: str) -> Any:
         raise AssertionError(f"{what}: no answer") from err
 
 
-@cocotb.test(timeout_time=1, timeout_unit="ms")
+@cocotb.test(timeout_time=200, timeout_unit="us")
 @cocotb.parametrize(clocks=list(CLOCKS), pause=[0.0, 0.5])
 async def the_registers_are_read_and_requests_are_answered_through_the_wrapper(dut, clocks, pause):
     bus_ps, core_ps = CLOCKS[clocks]
@@ -126,7 +126,7 @@ async def the_registers_are_read_and_requests_are_answered_through_the_wrapper(d
     rig.report()
 
 
-@cocotb.test(timeout_time=1, timeout_unit="ms")
+@cocotb.test(timeout_time=200, timeout_unit="us")
 @cocotb.parametrize(pause=[0.0, 0.3, 0.8])
 async def a_read_of_the_push_window_is_all_ones_and_disturbs_no_request(dut, pause):
     rig = await card_up(dut, 301)
@@ -143,7 +143,7 @@ async def a_read_of_the_push_window_is_all_ones_and_disturbs_no_request(dut, pau
     rig.report()
 
 
-@cocotb.test(timeout_time=1, timeout_unit="ms")
+@cocotb.test(timeout_time=200, timeout_unit="us")
 async def a_read_of_the_push_window_is_answered_while_the_device_is_in_reset_and_without_a_core_clock(dut):
     rig = await card_up(dut, 302)
     rig.core_clock.stop()
@@ -163,7 +163,7 @@ async def a_read_of_the_push_window_is_answered_while_the_device_is_in_reset_and
     rig.report()
 
 
-@cocotb.test(timeout_time=1, timeout_unit="ms")
+@cocotb.test(timeout_time=200, timeout_unit="us")
 @cocotb.parametrize(ack_clocks=[1, 2, 7, 100])
 async def one_interrupt_is_requested_until_it_is_acknowledged_and_told_once(dut, ack_clocks):
     rig = await card_up(dut, 303, ack_clocks)
@@ -179,7 +179,7 @@ async def one_interrupt_is_requested_until_it_is_acknowledged_and_told_once(dut,
     rig.report()
 
 
-@cocotb.test(timeout_time=1, timeout_unit="ms")
+@cocotb.test(timeout_time=200, timeout_unit="us")
 @cocotb.parametrize(more=[1, 4])
 async def interrupts_raised_while_one_waits_for_its_acknowledgement_are_told_after_it(dut, more):
     rig = await card_up(dut, 304, ack_clocks=3000)
@@ -193,7 +193,7 @@ async def interrupts_raised_while_one_waits_for_its_acknowledgement_are_told_aft
     rig.report()
 
 
-@cocotb.test(timeout_time=1, timeout_unit="ms")
+@cocotb.test(timeout_time=200, timeout_unit="us")
 async def what_the_bridge_sends_in_the_first_clock_out_of_reset_is_answered(dut):
     rig = CardRig(dut, 305)
     dut.axi_aresetn.value, dut.core_locked.value, dut.usr_irq_ack.value = 0, 1, 0
@@ -208,7 +208,7 @@ async def what_the_bridge_sends_in_the_first_clock_out_of_reset_is_answered(dut)
     assert int.from_bytes(first.data, "little") == r.DEVICE_ID and window.data == ONES
 
 
-@cocotb.test(timeout_time=1, timeout_unit="ms")
+@cocotb.test(timeout_time=200, timeout_unit="us")
 @cocotb.parametrize(pause=[0.0, 0.5])
 async def a_reset_of_the_bridge_at_any_time_is_followed_by_a_device_that_works(dut, pause):
     rig = await card_up(dut, 306)
