@@ -6,7 +6,8 @@
 //
 // No pulse is lost: one that comes while a request stands is told by another request after it, several of them by one.
 // That is enough, since an interrupt only says that the completion ring is worth a look. For MSI and MSI-X, where a bridge
-// acknowledges once, when the message was sent; with INTx it would acknowledge the fall of req too, so leave INTx off.
+// acknowledges once, when the message was sent; the vendor's own driver wants the request held until it was served, for a
+// register of pending ones that nothing here reads. With INTx it would acknowledge the fall of req too, so leave INTx off.
 module peregrine_irq_handshake (
     input  wire clk,
     input  wire rst,
