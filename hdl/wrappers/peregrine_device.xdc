@@ -13,6 +13,7 @@
 # Both clocks, found at a register that stands on each, whatever they are called where the device is built in.
 set pgd_bus_clock [get_clocks -of_objects [get_pins -hierarchical -filter {NAME =~ *device/reset/hold_work_reg/C}]]
 set pgd_core_clock [get_clocks -of_objects [get_pins -hierarchical -filter {NAME =~ *device/reset/held_reg*/C}]]
+set pgd_both_clocks [get_clocks -of_objects [get_pins -hierarchical -filter {NAME =~ *device/reset/hold_work_reg/C || NAME =~ *device/reset/held_reg*/C}]]
 
 # Flip-flops that may go metastable, next to each other and never merged or made a shift register:
 #   crossing/*/produce_cdc, consume_cdc   Gray pointers of the queues between the clocks
@@ -41,9 +42,9 @@ set_property ASYNC_REG TRUE [get_cells -hierarchical -filter {NAME =~ *core_rese
 # Where both clocks are one, leave these two out: they would loosen every path of it. They hold for whatever else of the
 # design lies between the two clocks too.
 set_max_delay -datapath_only -from $pgd_bus_clock -to $pgd_core_clock \
-    [get_property -min PERIOD [get_clocks [list $pgd_bus_clock $pgd_core_clock]]]
+    [get_property -min PERIOD $pgd_both_clocks]
 set_max_delay -datapath_only -from $pgd_core_clock -to $pgd_bus_clock \
-    [get_property -min PERIOD [get_clocks [list $pgd_bus_clock $pgd_core_clock]]]
+    [get_property -min PERIOD $pgd_both_clocks]
 
 # Resets that come from outside both clocks begin at any time, by the asynchronous pins; their end is synchronised.
 set_false_path -to [get_pins -hierarchical -filter {NAME =~ *bus_reset/held_reg*/PRE}]

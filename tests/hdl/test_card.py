@@ -68,6 +68,60 @@ def test_the_clocks_are_found_at_registers_that_stand_on_them(device):
         assert {names[n] for n in matched(where, names)} == {clock}
 
 
+class Constrained:
+    """The constraints, run by Tcl with commands that look names up in the emitted Verilog instead of in a vendor's tool."""
+
+    def __init__(self, names: dict[str, str]) -> None:
+        self.names, self.empty, self.delays, self.marked, self.false = names, [], [], set(), set()
+        tcl = pytest.importorskip("tkinter").Tcl()
+        for command in ("get_cells", "get_pins"):
+            tcl.createcommand(command, self.find)
+        for command in ("get_clocks", "get_property", "set_property", "set_max_delay", "set_false_path"):
+            tcl.createcommand(command, getattr(self, command))
+        tcl.eval(XDC)
+
+    def find(self, *words: str) -> str:
+        """Cells, or pins by their cells."""
+        text = words[words.index("-filter") + 1]
+        found = set().union(*(matched(p, self.names) for p in re.findall(r"NAME =~ (\S+)", text)))
+        if not found:
+            self.empty.append(text)
+        return " ".join(sorted(found))
+
+    def get_clocks(self, option: str, objects: str) -> str:
+        """Of the pins' cells."""
+        assert option == "-of_objects"
+        return " ".join(sorted({self.names[n] for n in objects.split()}))
+
+    def get_property(self, *words: str) -> str:
+        """The shorter period: the test's clocks have 4 and 5 ns."""
+        assert words[:2] == ("-min", "PERIOD")
+        return str(min({"clk": 4.0, "core_clk": 5.0}[c] for c in words[2].split()))
+
+    def set_property(self, name: str, value: str, objects: str) -> None:
+        """Only synchronisers are marked."""
+        assert (name, value) == ("ASYNC_REG", "TRUE")
+        self.marked |= set(objects.split())
+
+    def set_max_delay(self, *words: str) -> None:
+        """Kept as (from, to, ns)."""
+        assert words[0] == "-datapath_only"
+        self.delays.append((words[words.index("-from") + 1], words[words.index("-to") + 1], float(words[-1])))
+
+    def set_false_path(self, option: str, objects: str) -> None:
+        """Only to what resets the wrapper's own flip-flops."""
+        assert option == "-to"
+        self.false |= set(objects.split())
+
+
+def test_run_as_a_script_the_constraints_limit_both_ways_and_find_every_name(device):
+    found = Constrained(cells(device))
+    assert not found.empty
+    assert sorted(found.delays) == [("clk", "core_clk", 4.0), ("core_clk", "clk", 4.0)]
+    assert found.false == {"card/bus_reset/held_reg[0]", "card/core_reset/held_reg[0]"}
+    assert len(found.marked) >= 36
+
+
 def test_nothing_outranks_the_limit_between_the_clocks():
     code = re.sub(r"^#.*$", "", XDC, flags=re.M)
     assert "set_clock_groups" not in code
