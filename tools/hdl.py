@@ -5,7 +5,8 @@
            loadable cores of 4 to 64 lanes
 
 Exit codes: 0 all equal, 1 something differs, 69 the toolchain is not installed. Everything compiled is kept under
-build/hdl by the hash of what went in. WAVES=1 leaves the cocotb run's waveform there too.
+build/hdl by the hash of what went in. WAVES=1 leaves the cocotb runs' waveforms there too and says where; hdl/views holds views of
+the device's.
 """
 
 from __future__ import annotations
