@@ -194,6 +194,25 @@ async def interrupts_raised_while_one_waits_for_its_acknowledgement_are_told_aft
 
 
 @cocotb.test(timeout_time=200, timeout_unit="us")
+async def an_interrupt_that_stands_or_waits_is_forgotten_by_a_reset(dut):
+    rig = await card_up(dut, 307, ack_clocks=20_000)
+    await rig.csr_write("control", ENABLE | IRQ_ENABLE)
+    for k, row in enumerate(rows(2, 307)):  # one stands, one waits behind it
+        await rig.csr_write("completion_arm", 1)
+        await rig.answered_by("push", row, k)
+    assert int(dut.usr_irq_req.value) and await rig.csr_read("count_interrupts") == 2
+    dut.axi_aresetn.value = 0
+    await ClockCycles(dut.axi_aclk, 3)
+    assert not int(dut.usr_irq_req.value)
+    dut.axi_aresetn.value = 1
+    await rig.settled()
+    for _ in range(200):
+        await RisingEdge(dut.axi_aclk)
+        assert not int(dut.usr_irq_req.value), "an interrupt from before the reset"
+    rig.report()
+
+
+@cocotb.test(timeout_time=200, timeout_unit="us")
 async def what_the_bridge_sends_in_the_first_clock_out_of_reset_is_answered(dut):
     rig = CardRig(dut, 305)
     dut.axi_aresetn.value, dut.core_locked.value, dut.usr_irq_ack.value = 0, 1, 0

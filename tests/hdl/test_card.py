@@ -169,4 +169,4 @@ def test_the_wrapper_does_under_cocotb_what_its_bench_says():
     import hdl_device
 
     result = hdl_device.run(*hdl_device.BENCHES["device on a card"])
-    assert result["tests"] >= 21 and result["failures"] == 0, result["log"].read_text()[-5000:]
+    assert result["tests"] >= 22 and result["failures"] == 0, result["log"].read_text()[-5000:]
