@@ -5,7 +5,8 @@
            loadable cores of 4 to 64 lanes
 
 Exit codes: 0 all equal, 1 something differs, 69 the toolchain is not installed. Everything compiled is kept under
-build/hdl by the hash of what went in. WAVES=1 leaves the cocotb run's waveform there too.
+build/hdl by the hash of what went in. WAVES=1 leaves the cocotb runs' waveforms there too and says where; hdl/views holds views of
+the device's.
 """
 
 from __future__ import annotations
@@ -148,6 +149,21 @@ def print_table(rows: list[Row]) -> None:
         print("corners met: " + ", ".join(f"{sum(r[k] for r in seen):,} {text}" for k, text in names.items()))
 
 
+def print_waves(rows: list[Row]) -> None:
+    """Where each bench left its waveform, and how to look at the device's."""
+    import hdl_views
+
+    kinds = {f"cocotb {name}": kind for name, (kind, _) in hdl_device.BENCHES.items()}
+    print("\nwaveforms")
+    for name, result, *_ in rows:
+        file = result["log"].parent / "dump.vcd" if "log" in result else None
+        if file and file.exists():
+            view = "hdl/views" if kinds.get(name, "card") != "card" else "none"
+            print(f"  {name}: {file} ({file.stat().st_size >> 20} MiB, view: {view})")
+    gtkw, sucl = (hdl_views.FOLDER / file for file in hdl_views.FILES)
+    print(f"look at one of the device: gtkwave FILE {gtkw}\n                       or: surfer --command-file {sucl} FILE")
+
+
 def main(argv: list[str]) -> int:
     """The command line above."""
     parser = argparse.ArgumentParser(description="the gateware's benches")
@@ -167,8 +183,8 @@ def main(argv: list[str]) -> int:
         print(text, flush=True)
 
     good = True
+    waves = options.what == "sim" and os.environ.get("WAVES", "0") not in ("", "0")
     if options.what == "sim":
-        waves = os.environ.get("WAVES", "0") not in ("", "0")
         for depth in (2, 0):
             good &= timed(f"cocotb 8-16-3, {depth} adds a stage", lambda d=depth: cocotb_core(adds_per_stage=d, waves=waves), rows)
         for name, (kind, module) in hdl_device.BENCHES.items():
@@ -191,6 +207,8 @@ def main(argv: list[str]) -> int:
         good &= timed(f"loadable, {lanes} lanes", lambda n=lanes, r=int(requests * options.share), b=24 if long else 8:
                       hdl_loadable.bench(n, b, 100, r, say), rows)
     print_table(rows)
+    if waves:
+        print_waves(rows)
     return 0 if good else 1
 
 

@@ -2,6 +2,7 @@
 
     baked      around the baked 8-16-3 core of `hdl_cases.bench_network`
     stand-in   around tests/hdl/stand_in.py, two banks whose contents show in every answer
+    card       the baked one inside hdl/wrappers/peregrine_card.v
 """
 
 from __future__ import annotations
@@ -27,8 +28,22 @@ VERILATE = ["-cc", "--exe", "--vpi", "--prefix", "Vtop", "--timescale", "1ns/1ps
 COMPILE = ["CFG_CXXFLAGS_PCH_I=-include", "OPT_FAST=-O1", "OPT_SLOW=-O0"]
 
 
+CARD_TOP = "peregrine_card"
+WRAPPERS = cxx.ROOT / "hdl" / "wrappers"
+VIEWS = cxx.ROOT / "hdl" / "views"
+
+
+def top_of(kind: str) -> str:
+    """The topmost module of a kind."""
+    from peregrine_hdl.emit import DEVICE_TOP
+
+    return CARD_TOP if kind == "card" else DEVICE_TOP
+
+
 def device_verilog(kind: str, seed: int = 0) -> str:
     """The device's Verilog; what these sources emitted before is taken from build/hdl."""
+    if kind == "card":
+        return device_verilog("baked", seed) + "".join(f.read_text() for f in sorted(WRAPPERS.glob("*.v")))
     source = cxx.ROOT / "hdl" / "peregrine_hdl"
     network = hdl_cases.bench_network(SIZES, seed)
     stand_in = cxx.ROOT / "tests" / "hdl" / "stand_in.py"
@@ -49,6 +64,14 @@ def device_verilog(kind: str, seed: int = 0) -> str:
     return (hdl_model.cached(f"device-{key}", make) / "device.v").read_text()
 
 
+def port_names(verilog: str, top: str) -> list[str]:
+    """The ports of a module, whether declared in its header or named there only."""
+    text = re.sub(r"//[^\n]*|\(\*.*?\*\)", "", verilog[verilog.index(f"\nmodule {top}"):].partition("endmodule")[0])
+    header = re.search(rf"module {top}\s*(?:#\([^)]*\)\s*)?\(([^;]*)\);", text)
+    assert header, f"no ports of {top}"
+    return [part.split()[-1] for part in header[1].split(",")]
+
+
 def compiled(verilog: str, top: str, waves: bool) -> Path:
     """The folder of the simulator of this Verilog; its path is compiled in, so it is made where it stays.
 
@@ -62,11 +85,9 @@ def compiled(verilog: str, top: str, waves: bool) -> Path:
     if (folder / "done").exists():
         return folder
     folder.mkdir(parents=True, exist_ok=True)
-    header = re.search(rf"module {top}\((.*?)\);", verilog, flags=re.S)
-    assert header, f"no module {top}"
     (folder / f"{top}.v").write_text(verilog)
     (folder / "ports.vlt").write_text("`verilator_config\n" + "".join(
-        f'public_flat_rw -module "{top}" -var "{name.strip()}"\n' for name in header[1].split(",")))  # fmt: skip
+        f'public_flat_rw -module "{top}" -var "{name}"\n' for name in port_names(verilog, top)))  # fmt: skip
     libraries = cocotb_tools.config.libs_dir
     hdl_model.run_tool(
         ["verilator", *VERILATE, *(["--trace"] if waves else []), "--top-module", top, "-Mdir", str(folder), "-o", top,
@@ -83,16 +104,15 @@ def run(kind: str, module: str, *, seed: int = 0, only: str = "", waves: bool = 
     from cocotb_tools.check_results import get_results
     from cocotb_tools.runner import get_runner
 
-    from peregrine_hdl.emit import DEVICE_TOP
-
-    folder = compiled(device_verilog(kind, seed), DEVICE_TOP, waves)
+    top = top_of(kind)
+    folder = compiled(device_verilog(kind, seed), top, waves)
     where = folder / f"run-{module}-{os.getpid()}"
     where.mkdir(exist_ok=True)
     report, log = where / "report.json", where / "test.log"
     report.unlink(missing_ok=True)
     with hdl_model.environment(hdl_model.verilator_env()):
         xml = get_runner("verilator").test(
-            hdl_toplevel=DEVICE_TOP, hdl_toplevel_lang="verilog", test_module=module, build_dir=folder, test_dir=where,
+            hdl_toplevel=top, hdl_toplevel_lang="verilog", test_module=module, build_dir=folder, test_dir=where,
             waves=waves, results_xml=str(where / "results.xml"), log_file=log, seed=seed + 1, test_filter=only or None,
             extra_env={"HDL_SEED": str(seed), "HDL_KIND": kind, "HDL_REPORT": str(report)})  # fmt: skip
     tests, failures = get_results(xml)
@@ -103,7 +123,8 @@ def run(kind: str, module: str, *, seed: int = 0, only: str = "", waves: bool = 
 
 
 BENCHES = {"device": ("baked", "device_bench"), "device, errors": ("baked", "device_error_bench"), "device, resets": ("baked", "device_reset_bench"),
-           "device, weight banks": ("stand-in", "banks_bench"), "device over PCIe": ("baked", "pcie_bench")}  # fmt: skip
+           "device, weight banks": ("stand-in", "banks_bench"), "device over PCIe": ("baked", "pcie_bench"),
+           "device on a card": ("card", "card_bench")}  # fmt: skip
 
 
 if __name__ == "__main__":  # python tools/hdl_device.py baked device_bench [name of one test]

@@ -72,21 +72,22 @@ def loadable_manifest(core: LoadableCore, text: str, top: str = TOP) -> dict[str
     }  # fmt: skip
 
 
-def loadable_device(limits: Limits, *, push_slots: int = 4, core_clock_khz: int = 0) -> Device:
+def loadable_device(limits: Limits, *, push_slots: int = 4, core_clock_khz: int = 0, core: LoadableCore | None = None) -> Device:
     """The device around a loadable core."""
     caps = Caps("loadable", slots=limits.slots, banks=BANKS, lanes=limits.lanes, max_inputs=MAX_INPUTS, max_width=MAX_WIDTH,
                 max_layers=MAX_LAYERS, max_outputs=MAX_OUTPUTS, bank_words=bank_image.max_words(limits),
                 core_clock_khz=core_clock_khz)
-    return Device(LoadableCore(limits), caps, push_slots=push_slots)
+    return Device(core or LoadableCore(limits), caps, push_slots=push_slots)
 
 
 def emit_loadable_device(limits: Limits, *, push_slots: int = 4, core_clock_khz: int = 0) -> tuple[str, dict[str, Any]]:
     """(Verilog, manifest) of a build with the device around it."""
-    device = loadable_device(limits, push_slots=push_slots, core_clock_khz=core_clock_khz)
+    core = LoadableCore(limits)
+    device = loadable_device(limits, push_slots=push_slots, core_clock_khz=core_clock_khz, core=core)
     text = device_text(device)
     ports = {name: {"dir": "in" if member.flow == In else "out", "bits": Shape.cast(member.shape).width}
              for name, member in device.signature.members.items()}
-    described = {**loadable_manifest(LoadableCore(limits), text, DEVICE_TOP), "variant": "loadable-device", "ports": ports,
+    described = {**loadable_manifest(core, text, DEVICE_TOP), "variant": "loadable-device", "ports": ports,
                  "layout_version": LAYOUT_VERSION, "push_slots": push_slots, "core_clock_khz": core_clock_khz}
     return text, described
 

@@ -113,6 +113,11 @@ class Rig:
         self.tags_seen: set[int] = set()
         for name in ("s_axil", "s_push", "m_axi"):
             logging.getLogger(f"cocotb.{dut._name}.{name}").setLevel(logging.ERROR)
+        self.models(dut)
+
+    def models(self, dut: Any) -> None:
+        """What stands on the ports: `csr`, `window` and, where it has them, its reads, `memory`."""
+        self.window_reads: Any = None
         self.csr = AxiLiteMaster(AxiLiteBus.from_prefix(dut, "s_axil"), dut.clk, dut.rst)
         self.window = AxiLiteMasterWrite(AxiLiteWriteBus.from_prefix(dut, "s_push"), dut.clk, dut.rst)
         self.memory = AxiSlave(AxiBus.from_prefix(dut, "m_axi"), dut.clk, dut.rst, target=self.host)
@@ -129,6 +134,10 @@ class Rig:
         if up:
             await self.settled()
             await self.bring_up()
+
+    def held(self) -> bool:
+        """Whether a pin holds the buses in reset, which may end anything at once."""
+        return bool(int(self.dut.rst.value))
 
     async def settled(self) -> None:
         """Until no reset is under way."""
@@ -151,6 +160,8 @@ class Rig:
             "s_axil_b": ("bresp",), "s_axil_r": ("rdata", "rresp"), "s_push_b": ("bresp",),
             "m_axi_ar": ("araddr", "arlen"), "m_axi_aw": ("awaddr", "awlen"), "m_axi_w": ("wdata", "wstrb", "wlast"),
         }  # fmt: skip
+        if self.window_reads:
+            channels["s_push_r"] = ("rdata", "rresp")
         dut = self.dut
         ports = {}
         for name, payload in channels.items():
@@ -162,6 +173,10 @@ class Rig:
         while True:
             await RisingEdge(dut.clk)
             self.cycles += 1
+            if self.held():
+                waiting.clear()
+                unanswered = 0
+                continue
             # values before the edge are those that the edge takes
             for name, (valid, ready, payload) in ports.items():
                 if not valid.value:
@@ -282,7 +297,7 @@ class Rig:
     def pauses(self, idle: float, pressure: float, seed: int = 0) -> None:
         """Chance a clock that a model has nothing to say, and that it does not listen."""
         said, heard = [], []
-        for writes, reads, driver in ((self.csr.write_if, self.csr.read_if, True), (self.window, None, True),
+        for writes, reads, driver in ((self.csr.write_if, self.csr.read_if, True), (self.window, self.window_reads, True),
                                       (self.memory.write_if, self.memory.read_if, False)):  # fmt: skip
             (said if driver else heard).extend((writes.aw_channel, writes.w_channel))
             (heard if driver else said).append(writes.b_channel)
