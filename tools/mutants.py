@@ -103,9 +103,10 @@ def build(name: str) -> Path:
     sources = [patched if s == source else s for s in cxx.core_sources()]
     core = tc.archive(tc.compile(sources, define), f"peregrine_core_{name}")
     venue = tc.archive(tc.compile(cxx.venue_sources(), define), "peregrine_venue")
+    drivers = tc.archive(tc.compile(cxx.driver_sources()), "peregrine_drivers")
     bindings = sorted((cxx.ROOT / "sim/venue").glob("bind_*.cpp"))
     inputs = tc.compile(bindings, [*define, *cxx.python_includes(), "-O1"])
-    return tc.link(inputs, folder / f"_venue{sysconfig.get_config_var('EXT_SUFFIX')}", shared=True, first=[core, venue])
+    return tc.link(inputs, folder / f"_venue{sysconfig.get_config_var('EXT_SUFFIX')}", shared=True, first=[core, drivers, venue])
 
 
 if __name__ == "__main__":

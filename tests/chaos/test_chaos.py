@@ -52,12 +52,12 @@ class Story:
         self.venue.start()
         engine = EngineRun(folder, f"judge{os.getpid()}", self.venue)
         try:
-            for _ in range(2):
+            for life in range(2):
                 engine.start()
                 until(engine.ready, "an engine that may trade")
                 fills = engine.counters()["fills"]
                 until(lambda fills=fills: engine.counters()["fills"] >= fills + 5, "fills")
-                if engine.process is not None and not fills:
+                if life == 0:
                     engine.kill()
             self.report = engine.finish()
             self.journal = engine.journal

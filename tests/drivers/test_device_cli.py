@@ -14,7 +14,7 @@ from hotpath.device import Device, DeviceError
 from orchestrator.cli.main import main
 
 sys.path.insert(0, str(Path(__file__).parent))
-from conftest import sim_library  # noqa: E402
+from driver_rig import sim_library  # noqa: E402
 
 
 @pytest.fixture

@@ -14,9 +14,9 @@ from hotpath.device import Device, DeviceError
 from hotpath.policy.oracle import Layer, Network
 
 sys.path.insert(0, str(Path(__file__).parent))
-from conftest import sim_library  # noqa: E402
 from networks import expected, inputs_of, network_of  # noqa: E402
 
+from driver_rig import sim_library  # noqa: E402
 from hotpath._device import lib  # noqa: E402
 
 pytestmark = pytest.mark.slow

@@ -277,7 +277,7 @@ def test_the_driver_as_it_is_makes_no_wrong_call(machine, iommufd):
 
 def test_every_planted_wrong_call_is_found(fake_library):
     """One wrong call at a time, between driver and kernel: refused, answered wrongly, or written down by the fake."""
-    from conftest import Fake
+    from driver_rig import Fake
 
     survivors, count = [], fake_library.fake_mutants()
     for index in range(count):

@@ -144,7 +144,7 @@ void pack(const PolicySpec& spec, u32 n_schema, KernelKind kernel, PackedPolicy&
   PRG_ASSERT(at == total);
 }
 
-bool is_narrow(const PolicySpec& spec, u32 n_schema) {
+[[maybe_unused]] bool is_narrow(const PolicySpec& spec, u32 n_schema) {
   bool narrow = n_schema <= kNarrowSchema;
   for (u32 l = 0; l < spec.n_layers; ++l) narrow &= spec.layer[l].outputs <= kNarrowOutputs;
   return narrow;
