@@ -162,7 +162,8 @@ def test_files_and_commands_named_in_the_text_exist(page):
     for name in re.findall(r"(?:^|`)make ([a-z]+)", text, flags=re.M):
         assert name in targets, f"{page.name} names `make {name}`"
     for name in re.findall(r"`((?:src|sim|tests|tools|docs|bench)/[\w./-]+\.\w+)`", text):
-        assert (ROOT / name).exists(), f"{page.name} names {name}"
+        if not name.startswith("bench/results/"):  # what `make bench` and `make synth` leave; a fresh checkout has none
+            assert (ROOT / name).exists(), f"{page.name} names {name}"
 
 
 def test_every_command_is_in_the_readme():
