@@ -12,6 +12,7 @@ from typing import Annotated, Literal
 from pydantic import Field, StringConstraints
 
 from orchestrator.config.base import Address, Core, EnvName, Fee, NotNegative, Positive, Section, Symbol
+from orchestrator.config.models_operate import Control, Observe, Supervise
 
 
 class Instrument(Section):
@@ -390,4 +391,7 @@ class Config(Section):
     journal: Journal = Field(default=Journal(), description="record of the run")
     engine: Engine = Field(default=Engine(), description="threads and memory")
     report: Report = Field(default=Report(), description="panel and report")
+    supervise: Supervise = Field(default=Supervise(), description="the process tree of an engine under supervision")
+    control: Control = Field(default=Control(), description="the control API")
+    observe: Observe = Field(default=Observe(), description="metrics, health, logs")
     virtual: Virtual = Field(default=Virtual(), description="latencies in virtual time")

@@ -1,0 +1,1 @@
+"""Launches, watches, restarts and ends the processes of one engine."""
