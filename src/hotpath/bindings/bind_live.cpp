@@ -60,6 +60,7 @@ engine::LiveConfig live_config_from(const py::dict& d) {
   c.run_for_ns = get<i64>(d, "run_for_ns");
   c.supervisor_timeout_ns = get<i64>(d, "supervisor_timeout_ns");
   c.noise_ns = get<i64>(d, "noise_ns");
+  c.stall_ns = get<i64>(d, "stall_ns");
   return c;
 }
 

@@ -107,7 +107,7 @@ py::tuple run_batch(Gate& g, Exposure& x, const py::array& ops) {
         v = g.check(op.request, op.view, x, op.now);
         g.count(v);
         if (!v.pass()) break;
-        g.on_sent(op.request, op.now);
+        g.on_sent(op.request, op.now, v);
         const OrderRequest& r = op.request;
         Money notional = 0;
         notional_ceil(r.price_ticks, r.qty_lots, x.contract(r.instrument), notional);
@@ -208,6 +208,8 @@ void bind_risk(py::module_& m) {
       .def("set_journal_healthy", &Gate::set_journal_healthy)
       .def("set_restricted", &Gate::set_restricted)
       .def("set_authorised", &Gate::set_authorised)
+      .def("set_active", &Gate::set_active, "Only the first n instruments may open; 2**32 - 1: all.")
+      .def("positions_throttled", &Gate::positions_throttled)
       .def("grant", [](Gate& g, u64 epoch, i64 notional, i64 lots) { return g.grant({epoch, notional, lots}); })
       .def("give_back",
            [](Gate& g, u64 epoch, i64 notional, i64 lots, const Exposure& x) {

@@ -53,6 +53,11 @@ inline RiskLimits limits_from(const py::dict& d, InstrumentIx instrument) {
     l.message_window_ns = get<i64>(d, "message_window_ns");
     l.cancel_reserve = get<i64>(d, "cancel_reserve");
     l.soft_permille = get<i64>(d, "soft_permille");
+    if (d.contains("max_positions")) {  // not in older journals: no such limits there
+      l.max_positions = get<i64>(d, "max_positions");
+      l.soft_positions = get<i64>(d, "soft_positions");
+      l.soft_positions_interval_ns = get<i64>(d, "soft_positions_interval_ns");
+    }
   }
   return l;
 }
@@ -130,6 +135,7 @@ inline engine::ShardConfig shard_config_from(const py::dict& d) {
     c.supervisor_loss = static_cast<engine::SupervisorLoss>(policy);
   }
   c.hash_books = get<bool>(d, "hash_books");
+  if (d.contains("active_symbols")) c.active_symbols = get<u32>(d, "active_symbols");  // not in older journals
   return c;
 }
 

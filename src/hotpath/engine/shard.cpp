@@ -55,6 +55,7 @@ Shard::Shard(const ShardConfig& config)
   }
   for (const RiskLimits& l : config.limits) PRG_ASSERT(gate_.set_limits(l));
   for (const u32 strategy : config.authorised_strategies) gate_.set_authorised(strategy, true);
+  if (config.active_symbols < config.instruments.size()) gate_.set_active(config.active_symbols);
   gate_.set_journal_healthy(true);
   // Until a supervisor says otherwise a shard holds the part it was given on lease; alone on its account, the whole.
   Lease whole;

@@ -137,6 +137,8 @@ class Shard final : private SessionOut {
   bool apply_command(journal::CommandKind kind, Bytes body);  // false: refused, nothing changed (shard_command.cpp)
   bool pause_symbol(Bytes body, bool paused);
   void update_paused();
+  void set_active_symbols(u32 n);
+  void cancel_between(InstrumentIx first, InstrumentIx last);  // both included
   bool seen_command(u64 key);
   void after_event(const Event& e);
   void kill();

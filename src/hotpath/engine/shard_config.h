@@ -56,6 +56,7 @@ struct ShardConfig {
   bool user_signal = false;         // each decision waits for a journaled signal value
   DeviceUse device;
   SupervisorLoss supervisor_loss = SupervisorLoss::kKill;
+  u32 active_symbols = Gate::kAllActive;  // at the start; later by command
   bool hash_books = true;           // books are part of the state hash (cost grows with the number of orders)
 };
 

@@ -16,6 +16,7 @@ bool Shard::may_trade(InstrumentIx ix) const {
 
 bool Shard::may_decide(InstrumentIx ix) const {
   if (pending_.waiting || items_[ix].asked != 0 || !may_trade(ix)) return false;
+  if (!gate_.active(ix) && !exposure_.of(ix).occupied()) return false;  // there is nothing it could reduce
   return items_[ix].decided_ns == 0 || now_ns_ - items_[ix].decided_ns >= config_.decision_interval_ns;
 }
 
@@ -210,7 +211,7 @@ void Shard::submit(InstrumentIx ix, const Op& op, u8 action) {
     return;
   }
   mark(Stage::kEncode);
-  gate_.on_sent(r, now_ns_);
+  gate_.on_sent(r, now_ns_, verdict);
   if (op.kind == OpKind::kEnter) {
     if (op.immediate) {
       items_[ix].taken_ns = now_ns_;

@@ -39,6 +39,7 @@ void ShardStage::update_telemetry(bool whole) {
   set(Counter::feed_state, static_cast<u8>(shard.feed_state()));
   set(Counter::session_ready, shard.session().ready() ? 1 : 0);
   i64 trading = shard.session().ready() && shard.feed_state() == FeedState::kLive ? 1 : 0;
+  if (trading == 1 && shard.gate().positions_throttled(shard.exposure())) trading = 2;
   if (shard.gate().paused()) trading = 3;
   if (shard.draining()) trading = 4;
   if (shard.gate().killed()) trading = 5;
@@ -56,6 +57,14 @@ void ShardStage::update_telemetry(bool whole) {
   set(Counter::inputs, runner_.inputs());
   set(Counter::idle_polls, idle_polls_);
   set(Counter::overruns, overruns_);
+  set(Counter::lag_ns, lag_ns_);
+  lag_ns_ = 0;
+  set(Counter::stalls, stalls_);
+  set(Counter::stall_max_ns, stall_max_ns_);
+  set(Counter::thread, thread_);
+  set(Counter::occupied, a.occupied);
+  const u32 n = static_cast<u32>(shard.config().instruments.size());
+  set(Counter::active_symbols, shard.gate().active() < n ? shard.gate().active() : n);
   update_instruments(whole);
   t.publish();
   if (segment_ != nullptr && heartbeats_) segment_->heartbeat(clock_.now_ns);

@@ -22,7 +22,7 @@ namespace peregrine::engine {
   X(filled_lots) X(rejects) X(risk_rejects) X(working_orders) X(unknown_orders) X(pnl_units) X(fees_units)          \
   X(feed_state) X(session_ready) X(trading_state) X(gaps) X(recovered) X(snapshots) X(stale_ns) X(reconnects)       \
   X(journal_seq) X(journal_bytes) X(journal_free_bytes) X(policy_version) X(inputs) X(idle_polls)        \
-  X(overruns)
+  X(overruns) X(lag_ns) X(stalls) X(stall_max_ns) X(thread) X(occupied) X(active_symbols)
 
 enum class Counter : u32 {
 #define X(name) name,
@@ -32,7 +32,8 @@ enum class Counter : u32 {
 };
 
 #define PEREGRINE_HISTOGRAMS(X) \
-  X(tick_to_order) X(decode_book) X(features) X(policy) X(risk) X(encode_journal) X(send) X(order_to_ack) X(noise)
+  X(tick_to_order) X(decode_book) X(features) X(policy) X(risk) X(encode_journal) X(send) X(order_to_ack) X(noise) \
+  X(lag) X(round)
 
 enum class Hist : u32 {
 #define X(name) name,

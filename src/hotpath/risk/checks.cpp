@@ -49,7 +49,7 @@ struct GateChecks {
   bool paused() { return unless(!g.paused_); }
   bool session_not_ready() { return unless(g.session_ready_); }
   bool journal_unhealthy() { return unless(g.journal_healthy_); }
-  bool reduce_only() { return unless(!g.reduce_only_ || reducing); }
+  bool reduce_only() { return unless((!g.reduce_only_ && g.active(r.instrument)) || reducing); }
 
   // ---- who and what
   bool unknown_instrument() {
@@ -154,6 +154,20 @@ struct GateChecks {
     const QtyLots before = e->worst_lots();
     const QtyLots more = side_worst > before ? sub_sat(side_worst, before) : 0;
     return over(RiskReason::kLeaseQuantity, add_sat(x.account().worst_lots, more), g.lease_.qty_lots);
+  }
+
+  // An order of an instrument that has neither position nor orders makes one more of them. Beyond the soft level that
+  // is done once an interval.
+  bool positions() {
+    if (e->occupied()) return false;
+    observed = i64{x.account().occupied} + 1;
+    limit = g.account_.max_positions;
+    const bool beyond = g.account_.soft_positions > 0 && observed > g.account_.soft_positions;
+    soft |= u64{beyond} << static_cast<u8>(RiskReason::kPositions);
+    if (limit > 0 && observed > limit) return true;
+    if (!beyond || g.opened_ns_ == 0) return false;
+    limit = g.account_.soft_positions;
+    return now - g.opened_ns_ < g.account_.soft_positions_interval_ns;
   }
 
   // ---- conduct
@@ -274,6 +288,7 @@ struct GateChecks {
   if (c.drawdown()) return refuse(R::kDrawdown);
   if (c.lease_notional()) return refuse(R::kLeaseNotional);
   if (c.lease_quantity()) return refuse(R::kLeaseQuantity);
+  if (c.positions()) return refuse(R::kPositions);
   if (c.self_trade()) return refuse(R::kSelfTrade);
   if (c.short_mark()) return refuse(R::kShortMark);
   if (c.short_sale_restricted()) return refuse(R::kShortSaleRestricted);
