@@ -2,15 +2,7 @@
 
 from __future__ import annotations
 
-import json
-import os
-import signal
-import time
-
-import pytest
-
 from hotpath import _core
-from orchestrator.observe.segment import process_start_ticks
 
 PAUSE, RESUME, DRAIN = 4, 5, 6
 

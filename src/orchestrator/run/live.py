@@ -56,7 +56,8 @@ def host(cfg: Config, addresses: dict[str, Any], *, for_ns: int | None = None, o
     helpers = helper_cores(cores)
     facts = machine.describe()  # before this process keeps itself off the hot core
     with _signals_blocked():
-        run = _make(cfg, cores, addresses, for_ns, resume, use_snapshots, cut_damaged_tail, folder=folder)
+        run = _make(cfg, cores, addresses, for_ns, resume, use_snapshots, cut_damaged_tail, folder=folder,
+                    supervisor_timeout_ms=cfg.supervise.lost_after_ms if supervised else cfg.engine.supervisor_timeout_ms)
         if helpers:
             _move_threads(helpers)  # threads started from here on inherit it; the engine pins itself
         if before_run:
@@ -90,12 +91,13 @@ class Run:
 
 def make(cfg: Config, cores: dict[str, int | None], addresses: dict[str, Any], *, signal_address: int = 0) -> Run:
     """An engine ready to run against a venue that is already there; `addresses` as run/addresses.py gives them."""
-    return _make(cfg, cores, addresses, None, None, signal_address=signal_address)
+    return _make(cfg, cores, addresses, None, None, signal_address=signal_address,
+                 supervisor_timeout_ms=cfg.engine.supervisor_timeout_ms)
 
 
 def _make(cfg: Config, cores: dict[str, int | None], addresses: dict[str, Any], for_ns: int | None,
           resume: Path | None, use_snapshots: bool = True, cut_damaged_tail: bool = False, signal_address: int = 0,
-          folder: Path | None = None) -> Run:
+          folder: Path | None = None, supervisor_timeout_ms: int = 0) -> Run:
     day = plan.today()
     n = cfg.engine.shards
     placement = ""
@@ -134,7 +136,7 @@ def _make(cfg: Config, cores: dict[str, int | None], addresses: dict[str, Any], 
         address = signal_fn.address if signal_fn else signal_address
         # A run that goes on is wanted back at once: the noise floor is measured at the first start only.
         noise_ns = NOISE_NS if resume is None else 0
-        engine = _live_run(cfg, cores, addresses, for_ns, shards, address, noise_ns)
+        engine = _live_run(cfg, cores, addresses, for_ns, shards, address, noise_ns, supervisor_timeout_ms)
     except ValueError as err:
         if resume is None:
             raise
@@ -187,12 +189,13 @@ def _check_resumable(cfg: Config, spec: dict[str, Any], began: str, day: dt.date
 
 
 def _live_run(cfg: Config, cores: dict[str, int | None], addresses: dict[str, Any], for_ns: int | None,
-              shards: list[dict[str, Any]], signal_address: int, noise_ns: int) -> Any:
+              shards: list[dict[str, Any]], signal_address: int, noise_ns: int, supervisor_timeout_ms: int) -> Any:
     from hotpath import _core
 
     return _core.LiveRun(
         shards=shards,
-        live={**_live_spec(cfg, cores, addresses, for_ns), "noise_ns": noise_ns},
+        live={**_live_spec(cfg, cores, addresses, for_ns), "noise_ns": noise_ns,
+              "supervisor_timeout_ns": supervisor_timeout_ms * 1_000_000},
         segment_name=cfg.engine.name,
         units_per_currency=cfg.account.units_per_currency,
         signal_address=signal_address,
@@ -235,7 +238,6 @@ def _live_spec(cfg: Config, cores: dict[str, int | None], addresses: dict[str, A
         "mlock": engine.mlock,
         "stage_sample": engine.stage_sample,
         "run_for_ns": for_ns or 0,
-        "supervisor_timeout_ns": engine.supervisor_timeout_ms * 1_000_000,
     }
 
 

@@ -13,10 +13,8 @@ supervisor, once all is ready, sends a journaled `resume`.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import sys
-import time
 import traceback
 from pathlib import Path
 from typing import Any
@@ -24,10 +22,11 @@ from typing import Any
 import msgspec
 
 from orchestrator.cli._errors import EXIT_INTERNAL, EXIT_UNAVAILABLE, EXIT_USAGE, CliError
+from orchestrator.control.bodies import KINDS, origin
 from orchestrator.supervise.files import replace_whole
+from orchestrator.supervise.link import own_request
 
 PLAN, MADE, RESULT, PROBLEM = "plan.json", "engine.json", "result.json", "problem.json"
-PAUSE = 4  # journal/record.h, CommandKind
 
 
 class Plan(msgspec.Struct, kw_only=True):
@@ -115,9 +114,8 @@ def hold(engine: Any, plan: Plan, *, resumed: bool) -> Made:
     paused = [i for i, s in enumerate(shards) if s["paused"] and i not in plan.held_before]
     held = [i for i in range(len(shards)) if i not in paused] if plan.hold else []
     for shard in held:
-        sign = f"hold {plan.folder} {os.getpid()} {time.time_ns()} {shard}"
-        key = int.from_bytes(hashlib.sha256(sign.encode()).digest()[:8], "little") or 1
-        if not engine.command(PAUSE, b"", key, None, shard):
+        request = own_request("pause", "held until the tree is ready")
+        if not engine.command(KINDS["pause"], b"", request.key(), None, shard, origin(request)):
             raise RuntimeError(f"shard {shard} did not take its first command")
     return Made(pid=os.getpid(), resumed=resumed, held=held, paused_before=paused,
                 recovery_ns=sum(s["recovery_ns"] for s in shards), replayed_inputs=sum(s["recovered_inputs"] for s in shards))  # fmt: skip

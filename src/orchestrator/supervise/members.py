@@ -11,9 +11,9 @@ from typing import Any
 
 from orchestrator.cli._errors import EXIT_CONFIG, EXIT_INTERNAL, EXIT_UNAVAILABLE
 from orchestrator.config import effective
+from orchestrator.control.engine_link import EngineLink, EngineLinkError
 from orchestrator.observe import log
 from orchestrator.supervise.engine_main import MADE, PLAN, PROBLEM, Ended, Made, Plan, read, write
-from orchestrator.supervise.link import open_link
 from orchestrator.supervise.restart import StallWatch
 from orchestrator.supervise.stopping import read_result
 from orchestrator.supervise.tree import Member, Tree
@@ -158,7 +158,8 @@ class EngineKeeper(Keeper):
     def __init__(self, tree: Tree) -> None:
         super().__init__(tree, tree.engine)
         settings = tree.cfg.supervise
-        self.link: Any | None = None
+        self.link: EngineLink | None = None
+        self._link_error = ""
         self.view: EngineView | None = None
         self.lifted_pid = 0  # the engine whose hold has been lifted
         self._stall = StallWatch(settings.stall_ms, settings.stall_kill_ms)
@@ -282,15 +283,17 @@ class EngineKeeper(Keeper):
     def open_link(self) -> None:
         """Attach; tried again at the next round when it does not work now."""
         try:
-            self.link = open_link(self.tree.name)
-        except Exception as err:
-            _log.warning("the engine's command ring is not ours yet", error=str(err))
+            self.link = EngineLink(self.tree.name)
+            self._link_error = ""
+        except EngineLinkError as err:
+            if str(err) != self._link_error:
+                _log.warning("the engine's command ring is not ours yet", error=str(err))
+            self._link_error = str(err)
 
     def close_link(self) -> None:
         """Let go of the engine's memory."""
         if self.link is not None:
-            with suppress(Exception):
-                self.link.close()
+            self.link.close()
             self.link = None
 
     def beat(self) -> None:

@@ -6,17 +6,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 from orchestrator.cli._errors import EXIT_UNAVAILABLE
+from orchestrator.control.engine_link import EngineLinkError
 from orchestrator.control.messages import Effect, Request
 from orchestrator.observe import log
 from orchestrator.supervise.engine_main import MADE, Made, read
-from orchestrator.supervise.link import request as own_request
+from orchestrator.supervise.link import LIFT_HOLD, own_request
 from orchestrator.supervise.members import EngineKeeper, Failure, TelemetryKeeper, VenueKeeper
 from orchestrator.supervise.tree import Tree
 
 STAGES = ("venue", "engine", "books", "session", "telemetry", "trading")
+LIFT_WAIT_S = 0.5  # the heartbeat waits meanwhile
 _log = log.logger()
 
 
@@ -27,6 +28,7 @@ class Startup:
         self.tree, self.engine, self.venue, self.telemetry = tree, engine, venue, telemetry
         self.done = False
         self._stage = 0
+        self._asked: tuple[int, Request] | None = None  # the resume of this engine (pid)
         self._begun_ns = 0  # of the stage under way; 0 = not begun
         self._timeout_ns = tree.cfg.supervise.ready_timeout_s * 1_000_000_000
         self._begin: dict[str, Callable[[int], None]] = {
@@ -44,7 +46,7 @@ class Startup:
         """One round. Raises Failure when a stage takes longer than it may."""
         if self.done:
             if not self.engine.lifted and self.engine.member.life.state == "ready":
-                self._lift(own_request("start", "recovered: books in step, session reconciled"))
+                self._lift_by_itself("recovered: books in step, session reconciled")
             return
         while not self.done:
             if not self._begun_ns:
@@ -84,7 +86,7 @@ class Startup:
         if engine.lifted and engine.trades_or_may_not():
             return ""
         if not engine.lifted and engine.member.life.state == "ready":
-            self._lift(own_request("start", "all is ready: venue, books, session, telemetry"))
+            self._lift_by_itself("all is ready: venue, books, session, telemetry")
         return f"the engine is {engine.member.life.state}: {engine.member.life.reason}"
 
     def enable(self, request: Request) -> list[Effect]:
@@ -96,6 +98,16 @@ class Startup:
             raise Failure(f"the engine is {life.state}: {life.reason}", EXIT_UNAVAILABLE, "it trades by itself once it is ready")
         return self._lift(request)
 
+    def _lift_by_itself(self, why: str) -> None:
+        """Asked again with the same id until it is answered: no shard does it twice."""
+        pid = self.engine.member.last[0]
+        if self._asked is None or self._asked[0] != pid:
+            self._asked = (pid, own_request("start", why))
+        try:
+            self._lift(self._asked[1])
+        except EngineLinkError as err:
+            _log.warning("the engine has not taken the resume", error=str(err))
+
     def _lift(self, request: Request) -> list[Effect]:
         """Resume every shard that was held for the start; those a person had paused stay paused."""
         engine = self.engine
@@ -103,10 +115,10 @@ class Startup:
         made: Made | None = read(self.tree.run / MADE, Made)
         if process is None or engine.link is None or made is None or made.pid != process.pid:
             return []
-        effects: list[Any] = []
+        effects: list[Effect] = []
         if not self.tree.trading_enabled:
             for shard in made.held:
-                effects.append(engine.link.send("resume", shard=shard, request=request))
+                effects.append(engine.link.send("resume", shard=shard, body=LIFT_HOLD, request=request, timeout_s=LIFT_WAIT_S))
         engine.lifted_pid = process.pid
         self.tree.trading_enabled = True
         _log.info("trading enabled", id=request.id, held=made.held, paused_by_a_person=made.paused_before)

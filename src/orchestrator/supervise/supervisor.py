@@ -19,6 +19,7 @@ from typing import Any
 
 from orchestrator.cli._errors import EXIT_INTERNAL, EXIT_UNAVAILABLE
 from orchestrator.config.models import Config
+from orchestrator.control.engine_link import EngineLink
 from orchestrator.control.messages import Request
 from orchestrator.observe import log
 from orchestrator.supervise import hosting
@@ -198,7 +199,7 @@ class Supervisor:
         """The configuration in force."""
         return self.tree.cfg
 
-    def link(self) -> Any | None:
+    def link(self) -> EngineLink | None:
         """The hand on the engine; None while it is away."""
         return self.engine.link
 
