@@ -67,6 +67,7 @@ class Status:
     alive: bool
     heartbeat_ns: int
     kill_level: int
+    heartbeat_count: int = 0
 
 
 class Segment:
@@ -128,6 +129,7 @@ class Segment:
             alive=process_start_ticks(int(head["pid"])) == int(head["start_ticks"]),
             heartbeat_ns=int(head["heartbeat_ns"]),
             kill_level=int(head["kill_level"]),
+            heartbeat_count=int(head["heartbeat_count"]),
         )
 
     def superseded(self) -> bool:
@@ -137,8 +139,8 @@ class Segment:
         except OSError:
             return True
 
-    def region(self, name: str) -> bytes:
-        """A copy of a region. Raises SegmentError when there is none of that name."""
+    def region(self, name: str, limit: int | None = None) -> bytes:
+        """A copy of a region, of its first `limit` bytes at most. Raises SegmentError when there is none of that name."""
         head = self._header()
         table = np.frombuffer(self._map[REGIONS_AT:HEADER_BYTES], REGION_DTYPE)[: int(head["n_regions"])]
         for row in table:
@@ -148,6 +150,8 @@ class Segment:
                     raise SegmentError(
                         f"{self.name}: region {name} ends at {end}, the segment has {len(self._map)} bytes"
                     )
+                if limit is not None:
+                    end = min(end, int(row["offset"]) + limit)
                 return self._map[int(row["offset"]) : end]
         raise SegmentError(f"{self.name}: no region {name}: an engine of another release")
 
