@@ -128,6 +128,10 @@ class Segment:
             kill_level=int(head["kill_level"]),
         )
 
+    def kill_ns(self) -> int:
+        """When the kill word was last set, by the wall clock; 0 = never."""
+        return int(self._header()["kill_ns"])
+
     def superseded(self) -> bool:
         """Does the name lead to another segment now (the engine restarted), or to none?"""
         try:
