@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
-import rig as rigs  # noqa: E402
+import control_rig as rigs  # noqa: E402
 
 _count = itertools.count()
 

@@ -10,7 +10,7 @@ import time
 import msgspec
 import pytest
 import zmq
-from rig import ask, reply_of, until
+from control_rig import ask, reply_of, until
 
 from orchestrator.control import server as servers
 from orchestrator.control.errors import ControlError
