@@ -80,7 +80,7 @@ Telemetry::Telemetry(u8* memory, const std::vector<std::string>& symbols, i64 un
   for (u32 i = 0; i < kRejectRows; ++i) {
     const bool venue = i >= kRiskReasons;
     const std::string name = venue ? "venue." + std::to_string(i - kRiskReasons)
-                                   : "risk." + std::string(risk_reason_name(static_cast<RiskReason>(i)));
+                                   : std::string(risk_reason_name(static_cast<RiskReason>(i)));
     std::strncpy(reinterpret_cast<char*>(rejects_ + i * 32), name.c_str(), 24);
   }
   store_le<u32>(base_ + 56, kRejectRows);

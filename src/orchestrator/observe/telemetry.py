@@ -35,8 +35,8 @@ one copy of the region and works on the copy. Single words are never torn; two w
                                max, min, sum are i64 (0 while nothing is recorded); at counts_at (from the
                                region's start) stand counts_n u64 bucket counts.
 
-    reject count: 32 bytes     as a counter; the name says who refused and why: "risk.price_collar", "venue.12"
-                               ("venue.63" stands for every code above). rejects_n = 0: an engine that does not tell
+    reject count: 32 bytes     as a counter; the name is the gate's reason, "price_collar", or the venue's code,
+                               "venue.12" ("venue.63": that or higher). rejects_n = 0: an engine that does not tell
 
     limits: 64 bytes           right after the reject counts, aligned, a row for each instrument, i64 each:
                                worst_long_lots, limit_long_lots, worst_short_lots, limit_short_lots,
@@ -233,7 +233,7 @@ class Snapshot:
     histograms: dict[str, HistogramView]
     instruments: np.ndarray
     units_per_currency: int = 10_000
-    rejects: dict[str, int] = field(default_factory=dict)  # "risk.price_collar", "venue.12" → refusals so far
+    rejects: dict[str, int] = field(default_factory=dict)  # "price_collar", "venue.12" → refusals so far
     limits: np.ndarray = field(default_factory=lambda: np.zeros(0, LIMIT_DTYPE))  # a row an instrument, or none
     extra: dict[str, object] = field(default_factory=dict)
 
