@@ -128,6 +128,10 @@ class Segment:
             kill_level=int(head["kill_level"]),
         )
 
+    def heartbeat_count(self) -> int:
+        """How often the engine has said that it lives."""
+        return int(self._header()["heartbeat_count"])
+
     def superseded(self) -> bool:
         """Does the name lead to another segment now (the engine restarted), or to none?"""
         try:
