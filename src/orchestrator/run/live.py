@@ -15,6 +15,7 @@ from orchestrator.config.models import Config, EmbeddedVenue, ExternalVenue
 from orchestrator.config.problems import ConfigError, Problem
 from orchestrator.observe import machine
 from orchestrator.observe.result import RunResult
+from orchestrator.observe.topology import isolated_cpus
 from orchestrator.run import device, plan
 from orchestrator.run.live_result import live_result
 from orchestrator.run.shards import folder_of, folders, instruments_of
@@ -37,7 +38,7 @@ def run_live(cfg: Config, *, for_ns: int | None, on_tick: OnTick | None, resume:
     ValueError with the engine's own words.
     """
     allowed = os.sched_getaffinity(0)
-    cores = resolve_cores(cfg.engine, allowed)
+    cores = resolve_cores(cfg.engine, allowed, isolated_cpus())
     helpers = _helper_cores(cores)
     facts = machine.describe()  # before this process keeps itself off the hot core
     with contextlib.ExitStack() as stack:
