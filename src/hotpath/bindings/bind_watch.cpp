@@ -46,8 +46,11 @@ class WatchedReplay {
       journal::RecordView view;
       journal::ReadResult r;
       u64 seen = 0;
+      i64 before_ns = 0;
       while ((r = reader->next(view)) == journal::ReadResult::kRecord) {
         replay.on_record(view.header, view.payload);
+        if (static_cast<journal::RecordType>(view.header.type) == journal::RecordType::kRecovered) stops_.emplace_back(before_ns, view.header.ts_ns);
+        before_ns = view.header.ts_ns;
         if (journal::is_input(static_cast<journal::RecordType>(view.header.type))) watch_->look(view.header.seq, view.header.ts_ns);
         const bool report = ++seen % kRecordsBetweenCalls == 0;
         if (!report && !wanted[view.header.type & 255]) continue;
@@ -108,6 +111,7 @@ class WatchedReplay {
     for (u32 i = 0; i < rows(); ++i) out.append(py::cast(done().decision_interval(i)));
     return out;
   }
+  std::vector<std::pair<i64, i64>> stops() const { return stops_; }
   u64 changes_not_kept() const { return done().changes_not_kept(); }
   i64 max_drawdown() const { return done().max_drawdown(); }
 
@@ -121,6 +125,7 @@ class WatchedReplay {
   engine::ShardFactory factory_;
   std::unique_ptr<engine::Shard> shard_;
   std::unique_ptr<engine::ReplayWatch> watch_;
+  std::vector<std::pair<i64, i64>> stops_;
 };
 
 }  // namespace
@@ -135,6 +140,7 @@ void bind_watch(py::module_& m) {
       .def_property_readonly("account_curves", &WatchedReplay::account_curves, "{name: spans of 64 bytes}")
       .def_property_readonly("symbol_curves", &WatchedReplay::symbol_curves, "{symbol: {name: spans of 64 bytes}}")
       .def_property_readonly("changes", &WatchedReplay::changes, "[(seq, ts_ns, what, from, to)]")
+      .def_property_readonly("stops", &WatchedReplay::stops, "[(stamp of the last record before a crash, of the recovery)]")
       .def_property_readonly("changes_not_kept", &WatchedReplay::changes_not_kept)
       .def_property_readonly("decision_intervals", &WatchedReplay::decision_intervals, "[Histogram], a span of time each")
       .def_property_readonly("max_drawdown_units", &WatchedReplay::max_drawdown);
