@@ -37,7 +37,7 @@ class Canvas:
         from matplotlib.backends.backend_svg import FigureCanvasSVG
         from matplotlib.figure import Figure
 
-        self._settings = {
+        self._settings: Any = {
             "svg.fonttype": "none", "svg.hashsalt": name, "font.family": "sans-serif", "font.size": 10.5, "axes.linewidth": 0.7,
             "path.simplify": False, "lines.linewidth": 1.3,
         }  # fmt: skip
