@@ -57,7 +57,7 @@ def test_a_full_command_ring_says_so(segment, reader):
 
 def test_a_command_that_is_too_long_is_refused(segment, reader):
     writer = _core.CommandWriter(segment)
-    with pytest.raises(_core.ShmError, match="at most 312"):
+    with pytest.raises(_core.ShmError, match="at most 1016"):
         writer.push(bytes(_core.COMMAND_MAX_BYTES + 1))
     assert reader.poll() is None
 
@@ -102,7 +102,7 @@ def test_a_malformed_slot_is_dropped_and_the_next_one_read(segment, reader):
     for command in (b"first", b"second"):
         writer.push(command)
     memory = memoryview(segment.region("commands"))
-    memory[SLOTS_AT:SLOTS_AT + 4] = (313).to_bytes(4, "little")
+    memory[SLOTS_AT:SLOTS_AT + 4] = (1017).to_bytes(4, "little")
     with pytest.raises(ValueError, match="malformed"):
         reader.poll()
     assert reader.poll() == b"second"

@@ -297,7 +297,7 @@ def test_a_disk_that_takes_no_more_stops_new_orders_and_cancels(venue, engine) -
 
 def test_a_supervisor_that_falls_silent_is_a_kill(venue, engine) -> None:
     judge = venue(seed=7)
-    run = engine(judge, settings={"engine.supervisor_timeout_ms": 1500, "report.refresh_ms": 60_000})
+    run = engine(judge, settings={"engine.supervisor_timeout_ms": 1500, "report.refresh_ms": 60_000, "supervise.engine_loss_policy": "kill"})
     run.until("trading_state", 5)
     run.finish(signal.SIGTERM)
     journal = records(run.run_folder)

@@ -65,6 +65,7 @@ py::dict header_of(const Segment& s) {
   d["kill_pid"] = load_relaxed(h.kill_pid);
   d["lease_pid"] = static_cast<i32>(load_acquire(h.lease_owner) >> 32);
   d["lease_takeovers"] = load_relaxed(h.lease_takeovers);
+  d["supervisor_beats"] = load_relaxed(h.supervisor_beats);
   d["n_regions"] = h.n_regions;
   return d;
 }
@@ -122,6 +123,14 @@ void bind_commands(py::module_& m) {
             return pushed;
           },
           py::arg("command"), "False when the ring is full. ShmError when the lease is lost or it is too long.")
+      .def(
+          "beside",
+          [](const PyCommandWriter& w, const std::string& name) {
+            auto other = std::make_unique<CommandWriter>();
+            raise_if(CommandWriter::claim_beside(*w.writer, name.c_str(), *other));
+            return PyCommandWriter{w.segment, std::move(other)};
+          },
+          py::arg("name"), py::keep_alive<0, 1>(), "Another ring of the segment under the same lease.")
       .def("release", [](PyCommandWriter& w) { w.writer->release(); })
       .def_property_readonly("holds_lease", [](const PyCommandWriter& w) { return w.writer->holds_lease(); })
       .def_property_readonly("written", [](const PyCommandWriter& w) { return w.writer->written(); })
@@ -247,6 +256,12 @@ void bind_core_shm(py::module_& m) {
            })
       .def("owner_liveness", [](const PySegment& s) { return std::string(liveness_name(s.get().owner_liveness())); },
            "\"alive\", \"dead\", \"reused\" or \"unknown\".")
+      .def("supervisor_beat",
+           [](PySegment& s) {
+             ShmHeader& h = s.get().header();
+             store_relaxed(h.supervisor_beats, load_relaxed(h.supervisor_beats) + 1);
+           },
+           "The supervisor's sign of life; one process at a time gives it.")
       .def("superseded", [](const PySegment& s) { return s.get().superseded(); },
            "True when the name now leads elsewhere: the engine restarted or ended.")
       .def(

@@ -161,9 +161,10 @@ class LiveRun {
   void supervisor_beat() { live_->supervisor_beat(); }
 
   // A command for a shard's thread; False while the one before is on its way. `policy`: for bank swaps.
-  bool command(u16 kind, const py::bytes& body, u64 key, const py::object& policy, std::size_t shard) {
-    return live_->post(shard, at(shard).command(kind, body, key, policy));
+  bool command(u16 kind, const py::bytes& body, u64 key, const py::object& policy, std::size_t shard, const py::bytes& origin) {
+    return live_->post(shard, at(shard).command(kind, body, key, policy, origin));
   }
+  bool snapshot_now(std::size_t shard) { return at(shard).request_snapshot(); }
 
   // Safe only before run() and after it: the hot threads own the shards meanwhile. With one shard its own summary
   // stands at the top too.
@@ -254,7 +255,10 @@ void bind_live(py::module_& m) {
       .def("kill", &LiveRun::kill, "No new order from the next input on; cancels all.")
       .def("supervisor_beat", &LiveRun::supervisor_beat)
       .def("command", &LiveRun::command, py::arg("kind"), py::arg("body") = py::bytes(), py::arg("key") = 0,
-           py::arg("policy") = py::none(), py::arg("shard") = 0)
+           py::arg("policy") = py::none(), py::arg("shard") = 0, py::arg("origin") = py::bytes(),
+           "A command for a shard's thread; False while the one before is on its way.")
+      .def("snapshot_now", &LiveRun::snapshot_now, py::arg("shard") = 0,
+           "Asks for a snapshot of the shard's state; False where none are made.")
       .def("summary", &LiveRun::summary, "Only before run() and after it.")
       .def("book", &LiveRun::book, py::arg("levels") = 10, py::arg("shard") = 0)
       .def("hgrm", &LiveRun::hgrm, py::arg("name"), py::arg("unit") = 1.0);

@@ -67,6 +67,7 @@ void LiveShard::add_regions(std::size_t index, bool lock, std::vector<RegionSpec
   RegionSpec commands = command_region(kCommandSlots, region_name(kCommandRegion, index).c_str());
   commands.lock = lock;
   out.push_back(commands);
+  out.push_back(engine::CommandAcks::region(region_name(engine::kAcksRegion, index), lock));
 }
 
 void LiveShard::take_regions(std::size_t index, Segment& segment, i64 units_per_currency) {
@@ -74,6 +75,7 @@ void LiveShard::take_regions(std::size_t index, Segment& segment, i64 units_per_
   for (const engine::InstrumentSpec& s : shard_->config().instruments) symbols.push_back(s.symbol);
   const Error error = CommandReader::create(segment, commands_, region_name(kCommandRegion, index).c_str());
   if (!error.ok()) throw py::value_error(error.text);
+  acks_ = engine::CommandAcks(segment.region(region_name(engine::kAcksRegion, index)));
   telemetry_ = std::make_unique<engine::Telemetry>(segment.region(region_name("telemetry", index)), symbols, units_per_currency);
 }
 
@@ -147,7 +149,7 @@ void LiveShard::follow(const py::dict& d, const std::string& dir) {
 engine::ShardParts LiveShard::parts(Segment* segment, u64 signal_address) {
   runner_ = std::make_unique<engine::StepRunner>(*shard_, journal_.appender.get());
   if (signal_address != 0) runner_->set_signal(UserSignal::from_address(signal_address));
-  return {runner_.get(), journal_.appender.get(), telemetry_.get(), segment, &commands_, port_};
+  return {runner_.get(), journal_.appender.get(), telemetry_.get(), segment, &commands_, acks_, port_};
 }
 
 void LiveShard::attach_device(const py::dict& spec, const TscClock& clock) {
@@ -170,11 +172,13 @@ bool LiveShard::close(journal::JournalError& error) {
 }
 
 std::unique_ptr<engine::CommandMessage> LiveShard::command(u16 kind, const std::string& body, u64 key,
-                                                           const py::object& policy) const {
+                                                           const py::object& policy, const std::string& origin) const {
+  if (origin.size() > UINT16_MAX) throw py::value_error("a command's origin has at most 65535 bytes");
   auto c = std::make_unique<engine::CommandMessage>();
   c->kind = static_cast<journal::CommandKind>(kind);
   c->idempotency_key = key;
   c->body.assign(body.begin(), body.end());
+  c->origin.assign(origin.begin(), origin.end());
   if (!policy.is_none()) {
     const py::dict p = policy.cast<py::dict>();
     c->slot = get<u32>(p, "slot");

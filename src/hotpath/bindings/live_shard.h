@@ -38,7 +38,10 @@ class LiveShard {
   bool close(journal::JournalError& error);
 
   // A command as the engine takes it; ValueError when it would not be in the journal what it is here.
-  std::unique_ptr<engine::CommandMessage> command(u16 kind, const std::string& body, u64 key, const py::object& policy) const;
+  std::unique_ptr<engine::CommandMessage> command(u16 kind, const std::string& body, u64 key, const py::object& policy,
+                                                  const std::string& origin) const;
+  // Asks the follower for a snapshot of the state as soon as it can; false where there is none.
+  bool request_snapshot() { return snapshotter_ != nullptr && snapshotter_->request(); }
   const engine::Shard& shard() const { return *shard_; }
   const engine::Telemetry& telemetry() const { return *telemetry_; }
   py::dict summary() const;
@@ -54,6 +57,7 @@ class LiveShard {
   engine::ArtifactStore artifacts_;  // that came by command in the runs before
   engine::SessionPort port_;
   CommandReader commands_;
+  engine::CommandAcks acks_;
   std::unique_ptr<engine::Telemetry> telemetry_;
   journal::OpenJournal journal_;
   std::unique_ptr<engine::StepRunner> runner_;

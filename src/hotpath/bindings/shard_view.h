@@ -122,7 +122,13 @@ inline engine::ShardConfig shard_config_from(const py::dict& d) {
   c.decision_interval_ns = get<i64>(d, "decision_interval_ns");
   c.user_signal = get<bool>(d, "user_signal");
   if (d.contains("device")) c.device = device_use_from(get<py::dict>(d, "device"));  // not in older journals
-  c.kill_on_supervisor_loss = get<bool>(d, "kill_on_supervisor_loss");
+  // Journals of before there was a choice say only whether to kill.
+  c.supervisor_loss = get<bool>(d, "kill_on_supervisor_loss") ? engine::SupervisorLoss::kKill : engine::SupervisorLoss::kTrade;
+  if (d.contains("supervisor_loss")) {
+    const u32 policy = get<u32>(d, "supervisor_loss");
+    if (policy > static_cast<u32>(engine::SupervisorLoss::kKill)) throw py::value_error("supervisor_loss: 0 to 3");
+    c.supervisor_loss = static_cast<engine::SupervisorLoss>(policy);
+  }
   c.hash_books = get<bool>(d, "hash_books");
   return c;
 }

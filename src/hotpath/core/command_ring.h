@@ -1,7 +1,7 @@
 // The way from the control plane into the engine: an SPSC ring in a region of the segment, whose producing
 // side has one owner at a time, named by pid and start time in the segment's header.
 //
-//   slot (320 bytes):  0       4             8
+//   slot (1024 bytes):  0       4             8
 //                      +-------+-------------+-----------------------+
 //                      | bytes | zero        | command: `bytes` long |
 //                      +-------+-------------+-----------------------+
@@ -15,7 +15,7 @@
 
 namespace peregrine {
 
-inline constexpr u32 kCommandSlotBytes = 320;  // holds the longest command: head and RiskLimits
+inline constexpr u32 kCommandSlotBytes = 1024;  // holds the longest command: head, RiskLimits and its origin
 inline constexpr u32 kCommandMaxBytes = kCommandSlotBytes - 8;
 inline constexpr const char* kCommandRegion = "commands";
 

@@ -8,6 +8,7 @@
 //   64   heartbeat_ns, heartbeat_count, state                  written by the engine
 //   128  kill_level, kill_ns, kill_pid                         written by whoever kills
 //   192  lease_owner, lease_takeovers                          of the command ring (core/command_ring.h)
+//   208  supervisor_beats                                      raised by the supervisor, its sign of life
 //   256  directory: 60 entries of 64 bytes
 //          0          32       40      48     52        56     60
 //          +----------+--------+-------+------+---------+------+---------+
@@ -94,6 +95,7 @@ struct alignas(kCacheLine) ShmHeader {
   u32 zero3;
   alignas(kCacheLine) u64 lease_owner;  // pid << 32 | low half of start_ticks; 0 = free
   u64 lease_takeovers;
+  u64 supervisor_beats;
   alignas(kCacheLine) ShmRegion regions[kShmMaxRegions];
 };
 static_assert(sizeof(ShmHeader) == kShmPage && std::is_trivially_copyable_v<ShmHeader>);
@@ -102,6 +104,7 @@ static_assert(offsetof(ShmHeader, epoch) == 24 && offsetof(ShmHeader, pid) == 32
 static_assert(offsetof(ShmHeader, start_ticks) == 40 && offsetof(ShmHeader, created_ns) == 48);
 static_assert(offsetof(ShmHeader, n_regions) == 56 && offsetof(ShmHeader, heartbeat_ns) == 64);
 static_assert(offsetof(ShmHeader, kill_level) == 128 && offsetof(ShmHeader, lease_owner) == 192);
+static_assert(offsetof(ShmHeader, supervisor_beats) == 208);
 static_assert(offsetof(ShmHeader, regions) == 256);
 
 struct RegionSpec {
@@ -165,6 +168,7 @@ class Segment {
   }
   // Hot: one load, the line is shared until somebody kills.
   KillLevel kill_level() const { return static_cast<KillLevel>(load_acquire(header().kill_level)); }
+  u64 supervisor_beats() const { return load_relaxed(header().supervisor_beats); }
   // Sets the level as given (also back to kRun); `now` and our pid are stored with it.
   void set_kill_level(KillLevel level, TimeNs now);
   void set_state(EngineState s) { store_release(header().state, static_cast<u64>(s)); }

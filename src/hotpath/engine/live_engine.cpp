@@ -20,7 +20,7 @@ std::vector<std::vector<std::string>> symbols_of(const std::vector<ShardParts>& 
 
 std::vector<ShardParts> one_shard(const LiveConfig& c, StepRunner& runner, journal::Appender& appender,
                                   Telemetry& telemetry, Segment* segment, CommandReader* commands) {
-  return {ShardParts{&runner, &appender, &telemetry, segment, commands, {c.ouch, c.username, c.password}}};
+  return {ShardParts{&runner, &appender, &telemetry, segment, commands, {}, {c.ouch, c.username, c.password}}};
 }
 
 // The longest record of a ring: a feed message is short, a session packet is up to 64 KiB.

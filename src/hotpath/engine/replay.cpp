@@ -93,7 +93,8 @@ void Replay::step_input(const journal::RecordHeader& header, Bytes payload) {
     u32 slot = 0;
     if (static_cast<journal::CommandKind>(command.kind) == journal::CommandKind::kBankSwap && body.size() >= 8) {
       std::memcpy(&slot, body.data(), sizeof slot);
-      if (body.size() > 8) stage_(slot, body.subspan(8));
+      const std::size_t artifact = command.body_bytes < body.size() ? command.body_bytes : body.size();
+      if (artifact > 8) stage_(slot, body.subspan(8, artifact - 8));  // what follows is the command's origin
     }
   }
   shard_.step(Input{type, header.ts_ns, head, body}, header.seq, *this);

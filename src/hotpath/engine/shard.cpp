@@ -6,7 +6,6 @@
 
 namespace peregrine::engine {
 
-using journal::CommandKind;
 using journal::ControlKind;
 using journal::FeedState;
 using journal::RecordType;
@@ -17,13 +16,6 @@ template <class T>
 bool read_head(const Input& in, T& out) {
   if (in.head.size() != sizeof(T)) return false;
   std::memcpy(&out, in.head.data(), sizeof(T));
-  return true;
-}
-
-template <class T>
-bool read_body(Bytes body, T& out) {
-  if (body.size() < sizeof(T)) return false;
-  std::memcpy(&out, body.data(), sizeof(T));
   return true;
 }
 
@@ -187,8 +179,8 @@ void Shard::on_recovered(const Input& in) {
   session_.on_recovered(recovered, now_ns_, *this);
   gate_.set_session_ready(session_.ready());
   gate_.set_journal_healthy(true);
-  draining_ = false;
-  gate_.set_paused(paused_);
+  draining_ = unsupervised_ = false;
+  update_paused();
   pending_ = Pending{};
   for (Ask& ask : asks_) ask = Ask{};
   feed_state_ = FeedState::kDown;
@@ -208,94 +200,10 @@ void Shard::on_session(const Input& in) {
   gate_.set_session_ready(session_.ready());
 }
 
-bool Shard::seen_command(u64 key) {
-  if (key == 0) return false;
-  for (const u64 k : command_keys_) {
-    if (k == key) return true;
-  }
-  command_keys_[command_key_next_] = key;
-  command_key_next_ = (command_key_next_ + 1) % kCommandKeys;
-  return false;
-}
-
-void Shard::on_command(const Input& in) {
-  journal::CommandHead head;
-  if (!read_head(in, head)) return;
-  if (seen_command(head.idempotency_key)) {
-    ++counters_.duplicate_commands;
-    return;
-  }
-  ++counters_.commands;
-  apply_command(static_cast<CommandKind>(head.kind), in.body);
-}
-
-void Shard::apply_command(CommandKind kind, Bytes body) {
-  switch (kind) {
-    case CommandKind::kLimits: {
-      RiskLimits limits;
-      if (read_body(body, limits)) gate_.set_limits(limits);
-      break;
-    }
-    case CommandKind::kWeights: {
-      i16 weights[kMaxPolicies];
-      if (!read_body(body, weights)) break;
-      policies_.set_weights(weights, kMaxPolicies);
-      break;
-    }
-    case CommandKind::kBankSwap: {
-      u32 slot;
-      if (read_body(body, slot)) policies_.swap(slot);
-      break;
-    }
-    case CommandKind::kPause:
-      paused_ = true;
-      gate_.set_paused(true);
-      break;
-    case CommandKind::kResume:
-      paused_ = false;
-      gate_.set_paused(draining_);
-      gate_.set_reduce_only(false);
-      flattening_ = false;
-      break;
-    case CommandKind::kDrain:
-      draining_ = true;
-      gate_.set_paused(true);
-      session_.mass_cancel(Cause{}, now_ns_, *this);
-      break;
-    case CommandKind::kKill: kill(); break;
-    case CommandKind::kFlatten:
-      flattening_ = true;
-      gate_.set_reduce_only(true);
-      cancel_all();
-      break;
-    case CommandKind::kLeaseGrant: {
-      Lease lease;
-      if (read_body(body, lease)) gate_.grant(lease);
-      break;
-    }
-    case CommandKind::kLeaseReturn: {
-      Lease lease;
-      if (read_body(body, lease)) gate_.give_back(lease, exposure_);
-      break;
-    }
-  }
-}
-
 void Shard::kill() {
   ++counters_.kills;
   gate_.kill();
   session_.mass_cancel(Cause{}, now_ns_, *this);
-}
-
-void Shard::cancel_all() {
-  for (u32 n = orders_.first_open(); n != 0;) {
-    const u32 next = orders_.next_open(n);
-    const Order* o = orders_.find(n);
-    if (o != nullptr && !o->cancel_asked && !o->cancel_wanted) {
-      cancel(*o, Cause{});
-    }
-    n = next;
-  }
 }
 
 void Shard::cancel(const Order& o, const Cause& cause) {
@@ -360,8 +268,9 @@ void Shard::on_control(const Input& in) {
       }
       break;
     case ControlKind::kSupervisorLost:
-      if (config_.kill_on_supervisor_loss) kill();
+      on_supervisor(false);
       break;
+    case ControlKind::kSupervisorBack: on_supervisor(true); break;
     case ControlKind::kLeaseChange: break;  // leases come as commands; this is what a supervisor announces
     case ControlKind::kJournalUnhealthy:
       gate_.set_journal_healthy(false);
@@ -442,7 +351,8 @@ u64 Shard::state_hash() const {
       if (ask.decision != 0) h = hash_bytes(h, reinterpret_cast<const u8*>(ask.features), sizeof ask.features);
     }
   }
-  const u32 flags = (draining_ ? 1u : 0u) | (flattening_ ? 2u : 0u) | (pending_.waiting ? 4u : 0u) | (paused_ ? 8u : 0u);
+  const u32 flags = (draining_ ? 1u : 0u) | (flattening_ ? 2u : 0u) | (pending_.waiting ? 4u : 0u) | (paused_ ? 8u : 0u) |
+                    (unsupervised_ ? 16u : 0u);
   return hash_fold(h, flags);
 }
 

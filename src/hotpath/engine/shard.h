@@ -34,6 +34,9 @@ struct AlarmSeen {
   TimeNs at_ns = 0;
 };
 
+// What became of the last command, for whoever gave it; no later input looks at it.
+enum class CommandOutcome : u8 { kApplied = 0, kDuplicate = 1, kRefused = 2 };
+
 // Sees every decision, for collecting training data; never influences one.
 class DecisionTap {
  public:
@@ -99,6 +102,8 @@ class Shard final : private SessionOut {
   template <class A>
   void archive(A& a);
   const AlarmSeen& last_alarm() const { return last_alarm_; }
+  CommandOutcome command_outcome() const { return command_outcome_; }
+  bool unsupervised() const { return unsupervised_; }
   // What the last decision saw and said; for looking at from outside the step.
   const i32* features_now() const { return features_now_; }
   const PolicySet::Decision& decision_now() const { return decision_now_; }
@@ -129,12 +134,16 @@ class Shard final : private SessionOut {
   void on_control(const Input& in);
   void on_signal(const Input& in);
   void on_device(const Input& in);
-  void apply_command(journal::CommandKind kind, Bytes body);
+  bool apply_command(journal::CommandKind kind, Bytes body);  // false: refused, nothing changed (shard_command.cpp)
+  bool pause_symbol(Bytes body, bool paused);
+  void update_paused();
   bool seen_command(u64 key);
   void after_event(const Event& e);
   void kill();
   void cancel(const Order& o, const Cause& cause);
   void cancel_all();
+  void on_supervisor(bool back);
+  void cancel_of(InstrumentIx ix);
   void flatten_step();
   void accrue_stale(TimeNs now);
   void check_breakers();
@@ -183,7 +192,8 @@ class Shard final : private SessionOut {
   u64 decision_ = 0;
   u64 order_hash_ = 0;
   bool draining_ = false;
-  bool paused_ = false;  // by command; the gate is also paused while draining
+  bool paused_ = false;        // by command; the gate is also paused while draining …
+  bool unsupervised_ = false;  // … and, if it is to stop then, while the supervisor is not heard of
   bool flattening_ = false;
   bool kill_wanted_ = false;
   bool decision_recorded_ = false;
@@ -195,6 +205,7 @@ class Shard final : private SessionOut {
   static constexpr u32 kCommandKeys = 256;  // commands remembered for deduplication
   u64 command_keys_[kCommandKeys] = {};
   u32 command_key_next_ = 0;
+  CommandOutcome command_outcome_ = CommandOutcome::kApplied;
   ShardOutput* out_ = nullptr;
   StageProbe* probe_ = nullptr;
   DecisionTap* tap_ = nullptr;

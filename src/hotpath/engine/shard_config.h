@@ -37,6 +37,9 @@ struct DeviceUse {
   u32 max_events_behind = 8;  // ring: book events of the instrument after which an answer is too old
 };
 
+// What a shard does while its supervisor is not heard of. kStop and kCancel end when it is heard of again.
+enum class SupervisorLoss : u8 { kTrade = 0, kStop = 1, kCancel = 2, kKill = 3 };
+
 struct ShardConfig {
   std::vector<InstrumentSpec> instruments;
   MarketConfig market;
@@ -52,7 +55,7 @@ struct ShardConfig {
   TimeNs decision_interval_ns = 1'000'000;  // per instrument; 0 = at every book event
   bool user_signal = false;         // each decision waits for a journaled signal value
   DeviceUse device;
-  bool kill_on_supervisor_loss = true;
+  SupervisorLoss supervisor_loss = SupervisorLoss::kKill;
   bool hash_books = true;           // books are part of the state hash (cost grows with the number of orders)
 };
 

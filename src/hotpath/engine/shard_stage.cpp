@@ -3,7 +3,6 @@
 #include <cerrno>
 #include <cstring>
 
-#include "risk/limits.h"
 
 namespace peregrine::engine {
 
@@ -23,6 +22,7 @@ ShardStage::ShardStage(const LiveConfig& config, const ShardParts& parts, bool h
       telemetry_(*parts.telemetry),
       segment_(parts.segment),
       commands_(parts.commands),
+      acks_(parts.acks),
       clock_(clock),
       control_(engine_control),
       heartbeats_(heartbeats),
@@ -101,6 +101,7 @@ bool ShardStage::consume(RecordType type, Bytes head, Bytes body) {
     // Its turn comes in the reserve: the venue's messages are numbered by being counted, none may be left out.
     return !market_data && consume(type, head, body);
   }
+  if (type == RecordType::kCommand) command_seq_ = runner_.input_seq();
   if (runner_.intents_refused() != 0) control_.request_stop(StopReason::kJournal);  // not even the reserve took it
   if (!runner_.wire().empty()) hand_over_wire();
   return true;
@@ -172,7 +173,7 @@ void ShardStage::measure_ack(Bytes packet) {
   sent = 0;
 }
 
-// ---- control, commands, timers
+// ---- timers, the end (control and commands: shard_stage_control.cpp)
 
 bool ShardStage::poll() {
   if (phase_ == Phase::kOver) return false;
@@ -191,85 +192,6 @@ bool ShardStage::poll() {
     control_.request_stop(StopReason::kTimeUp);
   if (control_.stopping()) poll_end();
   return busy;
-}
-
-bool ShardStage::poll_control() {
-  bool busy = false;
-  u32 level = segment_ != nullptr ? static_cast<u32>(segment_->kill_level()) : 0;
-  if (control_.kill.load(std::memory_order_acquire) && level == 0) level = 1;
-  if (level != kill_seen_) {
-    kill_seen_ = level;
-    control(ControlKind::kKillWord, level);
-    busy = true;
-  }
-  if (!journal_stopped_ && !appender_.healthy()) {
-    journal_stopped_ = true;
-    control(ControlKind::kJournalUnhealthy, 0);
-    busy = true;
-  }
-  if (config_.supervisor_timeout_ns > 0) {
-    const u64 beats = control_.supervisor_beats.load(std::memory_order_relaxed);
-    if (beats != supervisor_seen_) {
-      supervisor_seen_ = beats;
-      supervisor_ns_ = clock_.now_ns;
-      supervisor_lost_ = false;
-    } else if (!supervisor_lost_ && clock_.now_ns - supervisor_ns_ > config_.supervisor_timeout_ns) {
-      supervisor_lost_ = true;
-      control(ControlKind::kSupervisorLost, beats);
-      busy = true;
-    }
-  }
-  return busy;
-}
-
-bool ShardStage::post(std::unique_ptr<CommandMessage> command) {
-  CommandMessage* none = nullptr;
-  if (!mailbox_.compare_exchange_strong(none, command.get(), std::memory_order_acq_rel)) return false;
-  command.release();
-  return true;
-}
-
-bool ShardStage::poll_mailbox() {
-  if (mailbox_.load(std::memory_order_relaxed) == nullptr) return false;
-  const std::unique_ptr<CommandMessage> c(mailbox_.exchange(nullptr, std::memory_order_acq_rel));
-  if (c == nullptr) return false;
-  if (c->policy != nullptr) {
-    // Checked where it was posted; a refusal here would make the journal say what did not happen.
-    const PolicyError staged = runner_.shard().policies().stage(c->slot, std::move(*c->policy));
-    PRG_ASSERT(staged.ok);
-  }
-  journal::CommandHead head{};
-  head.idempotency_key = c->idempotency_key;
-  head.kind = static_cast<u16>(c->kind);
-  head.body_bytes = static_cast<u32>(c->body.size());
-  consume(RecordType::kCommand, bytes_of(head), Bytes(c->body.data(), c->body.size()));
-  return true;
-}
-
-static_assert(sizeof(journal::CommandHead) + sizeof(RiskLimits) <= kCommandMaxBytes);
-
-// Commands of another process: a CommandHead and its body in one slot; the journal keeps what was consumed.
-bool ShardStage::poll_command_ring() {
-  if (commands_ == nullptr) return false;
-  u8 slot[kCommandMaxBytes];
-  u32 bytes = 0;
-  const CommandReader::Poll polled = commands_->poll(slot, bytes);
-  if (polled == CommandReader::Poll::kNone || polled == CommandReader::Poll::kBroken) return false;
-  journal::CommandHead head;
-  if (polled == CommandReader::Poll::kMalformed || bytes < sizeof head) {
-    ++malformed_commands_;
-    return true;
-  }
-  std::memcpy(&head, slot, sizeof head);
-  // A bank travels with its policy through the engine's own process; by ring only a swap back is possible: an
-  // artifact here would be staged by a replay, and was not staged live.
-  const bool bank = head.kind == static_cast<u16>(journal::CommandKind::kBankSwap) && head.body_bytes != sizeof(u32);
-  if (bank || head.body_bytes != bytes - sizeof head) {
-    ++malformed_commands_;
-    return true;
-  }
-  consume(RecordType::kCommand, bytes_of(head), Bytes(slot + sizeof head, head.body_bytes));
-  return true;
 }
 
 bool ShardStage::poll_timers() {

@@ -12,6 +12,7 @@
 
 #include "core/command_ring.h"
 #include "core/shm.h"
+#include "engine/command_acks.h"
 #include "engine/live_config.h"
 #include "engine/stage.h"
 #include "engine/step_runner.h"
@@ -24,6 +25,7 @@ struct CommandMessage {
   journal::CommandKind kind{};
   u64 idempotency_key = 0;
   std::vector<u8> body;
+  std::vector<u8> origin;             // who, why, when
   std::unique_ptr<Policy> policy;  // kBankSwap: staged into `slot` first
   u32 slot = 0;
 };
@@ -35,6 +37,7 @@ struct ShardParts {
   Telemetry* telemetry = nullptr;
   Segment* segment = nullptr;
   CommandReader* commands = nullptr;
+  CommandAcks acks;  // told of what became of them, where there is a segment
   SessionPort port;
 };
 
@@ -88,6 +91,8 @@ class ShardStage final : public InputSink, private StageProbe {
   bool poll_control();
   bool poll_mailbox();
   bool poll_command_ring();
+  void poll_supervisor(bool& busy);
+  void command(const journal::CommandHead& head, Bytes rest);
   bool poll_timers();
   void poll_end();
   void update_telemetry(bool whole);
@@ -99,6 +104,7 @@ class ShardStage final : public InputSink, private StageProbe {
   Telemetry& telemetry_;
   Segment* segment_;
   CommandReader* commands_;
+  CommandAcks acks_;
   ThreadClock& clock_;
   EngineControl& control_;
   SessionDoor* door_ = nullptr;
@@ -134,6 +140,7 @@ class ShardStage final : public InputSink, private StageProbe {
   TimeNs supervisor_ns_ = 0;
   bool supervisor_lost_ = false;
   u64 malformed_commands_ = 0;
+  u64 command_seq_ = 0;  // journal number of the last command consumed
   static constexpr u32 kSentRing = 4096;
   std::unique_ptr<i64[]> sent_ns_;  // by order number, for order-to-ack
   std::atomic<CommandMessage*> mailbox_{nullptr};

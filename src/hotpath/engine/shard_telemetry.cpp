@@ -78,7 +78,7 @@ void ShardStage::update_instruments(bool whole) {
     it.pnl_units = sub_sat(add_sat(x.realized, x.unrealized()), x.fees);
     it.working_lots = x.open_lots[0] + x.open_lots[1] + x.unknown_lots[0] + x.unknown_lots[1];
     it.state = shard.feed_state() != FeedState::kLive || !shard.market().sound(ix)       ? 0
-               : shard.gate().killed() || shard.gate().paused()                          ? 3
+               : shard.gate().killed() || shard.gate().paused() || shard.gate().symbol_paused(ix) ? 3
                : shard.market().trading_state(ix) == TradingState::kTrading              ? 1
                                                                                           : 2;
     telemetry_.set_instrument(ix, it);

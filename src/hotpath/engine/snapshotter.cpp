@@ -63,6 +63,8 @@ i64 Snapshotter::poll() {
   if (over_) return -1;
   if (!open()) return over_ ? -1 : 0;
   const i64 n = follower_->poll(kRecordsATurn);
+  // Between two steps only: where one is under way the wish stays.
+  if (asked_.load(std::memory_order_relaxed) && follower_->snapshot_now()) asked_.store(false, std::memory_order_relaxed);
   followed_seq_.store(follower_->last_seq(), std::memory_order_relaxed);
   if (const u64 written = follower_->snapshots_written(); written != snapshots_.load(std::memory_order_relaxed)) {
     snapshots_.store(written, std::memory_order_relaxed);

@@ -32,6 +32,12 @@ class Snapshotter final : private journal::FollowerSink {
   // When the journal is closed: follows to its end and leaves a last snapshot, so that a resumed run replays nothing.
   void stop();
 
+  // From any thread: a snapshot at the next turn, whatever the interval.
+  bool request() {
+    asked_.store(true, std::memory_order_relaxed);
+    return true;
+  }
+
   u64 snapshots() const { return snapshots_.load(std::memory_order_relaxed); }
   u64 followed_seq() const { return followed_seq_.load(std::memory_order_relaxed); }
   // After stop(): empty, or what went wrong. The run itself is not touched by it.
@@ -55,6 +61,7 @@ class Snapshotter final : private journal::FollowerSink {
   std::unique_ptr<journal::Follower> follower_;
   std::thread thread_;
   std::atomic<bool> stop_{false};
+  std::atomic<bool> asked_{false};
   std::atomic<u64> snapshots_{0};
   std::atomic<u64> followed_seq_{0};
   bool over_ = false;

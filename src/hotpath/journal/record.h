@@ -30,7 +30,7 @@ enum class RecordType : u16 {
   kFeedState = 18,     // FeedStateChange
   kSession = 19,       // one whole order-session packet: type byte + payload (no length prefix)
   kSessionState = 20,  // SessionStateChange
-  kCommand = 21,       // CommandHead + body
+  kCommand = 21,       // CommandHead + body + origin
   kTimer = 22,         // TimerDue
   kControl = 23,       // ControlSeen: kill word, heartbeat loss, lease change
   kDevice = 24,        // DeviceAnswer + logits: a device answer, or its absence at the deadline
@@ -99,12 +99,26 @@ enum class CommandKind : u16 {
   kFlatten = 8,     // reduce-only orders until flat
   kLeaseGrant = 9,
   kLeaseReturn = 10,
+  kPauseSymbol = 11,   // body: u32 instrument; its orders are cancelled
+  kResumeSymbol = 12,  // body: u32 instrument
+  kRevive = 13,        // lifts a kill; refused by the engine while the kill word stands
+  kReduceOnly = 14,    // body: u32, 1 = only reducing orders pass, 0 = lifted
+  kRearm = 15,         // body: u32 bits of breakers to arm again
+  kActiveSymbols = 16, // body: u32, how many instruments may open orders, in the configuration's order
+  kMove = 17,          // body: u32, the thread that runs the shard from now on; nothing changes in the shard
+  kNote = 18,          // body: text for whoever reads the journal; nothing changes
 };
 
+// Body of kPause and kResume: none, or u32 bits of these.
+inline constexpr u32 kPauseCancels = 1;   // what works is cancelled too
+inline constexpr u32 kResumeDrained = 1;  // a drain is lifted too
+
+// The body and the origin follow the head. The origin says who gave the command, why and when, as a MessagePack map; a
+// shard does not look at it.
 struct CommandHead {
   u64 idempotency_key;  // 0 = none; a key seen before is ignored
   u16 kind;             // CommandKind
-  u16 zero;
+  u16 origin_bytes;     // 0 = nobody said
   u32 body_bytes;
 };
 static_assert(sizeof(CommandHead) == 16);
@@ -116,7 +130,7 @@ struct TimerDue {
 };
 static_assert(sizeof(TimerDue) == 16);
 
-enum class ControlKind : u8 { kKillWord = 1, kSupervisorLost = 2, kLeaseChange = 3, kJournalUnhealthy = 4, kJournalHealthy = 5 };
+enum class ControlKind : u8 { kKillWord = 1, kSupervisorLost = 2, kLeaseChange = 3, kJournalUnhealthy = 4, kJournalHealthy = 5, kSupervisorBack = 6 };
 
 struct ControlSeen {
   u8 kind;  // ControlKind

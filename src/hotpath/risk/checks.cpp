@@ -55,6 +55,7 @@ struct GateChecks {
   bool unknown_instrument() {
     return unless(r.instrument < g.config_.max_instruments && r.instrument < x.instruments());
   }
+  bool symbol_paused() { return unless(!g.items_[r.instrument].paused); }
   bool strategy_not_authorised() {
     return unless(r.strategy < g.config_.max_strategies && g.authorised_[r.strategy] != 0);
   }
@@ -244,6 +245,7 @@ struct GateChecks {
   if (c.session_not_ready()) return refuse(R::kSessionNotReady);
   if (c.journal_unhealthy()) return refuse(R::kJournalUnhealthy);
   if (c.unknown_instrument()) return refuse(R::kUnknownInstrument);
+  if (c.symbol_paused()) return refuse(R::kPaused);
   if (c.strategy_not_authorised()) return refuse(R::kStrategyNotAuthorised);
   if (c.restricted()) return refuse(R::kRestricted);
   if (c.bad_price()) return refuse(R::kBadPrice);

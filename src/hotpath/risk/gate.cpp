@@ -128,6 +128,11 @@ void Gate::set_restricted(InstrumentIx ix, bool v) {
   items_[ix].restricted = v;
 }
 
+void Gate::set_symbol_paused(InstrumentIx ix, bool v) {
+  PRG_ASSERT(ix < config_.max_instruments);
+  items_[ix].paused = v;
+}
+
 void Gate::set_authorised(u32 strategy, bool v) {
   PRG_ASSERT(strategy < config_.max_strategies);
   authorised_[strategy] = v ? 1 : 0;
@@ -157,7 +162,7 @@ u64 Gate::state_hash(u64 h) const {
   for (const RiskLimits& l : limits_) h = hash_bytes(h, &l, sizeof(l));
   for (u32 i = 0; i < config_.max_instruments; ++i) {
     const PerInstrument& p = items_[i];
-    fold(p.restricted), fold(p.own_limits), fold(p.sent_held);
+    fold(p.restricted | p.paused << 1), fold(p.own_limits), fold(p.sent_held);
     const Sent* ring = &sent_[static_cast<std::size_t>(i) * config_.duplicate_capacity];
     for (u32 k = 0; k < p.sent_held; ++k) {
       const Sent& s = ring[(p.sent_first + k) % config_.duplicate_capacity];

@@ -150,6 +150,8 @@ class Gate {
   bool reduce_only() const { return reduce_only_; }
 
   void set_restricted(InstrumentIx ix, bool v);
+  void set_symbol_paused(InstrumentIx ix, bool v);
+  bool symbol_paused(InstrumentIx ix) const { return items_[ix].paused; }
   void set_authorised(u32 strategy, bool v);
 
   // A grant or a changed level; false = old epoch or negative: nothing changed.
@@ -189,6 +191,7 @@ class Gate {
     u32 sent_held = 0;
     bool restricted = false;
     bool own_limits = false;
+    bool paused = false;
   };
 
   GateConfig config_;

@@ -25,7 +25,7 @@ FEED_REASONS = ("start", "gap", "silence", "recovered", "end_of_session", "snaps
 INTENTS = ("", "enter", "replace", "cancel", "mass_cancel", "account_query")
 DEVICE_OUTCOMES = ("answered", "late", "corrupt", "refused", "busy", "breaker_open", "loading", "no_device", "broken")
 COMMANDS = ("", "limits", "weights", "bank_swap", "pause", "resume", "drain", "kill", "flatten", "lease_grant",
-            "lease_return")
+            "lease_return", "pause_symbol", "resume_symbol", "revive", "reduce_only", "rearm", "active_symbols", "move", "note")
 
 # Fixed payloads: type -> (struct format, field names; '' = reserved).
 FIXED: dict[str, tuple[str, tuple[str, ...]]] = {
@@ -124,8 +124,13 @@ def _session(p: bytes) -> Line:
 
 
 def _command(p: bytes) -> Line:
-    key, kind, size = struct.unpack_from("<QH2xI", p)
-    return {"command": _pick(COMMANDS, kind), "idempotency_key": key, "body_hex": p[16:16 + size].hex()}
+    key, kind, origin, size = struct.unpack_from("<QHHI", p)
+    line = {"command": _pick(COMMANDS, kind), "idempotency_key": key, "body_hex": p[16:16 + size].hex()}
+    if origin:
+        from orchestrator.control.bodies import parse_origin
+
+        line["origin"] = parse_origin(p[16 + size:16 + size + origin])
+    return line
 
 
 def _intent(p: bytes) -> Line:

@@ -324,7 +324,7 @@ class Engine(Section):
     max_own_orders: Positive = Field(default=4_096, description="own orders of the day kept at once")
     stage_sample: Positive = Field(default=8, description="inner stages are stamped once in this many")
     supervisor_timeout_ms: NotNegative = Field(
-        default=0, description="supervisor silent this long: cancel and stop; 0 = off"
+        default=0, description="supervisor silent this long: `supervise.engine_loss_policy` acts; 0 = off"
     )
 
 

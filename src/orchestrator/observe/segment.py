@@ -30,9 +30,11 @@ HEADER_DTYPE = np.dtype(
         "names": [
             "magic", "layout_version", "header_bytes", "total_bytes", "epoch", "pid", "start_ticks", "created_ns",
             "n_regions", "heartbeat_ns", "heartbeat_count", "state", "kill_level", "kill_ns", "kill_pid",
+            "lease_owner", "lease_takeovers", "supervisor_beats",
         ],
-        "formats": ["<u8", "<u4", "<u4", "<u8", "<u8", "<i4", "<u8", "<i8", "<u4", "<i8", "<u8", "<u8", "<u4", "<i8", "<i4"],
-        "offsets": [0, 8, 12, 16, 24, 32, 40, 48, 56, 64, 72, 80, 128, 136, 144],
+        "formats": ["<u8", "<u4", "<u4", "<u8", "<u8", "<i4", "<u8", "<i8", "<u4", "<i8", "<u8", "<u8", "<u4", "<i8", "<i4",
+                    "<u8", "<u8", "<u8"],
+        "offsets": [0, 8, 12, 16, 24, 32, 40, 48, 56, 64, 72, 80, 128, 136, 144, 192, 200, 208],
         "itemsize": HEADER_BYTES,
     }
 )  # fmt: skip

@@ -18,7 +18,12 @@ _LIVE = 2
 
 def region_of(shard: int) -> str:
     """Name of a shard's telemetry region."""
-    return REGION if shard == 0 else f"{REGION}-{shard:02}"
+    return numbered(REGION, shard)
+
+
+def numbered(base: str, shard: int) -> str:
+    """Name of a shard's region of this kind: the first shard's has no number."""
+    return base if shard == 0 else f"{base}-{shard:02}"
 
 
 def read_engine(segment: Segment) -> Snapshot:

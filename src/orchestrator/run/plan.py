@@ -20,6 +20,7 @@ from orchestrator.run.shards import instruments_of, part
 SESSION_ZONE = "America/New_York"
 BUILTIN_POLICY = "builtin:default"
 NO_CPU = -1
+SUPERVISOR_LOSS = ("trade", "stop", "cancel", "kill")  # engine/shard_config.h
 
 
 @dataclass(frozen=True)
@@ -204,7 +205,8 @@ def shard_spec(cfg: Config, *, midnight_ns: int, epoch: int = 1, shard: int = 0)
         "strategies": list(risk.authorised_strategies),
         "decision_interval_ns": cfg.policies.decision_interval_ns,
         "user_signal": cfg.policies.signal is not None,
-        "kill_on_supervisor_loss": True,
+        "kill_on_supervisor_loss": cfg.supervise.engine_loss_policy == "kill",  # what releases before read
+        "supervisor_loss": SUPERVISOR_LOSS.index(cfg.supervise.engine_loss_policy),
         **({"device": device.shard_use(cfg)} if device.wanted(cfg) else {}),
         # Once a second over every order of every book: with thousands of books that alone would be a stall.
         "hash_books": len(mine) <= (16 if external else 256),

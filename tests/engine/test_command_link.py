@@ -1,0 +1,214 @@
+"""Commands of another process: answered with where they stand in the journal, done once, known by who gave them."""
+
+from __future__ import annotations
+
+import os
+import signal
+import struct
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rig import (
+    CANCEL,
+    COMMAND,
+    CONTROL,
+    MASS_CANCEL,
+    NEW_RISK,
+    Engine,
+    commands,
+    controls,
+    intents,
+    records,
+    until,
+    verify,
+)
+
+from orchestrator.control import bodies
+from orchestrator.control.engine_link import EngineLink, EngineLinkError
+from orchestrator.control.messages import Request
+from orchestrator.observe.segment import Segment
+from orchestrator.observe.shards import read_engine
+
+K = bodies.KINDS
+SUPERVISOR_LOST, SUPERVISOR_BACK = 2, 6
+
+
+@pytest.fixture
+def trading(tmp_path: Path, engine_name: str, venue: Callable[..., Any]) -> Iterator[Callable[..., Any]]:
+    """`trading(settings…)` → (engine process that has traded, link to it)."""
+    open_: list[Any] = []
+
+    def start(shards: int = 1, **settings: Any) -> tuple[Engine, EngineLink]:
+        judge = venue(seed=7, symbols="PRGN,FLCN", rate=800, shards=shards)
+        wide = {"risk.max_account_orders": 64, "risk.max_drawdown_units": 80_000_000, "risk.max_loss_units": 80_000_000}
+        base = {"instruments": [{"symbol": "PRGN"}, {"symbol": "FLCN"}], "engine.shards": shards, **wide}
+        engine = Engine(tmp_path, engine_name, judge, settings={**base, **settings})
+        open_.append(engine)
+        engine.until("orders", 3)
+        link = EngineLink(engine_name)
+        open_.append(link)
+        return engine, link
+
+    yield start
+    for one in reversed(open_):
+        one.end() if isinstance(one, Engine) else one.close()
+    for leftover in Path("/dev/shm").glob(f"*{engine_name}*"):
+        leftover.unlink()
+
+
+def instruments(name: str) -> dict[str, dict[str, int]]:
+    with Segment(name) as segment:
+        rows = read_engine(segment).instruments
+    return {r["symbol"].decode().strip(): {n: int(r[n]) for n in r.dtype.names if n != "symbol"} for r in rows}
+
+
+def test_the_answer_names_the_record_and_the_record_names_who_gave_it(trading) -> None:
+    engine, link = trading()
+    asked = Request(cmd="note", who="ada", why="because the test says so")
+    effect = link.send("note", shard=0, body=bodies.note("hello"), request=asked)
+    again = link.send("note", shard=0, body=bodies.note("hello"), request=asked)
+    other = link.send("note", shard=0, body=bodies.note("hello"), request=Request(cmd="note", who="bob"))
+    engine.finish(signal.SIGTERM)
+    by_seq = {r.seq: r for r in records(engine.run_folder)}
+    for one in (effect, again, other):
+        assert by_seq[one.seq].type == COMMAND and by_seq[one.seq].ts_ns <= one.ts_ns
+    key, kind, said, size = struct.unpack_from("<QHHI", by_seq[effect.seq].payload)
+    assert (key, kind, by_seq[effect.seq].payload[16 : 16 + size]) == (asked.key(), K["note"], b"hello")
+    origin = bodies.parse_origin(by_seq[effect.seq].payload[16 + size : 16 + size + said])
+    assert origin == {"id": asked.id, "who": "ada", "why": "because the test says so", "when_ns": asked.when_ns, "cmd": "note"}
+    assert verify(engine.run_folder)["identical"]
+
+
+def test_a_paused_symbol_sends_nothing_more_cancels_what_works_and_goes_on_when_resumed(trading) -> None:
+    engine, link = trading()
+    symbol, (shard, ix) = next(iter(link.instruments.items()))
+    paused = link.send("pause_symbol", shard=shard, body=bodies.number(ix), request=Request(cmd="pause"))
+    until(lambda: instruments(engine.name)[symbol]["state"] == 3 and instruments(engine.name)[symbol]["working_lots"] == 0, "the symbol stopped")
+    before = engine.counters()["orders"]
+    engine.until("orders", before + 5)  # the others trade on
+    resumed = link.send("resume_symbol", shard=shard, body=bodies.number(ix), request=Request(cmd="resume"))
+    until(lambda: instruments(engine.name)[symbol]["state"] == 1, "the symbol goes on")
+    link.close()
+    engine.until("orders", engine.counters()["orders"] + 20)
+    engine.finish(signal.SIGTERM)
+    found = intents(records(engine.run_folder))
+    between = [i for i in found if paused.seq < i.seq < resumed.seq]
+    assert not [i for i in between if i.kind in NEW_RISK and i.instrument == ix]
+    assert [i for i in between if i.kind in NEW_RISK and i.instrument != ix]
+    assert [i for i in found if i.seq > resumed.seq and i.kind in NEW_RISK and i.instrument == ix]
+    assert verify(engine.run_folder)["identical"]
+
+
+def test_a_pause_may_cancel_everything_and_a_resume_may_lift_a_drain(trading) -> None:
+    engine, link = trading()
+    paused = link.send("pause", shard=0, body=bodies.number(bodies.PAUSE_CANCELS), request=Request(cmd="pause"))
+    until(lambda: engine.counters()["working_orders"] == 0, "nothing works")
+    link.send("resume", shard=0, request=Request(cmd="resume"))
+    engine.until("orders", engine.counters()["orders"] + 2)
+    drained = link.send("drain", shard=0, request=Request(cmd="drain"))
+    until(lambda: engine.counters()["working_orders"] == 0, "drained")
+    half = link.send("resume", shard=0, request=Request(cmd="resume"))
+    assert engine.counters()["trading_state"] == 4
+    whole = link.send("resume", shard=0, body=bodies.number(bodies.RESUME_DRAINED), request=Request(cmd="resume"))
+    engine.until("orders", engine.counters()["orders"] + 2)
+    link.close()
+    engine.finish(signal.SIGTERM)
+    found = intents(records(engine.run_folder))
+    assert [i for i in found if i.seq > paused.seq and i.kind == CANCEL]
+    assert not [i for i in found if drained.seq < i.seq < whole.seq and i.kind in NEW_RISK] and half.seq > drained.seq
+    assert verify(engine.run_folder)["identical"]
+
+
+def test_a_killed_engine_is_revived_only_after_the_kill_word_is_cleared(trading) -> None:
+    engine, link = trading()
+    link.kill(1)
+    until(lambda: engine.counters()["trading_state"] == 5, "killed")
+    with pytest.raises(EngineLinkError, match="kill stands") as refused:
+        link.send("revive", shard=0, request=Request(cmd="revive"))
+    assert refused.value.code == "refused" and "journal number" not in refused.value.message
+    link.kill(0)
+    link.send("revive", shard=0, request=Request(cmd="revive"))
+    engine.until("orders", engine.counters()["orders"] + 2)
+    effect = link.send("kill", shard=0, request=Request(cmd="kill"))
+    until(lambda: engine.counters()["trading_state"] == 5, "killed by command")
+    revived = link.send("revive", shard=0, request=Request(cmd="revive"))
+    engine.until("orders", engine.counters()["orders"] + 2)
+    link.close()
+    engine.finish(signal.SIGTERM)
+    found = intents(records(engine.run_folder))
+    assert not [i for i in found if effect.seq < i.seq < revived.seq and i.kind in NEW_RISK]
+    assert [i for i in found if effect.seq < i.seq < revived.seq and i.kind == MASS_CANCEL]
+    assert verify(engine.run_folder)["identical"]
+
+
+def test_what_is_not_valid_is_refused_and_the_reason_is_told(trading) -> None:
+    engine, link = trading()
+    for kind, body in (("pause_symbol", bodies.number(9999)), ("limits", b"short"), ("reduce_only", bodies.number(2))):
+        with pytest.raises(EngineLinkError, match=f"did not take {kind}: refused"):
+            link.send(kind, shard=0, body=body, request=Request(cmd=kind))
+    with pytest.raises(EngineLinkError, match="malformed"):  # an artifact cannot come by ring
+        link.send("bank_swap", shard=0, body=struct.pack("<II", 0, 4) + b"abcd", request=Request(cmd="policy.swap"))
+    with pytest.raises(ValueError, match="at most 1016"):
+        link.send("note", shard=0, body=bytes(1010), request=Request(cmd="note"))
+    with pytest.raises(EngineLinkError, match="no other supervisor"):
+        _other_process_claims(engine.name)
+    link.close()
+    engine.finish(signal.SIGTERM)
+    assert verify(engine.run_folder)["identical"]
+
+
+def _other_process_claims(name: str) -> None:
+    """As a second supervisor would: in a child, whose error is raised here."""
+    read, write = os.pipe()
+    if (child := os.fork()) == 0:
+        said = b""
+        try:
+            EngineLink(name).close()
+        except EngineLinkError as err:
+            said = f"{err.hint}".encode()
+        os.write(write, said)
+        os._exit(0)
+    os.close(write)
+    os.waitpid(child, 0)
+    said = os.read(read, 4096).decode()
+    os.close(read)
+    if said:
+        raise EngineLinkError("unavailable", said)
+
+
+@pytest.mark.parametrize(("policy", "new_orders", "cancels"), [("trade", True, False), ("stop", False, False), ("cancel", False, True)])
+def test_without_its_supervisor_the_engine_follows_its_policy_until_it_is_back(trading, policy, new_orders, cancels) -> None:
+    engine, link = trading(**{"supervise.engine_loss_policy": policy, "engine.supervisor_timeout_ms": 700, "report.refresh_ms": 60_000})
+    until(lambda: any(kind == SUPERVISOR_LOST for _, kind, _ in controls(records(engine.run_folder))), "the loss is seen")
+    if new_orders:
+        engine.until("orders", engine.counters()["orders"] + 3)
+    else:
+        until(lambda: engine.counters()["trading_state"] == 3, "no new orders")
+    link.beat()
+    back = until(lambda: [seq for seq, kind, _ in controls(records(engine.run_folder)) if kind == SUPERVISOR_BACK], "back")[0]
+    link.beat()
+    engine.until("orders", engine.counters()["orders"] + 3)
+    link.close()
+    engine.finish(signal.SIGTERM)
+    journal = records(engine.run_folder)
+    lost = next(seq for seq, kind, _ in controls(journal) if kind == SUPERVISOR_LOST)
+    meanwhile = [i for i in intents(journal) if lost < i.seq < back]
+    assert bool([i for i in meanwhile if i.kind in NEW_RISK]) == new_orders
+    if cancels:
+        assert not [r for r in journal if r.type == CONTROL and lost < r.seq < back]
+    assert verify(engine.run_folder)["identical"]
+
+
+def test_each_shard_answers_for_itself(trading) -> None:
+    engine, link = trading(shards=2)
+    assert link.shards == 2 and {shard for shard, _ in link.instruments.values()} == {0, 1}
+    effects = [link.send("pause", shard=s, request=Request(cmd="pause", id="one-request-for-both")) for s in range(2)]
+    until(lambda: engine.counters()["trading_state"] == 3, "paused")
+    link.close()
+    engine.finish(signal.SIGTERM)
+    for effect in effects:
+        journal = records(engine.run_folder / f"shard-{effect.shard:02}")
+        assert (effect.seq, K["pause"]) in commands(journal)
+        assert verify(engine.run_folder / f"shard-{effect.shard:02}")["identical"]
