@@ -57,7 +57,7 @@ class Canvas:
             axes.spines[side].set_visible(False)
         for side in ("left", "bottom"):
             axes.spines[side].set_color(COLOURS["grid"])
-        axes.tick_params(colors=COLOURS["dim"], length=3, width=0.7, labelsize=9.5)
+        axes.tick_params(which="both", color=COLOURS["grid"], labelcolor=COLOURS["dim"], length=3, width=0.7, labelsize=9.5)
         axes.grid(axis="y", color=COLOURS["grid"], linewidth=0.6)
         axes.set_axisbelow(True)
         axes.margins(y=0.08)

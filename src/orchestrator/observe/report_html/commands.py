@@ -20,7 +20,7 @@ COMMANDS = {
     9: "lease grant", 10: "lease return", 11: "pause symbol", 12: "resume symbol", 13: "revive", 14: "reduce only",
     15: "re-arm breakers", 16: "active symbols", 17: "move", 18: "note",
 }  # fmt: skip
-CONTROLS = {1: "kill word", 2: "supervisor lost", 3: "lease changed", 4: "journal not writable", 5: "journal writable again"}
+CONTROLS = {1: "kill word", 2: "supervisor lost", 3: "lease changed", 4: "journal not writable", 5: "journal writable again", 6: "supervisor back"}
 
 #: risk/limits.h: 8 bytes each from byte 8
 _OF_INSTRUMENT = ("collar_ticks", "collar_bps", "max_order_lots", "max_order_notional", "max_working_orders", "max_working_notional",
@@ -83,6 +83,10 @@ class CommandReader:
             return f"slot {number}" + (f", artifact of {len(body) - 8:,} bytes" if len(body) > 8 else ", the bank it had before")
         if kind in (11, 12):
             return self.symbols[number] if number < len(self.symbols) else f"instrument {number}"
+        if kind in (4, 5):
+            return {4: "orders cancelled", 5: "a drain is lifted too"}[kind] if number & 1 else ""
+        if kind == 15:
+            return f"breakers {number:#x}"
         return {14: "on" if number else "off", 16: f"{number} a shard", 17: f"thread {number}"}.get(kind, "")
 
     def _changed_limits(self, body: bytes) -> str:

@@ -99,13 +99,15 @@ def read_story(folder: Path, tables: Tables, *, kept: Kept | None = None,
     `on_progress(shard, records, of)` hears how far it is. Raises JournalUnreadable.
     """
     from hotpath import _core
-    from orchestrator.run.journals import CORRUPT_HINT, JournalUnreadable, read_header, require_semantics
+    from orchestrator.run.journals import CORRUPT_HINT, NO_JOURNAL_HINT, JournalUnreadable, read_header, require_semantics
     from orchestrator.run.shards import folders
 
     kept = kept or Kept()
     own = folders(folder)
     headers, records, first, last = [], [], [], []
     for path in own:
+        if not any(path.glob("journal-*.pgj")):
+            raise JournalUnreadable(f"{path}: no journal in it", hint=NO_JOURNAL_HINT)
         parsed, _ = read_header(path)
         require_semantics(parsed, path)
         headers.append(parsed)
