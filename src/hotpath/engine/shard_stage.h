@@ -110,7 +110,9 @@ class ShardStage final : public InputSink, private StageProbe {
   bool poll_timers();
   void poll_end();
   void update_telemetry(bool whole);
+  void update_limits();
   void update_instruments(bool whole);
+  void update_health();
 
   const LiveConfig& config_;
   StepRunner& runner_;

@@ -57,17 +57,62 @@ void ShardStage::update_telemetry(bool whole) {
   set(Counter::inputs, runner_.inputs());
   set(Counter::idle_polls, idle_polls_);
   set(Counter::overruns, overruns_);
-  set(Counter::lag_ns, lag_ns_);
-  lag_ns_ = 0;
-  set(Counter::stalls, stalls_);
-  set(Counter::stall_max_ns, stall_max_ns_);
-  set(Counter::thread, thread_);
-  set(Counter::occupied, a.occupied);
-  const u32 n = static_cast<u32>(shard.config().instruments.size());
-  set(Counter::active_symbols, shard.gate().active() < n ? shard.gate().active() : n);
+  update_limits();
+  update_health();
   update_instruments(whole);
   t.publish();
   if (segment_ != nullptr && heartbeats_) segment_->heartbeat(clock_.now_ns);
+}
+
+// What is used of the account's limits and what they are, as the gate has them now; what was refused, by reason.
+void ShardStage::update_limits() {
+  const Shard& shard = runner_.shard();
+  const ShardCounters& c = shard.counters();
+  const AccountExposure& a = shard.exposure().account();
+  const RiskLimits& limits = shard.gate().account_limits();
+  Telemetry& t = telemetry_;
+  const auto set = [&t](Counter k, auto v) { t.set(k, static_cast<i64>(v)); };
+  set(Counter::journal_ring_bytes, appender_.ring()->header().ring_bytes);
+  set(Counter::account_orders, a.working_orders);
+  set(Counter::limit_account_orders, limits.max_account_orders);
+  set(Counter::account_units, a.working_notional);
+  set(Counter::limit_account_units, limits.max_account_notional);
+  set(Counter::gross_units, a.gross());
+  set(Counter::limit_gross_units, limits.max_gross);
+  set(Counter::lease_units, shard.gate().lease().notional);
+  set(Counter::credit_units, a.credit_used());
+  set(Counter::limit_credit_units, limits.max_credit);
+  set(Counter::loss_units, a.loss());
+  set(Counter::limit_loss_units, limits.max_loss);
+  set(Counter::drawdown_units, a.drawdown());
+  set(Counter::limit_drawdown_units, limits.max_drawdown);
+  set(Counter::window_messages, shard.gate().messages_in_window(clock_.now_ns));
+  set(Counter::limit_messages, limits.max_messages);
+  set(Counter::soft_permille, limits.soft_permille);
+  set(Counter::device_used, c.device_used);
+  set(Counter::device_fallback, c.device_fallback);
+  set(Counter::device_late, c.device_late);
+  set(Counter::device_dropped, c.device_dropped);
+  set(Counter::device_wrong, c.device_wrong);
+  set(Counter::device_full, c.device_full);
+  for (u32 r = 0; r < kRiskReasons; ++r) t.set_risk_rejects(r, shard.gate().rejects(static_cast<RiskReason>(r)));
+  for (u32 code = 0; code < kRejectCodes; ++code) t.set_venue_rejects(code, c.reject_codes[code]);
+}
+
+// How well its thread serves it, and how many of its symbols it may and does look after.
+void ShardStage::update_health() {
+  const Shard& shard = runner_.shard();
+  const Gate& gate = shard.gate();
+  const u32 n = static_cast<u32>(shard.config().instruments.size());
+  const auto set = [this](Counter k, auto v) { telemetry_.set(k, static_cast<i64>(v)); };
+  set(Counter::lag_ns, std::exchange(lag_ns_, 0));
+  set(Counter::stalls, stalls_);
+  set(Counter::stall_max_ns, stall_max_ns_);
+  set(Counter::thread, thread_);
+  set(Counter::active_symbols, gate.active() < n ? gate.active() : n);
+  set(Counter::positions, shard.exposure().account().occupied);
+  set(Counter::limit_positions, gate.account_limits().max_positions);
+  set(Counter::soft_positions, gate.account_limits().soft_positions);
 }
 
 void ShardStage::update_instruments(bool whole) {
@@ -91,6 +136,10 @@ void ShardStage::update_instruments(bool whole) {
                : shard.market().trading_state(ix) == TradingState::kTrading              ? 1
                                                                                           : 2;
     telemetry_.set_instrument(ix, it);
+    const RiskLimits& limits = shard.gate().limits(ix);
+    telemetry_.set_limits(ix, {x.worst_long_lots(), limits.max_long_lots, x.worst_short_lots(), limits.max_short_lots,
+                               i64{x.working_orders[0]} + x.working_orders[1], limits.max_working_orders,
+                               x.working_notional, limits.max_working_notional});
   }
 }
 

@@ -44,6 +44,7 @@ constexpr const char* kNames[kRiskReasons] = {"pass",
                                               "duplicate_order",
                                               "execution_throttle",
                                               "message_rate",
+                                              "breaker",
                                               "positions"};
 
 bool valid(const RiskLimits& l) {

@@ -65,10 +65,11 @@ enum class RiskReason : u8 {
   kDuplicateOrder = 36,
   kExecutionThrottle = 37,
   kMessageRate = 38,
+  kBreaker = 39,  // a counting breaker has tripped
   // How many instruments at once.
-  kPositions = 39,
+  kPositions = 40,
 };
-inline constexpr int kRiskReasons = 40;
+inline constexpr int kRiskReasons = 41;
 const char* risk_reason_name(RiskReason r);
 
 enum class RequestKind : u8 { kEnter = 0, kReplace = 1, kCancel = 2 };
@@ -186,7 +187,7 @@ class Gate {
     a.pool(authorised_.data(), authorised_.size());
     for (RateWindow& w : executions_) w.archive(a);
     messages_.archive(a);
-    static_assert(sizeof(Gate) == 792, "a member came or went: is it listed above?");
+    static_assert(sizeof(Gate) == 800, "a member came or went: is it listed above?");
   }
 
  private:
