@@ -59,6 +59,7 @@ py::dict account_dict(const AccountExposure& a) {
   py::dict d;
   d["working_orders"] = a.working_orders;
   d["unknown_orders"] = a.unknown_orders;
+  d["occupied"] = a.occupied;
   d["working_notional"] = a.working_notional;
   d["position_notional"] = a.position_notional;
   d["cost_notional"] = a.cost_notional;

@@ -23,6 +23,9 @@ class Instrument(Section):
     round_lot_lots: Positive = Field(default=100, description="size of a round lot")
     multiplier: Positive = Field(default=1, description="money units of one tick and one lot, before the shift")
     shift: int = Field(default=0, ge=0, le=62, description="binary places the product is shifted right, against us")
+    load: int = Field(
+        default=1, ge=1, le=10**12, description="expected work beside the other symbols, for `engine.assignment: by_load`"
+    )
 
 
 class Account(Section):
@@ -218,6 +221,13 @@ class Risk(InstrumentLimits):
     soft_permille: int = Field(
         ge=1, le=1000, description="share of a limit, of 1,000, from which it is in its soft state"
     )
+    max_positions: NotNegative = Field(
+        default=500, description="symbols with a position or with orders, all shards together; 0 = no such limit"
+    )
+    soft_positions: NotNegative = Field(
+        default=100, description="above so many of them one more is opened only every …; 0 = no such level"
+    )
+    soft_positions_interval_ns: NotNegative = Field(default=1_000_000_000, description="… and this is how often")
     short_sales: Literal["refuse", "mark"] = Field(description="refuse sales beyond the position, or mark them short")
     restricted_symbols: list[Symbol] = Field(description="symbols that may not be traded; [] when none")
     authorised_strategies: list[Annotated[int, Field(ge=0, le=65535)]] = Field(
@@ -305,7 +315,14 @@ class Engine(Section):
     )
     shards: int = Field(default=1, ge=1, le=16, description="shards the instruments are dealt to, each with its own journal")
     shards_per_thread: int | None = Field(
-        default=None, ge=1, le=16, description="pipelined: shards that share a thread; none: one each"
+        default=None, ge=1, le=16, description="pipelined: shards that share a thread; none: one each, more where cores are few"
+    )
+    assignment: Literal["dealt", "by_load"] = Field(
+        default="dealt", description="which shard has which symbol: dealt like cards, or the heaviest `load` first to the lightest shard"
+    )
+    symbols_per_shard: int = Field(default=8192, ge=1, le=8192, description="most symbols of one shard")
+    active_symbols: int | None = Field(
+        default=None, ge=0, le=8192, description="only the first so many symbols of each shard may open; none: all"
     )
     feed_ring_kb: int = Field(
         default=4096, ge=512, le=1_048_576, description="pipelined: ring from the feed to one shard, power of two"
@@ -322,6 +339,7 @@ class Engine(Section):
     max_orders: Positive = Field(default=65_536, description="live orders of all books")
     max_levels: Positive = Field(default=32_768, description="live price levels of all books")
     max_own_orders: Positive = Field(default=4_096, description="own orders of the day kept at once")
+    stall_ms: Positive = Field(default=10, description="a shard its thread did not look at for longer has stalled; counted")
     stage_sample: Positive = Field(default=8, description="inner stages are stamped once in this many")
     supervisor_timeout_ms: NotNegative = Field(
         default=0, description="supervisor silent this long: `supervise.engine_loss_policy` acts; 0 = off"

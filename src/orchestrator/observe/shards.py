@@ -13,6 +13,8 @@ _ONE_OF = {
     "journal_ring_bytes": min, "soft_permille": min,
     # of the feed, which all shards share
     "gaps": max, "recovered": max, "stale_ns": max,
+    # of the thread that serves a shard
+    "lag_ns": max, "stall_max_ns": max, "thread": max,
 }  # fmt: skip
 _LIVE = 2
 

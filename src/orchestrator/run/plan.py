@@ -181,6 +181,10 @@ def shard_spec(cfg: Config, *, midnight_ns: int, epoch: int = 1, shard: int = 0)
             "message_window_ns": risk.message_window_ns,
             "cancel_reserve": cancel_reserve,
             "soft_permille": risk.soft_permille,
+            "max_positions": part(risk.max_positions, n, shard),
+            "soft_positions": part(risk.soft_positions, n, shard),
+            # One a shard in n intervals is one an interval over all shards.
+            "soft_positions_interval_ns": risk.soft_positions_interval_ns * n,
         },
         **({"lease_notional": part(risk.max_gross_units, n, shard)} if n > 1 else {}),
         "max_book_orders": cfg.engine.max_orders,
@@ -208,6 +212,7 @@ def shard_spec(cfg: Config, *, midnight_ns: int, epoch: int = 1, shard: int = 0)
         "kill_on_supervisor_loss": cfg.supervise.engine_loss_policy == "kill",  # what releases before read
         "supervisor_loss": SUPERVISOR_LOSS.index(cfg.supervise.engine_loss_policy),
         **({"device": device.shard_use(cfg)} if device.wanted(cfg) else {}),
+        **({} if cfg.engine.active_symbols is None else {"active_symbols": cfg.engine.active_symbols}),
         # Once a second over every order of every book: with thousands of books that alone would be a stall.
         "hash_books": len(mine) <= (16 if external else 256),
     }
