@@ -30,7 +30,7 @@ def random_limits(rng: random.Random, instrument: int) -> dict[str, int]:
         "max_credit": pick(10**15, 10**9, 3 * 10**10), "max_loss": pick(10**13, 10**4, 10**7, 0.2),
         "max_drawdown": pick(10**13, 10**4, 10**7, 0.2), "max_messages": pick(4000, 5, 60, 0.3),
         "message_window_ns": rng.choice([10_000, 100_000]), "cancel_reserve": rng.randint(0, 4), "soft_permille": rng.choice([800, 800, 500, 1000]),
-        "max_positions": rng.choice([0, 0, 1, 2, 3]), "soft_positions": rng.choice([0, 0, 1, 2]), "soft_positions_interval_ns": rng.choice([0, 5_000, 200_000]),
+        "max_positions": rng.choice([0, 0, 0, 0, 1, 2, 3]), "soft_positions": rng.choice([0, 0, 0, 0, 1, 2]), "soft_positions_interval_ns": rng.choice([0, 5_000, 200_000]),
     }
 
 
@@ -73,7 +73,7 @@ def episode(seed: int, steps: int) -> tuple[object, object, OracleGate, np.ndarr
         setattr(oracle, flag, value)
     if oracle.killed:
         oracle.reduce_only = False
-    if rng.random() < 0.2:
+    if rng.random() < 0.08:
         oracle.active = rng.randrange(INSTRUMENTS)
         gate.set_active(oracle.active)
     oracle.session_ready, oracle.journal_healthy = rng.random() < 0.98, rng.random() < 0.98
@@ -86,6 +86,7 @@ def episode(seed: int, steps: int) -> tuple[object, object, OracleGate, np.ndarr
     reasons: list[str] = []
     softs: list[int] = []
     live: list[tuple[int, int, int, int, int]] = []  # instrument, side, lots, notional, price
+    last: dict[int, dict[str, int]] = {}
     mid = [1_000_000 + 50_000 * i for i in range(INSTRUMENTS)]
     now = 10**15
     quiet = rng.random() < 0.5
@@ -104,6 +105,10 @@ def episode(seed: int, steps: int) -> tuple[object, object, OracleGate, np.ndarr
                  "mark": 0 if side == 0 else rng.choice([1, 2, 2, 2, 3]), "strategy": rng.randrange(3),
                  "price_ticks": mid[ix] + rng.randint(-900, 900) + (-600 if side == 0 else 600) * quiet,
                  "qty_lots": rng.choice([1, 10, 100, 100, 300, rng.randint(1, 500), max(1, abs(position))])}
+            if ix in last and rng.random() < 0.02:  # the same again
+                r.update(last[ix])
+                side = r["side"]
+            last[ix] = {name: r[name] for name in ("side", "mark", "price_ticks", "qty_lots")}
             if rng.random() < 0.003:
                 r["qty_lots"] = rng.choice([0, -1, 2**61])
             if rng.random() < 0.003:

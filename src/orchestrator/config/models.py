@@ -225,7 +225,7 @@ class Risk(InstrumentLimits):
         default=500, description="symbols with a position or with orders, all shards together; 0 = no such limit"
     )
     soft_positions: NotNegative = Field(
-        default=100, description="above so many of them one more is opened only every …; 0 = no such level"
+        default=100, description="above so many of them a shard opens one more only every …; 0 = no such level"
     )
     soft_positions_interval_ns: NotNegative = Field(default=1_000_000_000, description="… and this is how often")
     short_sales: Literal["refuse", "mark"] = Field(description="refuse sales beyond the position, or mark them short")

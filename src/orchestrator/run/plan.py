@@ -183,8 +183,7 @@ def shard_spec(cfg: Config, *, midnight_ns: int, epoch: int = 1, shard: int = 0)
             "soft_permille": risk.soft_permille,
             "max_positions": part(risk.max_positions, n, shard),
             "soft_positions": part(risk.soft_positions, n, shard),
-            # One a shard in n intervals is one an interval over all shards.
-            "soft_positions_interval_ns": risk.soft_positions_interval_ns * n,
+            "soft_positions_interval_ns": risk.soft_positions_interval_ns,
         },
         **({"lease_notional": part(risk.max_gross_units, n, shard)} if n > 1 else {}),
         "max_book_orders": cfg.engine.max_orders,
