@@ -40,7 +40,7 @@ REASONS = (
     "quote_stale", "halted", "market_closed", "no_reference", "price_collar", "order_quantity", "money_overflow",
     "order_notional", "working_orders", "working_notional", "account_orders", "account_notional", "position_long",
     "position_short", "gross", "credit", "loss", "drawdown", "lease_notional", "lease_quantity", "self_trade",
-    "short_mark", "short_sale_restricted", "duplicate_order", "execution_throttle", "message_rate")
+    "short_mark", "short_sale_restricted", "duplicate_order", "execution_throttle", "message_rate", "breaker")
 CODE = {name: i for i, name in enumerate(REASONS)}
 
 
@@ -120,7 +120,7 @@ class OracleGate:
         self.limits: list[dict[str, int]] = [{} for _ in range(instruments)]
         self.account: dict[str, int] = {}
         self.duplicate_capacity = duplicate_capacity
-        self.killed = self.paused = self.reduce_only = False
+        self.killed = self.paused = self.reduce_only = self.breaker = False
         self.session_ready = self.journal_healthy = True
         self.loss_tripped = self.drawdown_tripped = False
         self.restricted: set[int] = set()
@@ -175,6 +175,8 @@ class OracleGate:
             return "killed", soft
         if self.paused:
             return "paused", soft
+        if self.breaker:
+            return "breaker", soft
         if not self.session_ready:
             return "session_not_ready", soft
         if not self.journal_healthy:

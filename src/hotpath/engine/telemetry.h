@@ -22,7 +22,7 @@ namespace peregrine::engine {
   X(filled_lots) X(rejects) X(risk_rejects) X(working_orders) X(unknown_orders) X(pnl_units) X(fees_units)          \
   X(feed_state) X(session_ready) X(trading_state) X(gaps) X(recovered) X(snapshots) X(stale_ns) X(reconnects)       \
   X(journal_seq) X(journal_bytes) X(journal_free_bytes) X(policy_version) X(inputs) X(idle_polls)        \
-  X(overruns)
+  X(overruns) X(breakers_open) X(breaker_trips) X(gross_units) X(lease_units) X(lease_lots) X(lease_epoch)
 
 enum class Counter : u32 {
 #define X(name) name,

@@ -43,7 +43,8 @@ constexpr const char* kNames[kRiskReasons] = {"pass",
                                               "short_sale_restricted",
                                               "duplicate_order",
                                               "execution_throttle",
-                                              "message_rate"};
+                                              "message_rate",
+                                              "breaker"};
 
 bool valid(const RiskLimits& l) {
   if (l.version != kRiskLimitsVersion) return false;
@@ -174,7 +175,7 @@ u64 Gate::state_hash(u64 h) const {
   h = messages_.fold(h);
   fold(lease_.epoch), fold(lease_.notional), fold(lease_.qty_lots);
   fold(killed_ | paused_ << 1 | reduce_only_ << 2 | session_ready_ << 3 | journal_healthy_ << 4 | loss_tripped_ << 5 |
-       drawdown_tripped_ << 6);
+       drawdown_tripped_ << 6 | breaker_ << 7 | breaker_reducing_ << 8);
   return h;
 }
 

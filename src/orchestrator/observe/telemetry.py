@@ -123,7 +123,7 @@ COUNTERS: dict[str, tuple[str, str]] = {
     "session_ready": ("level", "1 when the order session is reconciled and may trade"),
     "trading_state": (
         "level",
-        "0 starting, 1 trading, 2 throttled, 3 paused, 4 draining, 5 killed, 6 journal stopped it",
+        "0 starting, 1 trading, 2 throttled, 3 paused, 4 draining, 5 killed, 6 journal stopped it, 7 stopped by a breaker",
     ),
     "gaps": ("total", "holes in the feed after A/B arbitration"),
     "recovered": ("total", "messages re-requested and received"),
@@ -137,6 +137,12 @@ COUNTERS: dict[str, tuple[str, str]] = {
     "inputs": ("total", "inputs consumed, of every kind"),
     "idle_polls": ("total", "polls that found nothing"),
     "overruns": ("total", "times this shard did not keep up with its feed and its books were thrown away"),
+    "breakers_open": ("level", "bits of tripped breakers: 1 message rate, 2 reject rate, 4 loss, 8 drawdown"),
+    "breaker_trips": ("total", "times a breaker tripped"),
+    "gross_units": ("level", "positions at the mark and working orders, money units"),
+    "lease_units": ("level", "what of the account's gross exposure this shard may use"),
+    "lease_lots": ("level", "worst-case lots this shard may come to"),
+    "lease_epoch": ("level", "number of the last change of the lease"),
 }
 
 #: Histograms the engine publishes, nanoseconds. `tick_to_order` is end to end; the rest are its stages, in order.

@@ -17,6 +17,7 @@ from orchestrator.observe import machine
 from orchestrator.observe.result import RunResult
 from orchestrator.run import device, plan
 from orchestrator.run.live_result import live_result
+from orchestrator.run.safety_result import apply_safety
 from orchestrator.run.shards import folder_of, folders, instruments_of
 from orchestrator.run.signals import load_signal
 from orchestrator.run.venue_process import VenueError, VenueProcess
@@ -54,6 +55,7 @@ def run_live(cfg: Config, *, for_ns: int | None, on_tick: OnTick | None, resume:
             watcher.stop()
         result = live_result(cfg, run.folder, run.policies, summary, facts, watcher.notes, len(allowed))
         result.placement = run.placement
+        apply_safety(result, run.folder, summary, watcher.trips)
         if cfg.report.histograms:
             try:
                 _write_histograms(run)
