@@ -290,6 +290,7 @@ inline py::dict shard_summary(const engine::Shard& shard) {
   d["working_orders"] = shard.working_orders();
   d["unknown_orders"] = a.unknown_orders;
   d["killed"] = shard.gate().killed();
+  d["paused"] = shard.gate().paused();
   d["breaker"] = shard.gate().breaker_tripped();
   d["breakers_open"] = shard.breakers().open();
   d["breaker_trips"] = shard.breakers().trips();

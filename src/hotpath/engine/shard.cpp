@@ -318,6 +318,7 @@ void Shard::on_order(const OrderEvent& e) {
       break;
     case OrderEventKind::kRejected:
       ++counters_.rejects;
+      ++counters_.reject_codes[e.reason < kRejectCodes ? e.reason : kRejectCodes - 1];
       if (breakers_.count_reject(now_ns_)) {
         tripped_now_ |= kRejectBreaker;
         gate_.set_breaker(true);

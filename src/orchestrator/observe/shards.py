@@ -14,6 +14,7 @@ _SEVERITY = {0: 0, 1: 1, 2: 2, 3: 3, 4: 4, 7: 5, 5: 6, 6: 7}  # of trading state
 #: counters that are not summed over shards: how several become one
 _ONE_OF: dict[str, Callable[[list[int]], int]] = {
     "now_ns": max, "started_ns": min, "session_ready": min, "journal_free_bytes": min,
+    "journal_ring_bytes": min, "soft_permille": min,
     "trading_state": lambda values: max(values, key=_SEVERITY.__getitem__),
     "breakers_open": lambda values: int(np.bitwise_or.reduce(values)), "lease_epoch": max,
     # of the feed, which all shards share
@@ -68,6 +69,7 @@ def merge(shards: list[Snapshot]) -> Snapshot:
             np.sum([s.histograms[name].counts for s in shards], axis=0),
             h.sub_bits,
             max(s.histograms[name].max for s in shards),
+            sum(s.histograms[name].sum for s in shards),
         )
         for name, h in shards[0].histograms.items()
     }
@@ -76,5 +78,7 @@ def merge(shards: list[Snapshot]) -> Snapshot:
         histograms=histograms,
         instruments=np.concatenate([s.instruments for s in shards]),
         units_per_currency=shards[0].units_per_currency,
+        rejects={name: sum(s.rejects.get(name, 0) for s in shards) for name in shards[0].rejects},
+        limits=np.concatenate([s.limits for s in shards]),
         extra={"shards": shards},
     )
