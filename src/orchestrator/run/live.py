@@ -19,6 +19,7 @@ from orchestrator.observe.topology import isolated_cpus
 from orchestrator.run import device, plan
 from orchestrator.run.addresses import venue_addresses
 from orchestrator.run.live_result import live_result
+from orchestrator.run.safety_result import apply_safety
 from orchestrator.run.shards import folder_of, folders, instruments_of
 from orchestrator.run.signals import load_signal
 from orchestrator.run.venue_process import VenueError
@@ -73,6 +74,7 @@ def host(cfg: Config, addresses: dict[str, Any], *, for_ns: int | None = None, o
             watcher.stop()
         result = live_result(cfg, run.folder, run.policies, summary, facts, watcher.notes, len(allowed))
         result.placement = "; ".join(text for text in (run.placement, sharing) if text)
+        apply_safety(result, run.folder, summary, watcher.trips)
         if cfg.report.histograms:
             try:
                 _write_histograms(run)
