@@ -117,6 +117,7 @@ class Startup:
             return []
         effects: list[Effect] = []
         if not self.tree.trading_enabled:
+            self.tree.has_traded = True  # one that is not answered may have been taken
             for shard in made.held:
                 effects.append(engine.link.send("resume", shard=shard, body=LIFT_HOLD, request=request, timeout_s=LIFT_WAIT_S))
         engine.lifted_pid = process.pid

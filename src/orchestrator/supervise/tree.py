@@ -72,6 +72,7 @@ class Tree:
         self.name = cfg.engine.name
         self.config, self.generation = config, generation
         self.trading_enabled = False
+        self.has_traded = False  # since the run began: orders may have gone out
         self.started_ns = time.time_ns()
         self.addresses: dict[str, str] = {}
         self.on_change: Callable[[TreeState], None] | None = None

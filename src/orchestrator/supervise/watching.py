@@ -31,7 +31,7 @@ def engine_state(state: LifeState, view: EngineView | None, pid: int, *, still_n
 def steps(before: LifeState, after: LifeState) -> tuple[LifeState, ...]:
     """The moves from one to the other along the table: an engine found trading has come up and got ready on the way."""
     order: tuple[LifeState, ...] = ("starting", "syncing", "ready", "trading")
-    if before not in order or after not in order or before == after:
+    if before not in order or after not in order or before == after or after == "starting":
         return ()
     i, k = order.index(before), order.index(after)
     return order[i + 1 : k + 1] if k > i else (after,)
