@@ -9,6 +9,9 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
+OBSERVE = str(Path(__file__).resolve().parents[1] / "observe")
+if OBSERVE not in sys.path:  # the machines that tests of placement share
+    sys.path.insert(0, OBSERVE)
 
 from tree_rig import Rig  # noqa: E402
 

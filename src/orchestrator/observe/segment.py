@@ -132,6 +132,14 @@ class Segment:
             heartbeat_count=int(head["heartbeat_count"]),
         )
 
+    def kill_ns(self) -> int:
+        """When the kill word was last set, by the wall clock; 0 = never."""
+        return int(self._header()["kill_ns"])
+
+    def heartbeat_count(self) -> int:
+        """How often the engine has said that it lives."""
+        return int(self._header()["heartbeat_count"])
+
     def superseded(self) -> bool:
         """Does the name lead to another segment now (the engine restarted), or to none?"""
         try:

@@ -15,6 +15,7 @@ from orchestrator.config.models import Config
 from orchestrator.config.problems import ConfigError, Problem
 from orchestrator.observe import machine
 from orchestrator.observe.result import RunResult
+from orchestrator.observe.topology import isolated_cpus
 from orchestrator.run import device, plan
 from orchestrator.run.addresses import venue_addresses
 from orchestrator.run.live_result import live_result
@@ -52,7 +53,7 @@ def host(cfg: Config, addresses: dict[str, Any], *, for_ns: int | None = None, o
     consumed yet. `supervised`: somebody else gives the heartbeat, and its silence is to be noticed. Raises as `run_live`.
     """
     allowed = os.sched_getaffinity(0)
-    cores = resolve_cores(cfg.engine, allowed)
+    cores = resolve_cores(cfg.engine, allowed, isolated_cpus())
     helpers = helper_cores(cores)
     facts = machine.describe()  # before this process keeps itself off the hot core
     with _signals_blocked():
