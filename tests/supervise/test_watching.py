@@ -13,8 +13,8 @@ GOOD = ShardView(feed_state=2, session_ready=True, trading_state=1, working_orde
 VIEW = EngineView(pid=7, epoch=1, up=True, heartbeat_count=5, kill_level=0, shards=(GOOD, GOOD))
 
 
-def state(before="trading", view=VIEW, *, pid=7, still_ns=0, enabled=True):
-    return engine_state(before, view, pid, still_ns=still_ns, enabled=enabled)
+def state(before="trading", view=VIEW, *, pid=7, stalled="", enabled=True):
+    return engine_state(before, view, pid, stalled=stalled, enabled=enabled)
 
 
 def with_shard(**changes) -> EngineView:
@@ -32,8 +32,8 @@ def test_one_shard_that_is_behind_is_enough_to_sync_and_is_named():
     assert state(view=with_shard(session_ready=False)) == ("syncing", "the order session of shard 1 is not logged in and reconciled")
 
 
-def test_an_engine_that_stands_still_is_said_to_be_stalled_for_how_long():
-    assert state(still_ns=2_500_000_000) == ("syncing", "stalled: no heartbeat for 2.5 s")
+def test_an_engine_that_stands_still_is_said_to_be_stalled_and_by_what():
+    assert state(stalled="engine is stalled: no heartbeat for 2.5 s") == ("syncing", "engine is stalled: no heartbeat for 2.5 s")
 
 
 def test_memory_of_another_process_is_not_this_engines():

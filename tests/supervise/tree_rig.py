@@ -22,7 +22,7 @@ _count = itertools.count()
 
 SMALL = {
     "engine.mlock": "false", "engine.idle": "sleep", "venue.rate_per_s": "300", "journal.ring_mb": "4", "journal.segment_mb": "16",
-    "journal.sync": "none", "supervise.restart.backoff_ms": "50", "report.histograms": "false",
+    "journal.sync": "none", "supervise.restart.backoff_ms": "50", "report.histograms": "false", "observe.metrics": "null",
 }  # fmt: skip
 
 

@@ -13,6 +13,8 @@ from orchestrator.cli._errors import EXIT_CONFIG, EXIT_INTERNAL, EXIT_UNAVAILABL
 from orchestrator.config import effective
 from orchestrator.control.engine_link import EngineLink, EngineLinkError
 from orchestrator.observe import log
+from orchestrator.observe.profile import ProcessGone, read_process
+from orchestrator.observe.watchdog import Limits, Sighting, judge
 from orchestrator.supervise.engine_main import MADE, PLAN, PROBLEM, Ended, Made, Plan, read, write
 from orchestrator.supervise.restart import StallWatch
 from orchestrator.supervise.stopping import read_result
@@ -94,28 +96,28 @@ class Keeper:
         return True
 
 
+    def ready_line(self) -> dict[str, Any] | None:
+        """What it printed once it served; None before that is whole."""
+        try:
+            line, newline, _ = (self.member.spec.out or Path()).read_text().partition("\n")
+        except OSError:
+            return None
+        found = json.loads(line) if newline else None
+        return found if isinstance(found, dict) else None
+
+
 class VenueKeeper(Keeper):
     """The embedded exchange. Its day ends with its process: a new one would know neither orders nor executions of the
     old, so the tree ends with it and says so."""
 
     def __init__(self, tree: Tree) -> None:
         super().__init__(tree, tree.members["venue"])
-        self.ready_file = self.member.spec.out or Path()
 
     def look(self, now_ns: int, *, started: bool) -> None:
         super().look(now_ns, started=started)
-        if self.member.life.state == "starting" and self.ready() is not None:
+        if self.member.life.state == "starting" and self.ready_line() is not None:
             self.member.life.move("syncing", "its sockets are open")
             self.member.life.move("ready", "it takes orders")
-
-    def ready(self) -> dict[str, Any] | None:
-        """Its ready line, None before it is whole."""
-        try:
-            line, newline, _ = self.ready_file.read_text().partition("\n")
-        except OSError:
-            return None
-        found = json.loads(line) if newline else None
-        return found if isinstance(found, dict) else None
 
     def died(self, now_ns: int, words: str, *, started: bool) -> None:
         said = last_words(self.member.spec.log)
@@ -134,20 +136,18 @@ class TelemetryKeeper(Keeper):
 
     def look(self, now_ns: int, *, started: bool) -> None:
         super().look(now_ns, started=started)
-        if self.member.life.state == "starting" and self.member.alive() and self.answers():
+        if self.member.life.state == "starting" and self.member.alive() and (line := self.ready_line()) is not None:
+            self.tree.addresses.update({key: line[key] for key in ("metrics", "telemetry")})
             self.member.life.move("syncing", "it is up")
             self.member.life.move("ready", "it answers")
             self.member.died_ns = 0
-
-    def answers(self) -> bool:
-        """Does it publish?"""
-        return (self.tree.runtime / "telemetry.sock").exists()
 
     def died(self, now_ns: int, words: str, *, started: bool) -> None:
         said = f"telemetry {words}: {last_words(self.member.spec.log)}"
         if not started:
             self.member.life.move("failed", said)
-            raise Failure(f"telemetry did not start: {said}", EXIT_UNAVAILABLE, f"its log: {self.member.spec.log}")
+            raise Failure(said.replace("telemetry ", "telemetry did not start: it ", 1), EXIT_UNAVAILABLE,
+                          "observe.metrics is its address (port 0 takes a free one, null leaves it out)")  # fmt: skip
         if not self.again(now_ns, said):
             _log.error("telemetry is given up; the engine goes on without it", reason=said)
 
@@ -165,6 +165,7 @@ class EngineKeeper(Keeper):
         self._stall = StallWatch(settings.stall_ms, settings.stall_kill_ms)
         self._ready_ns = settings.ready_timeout_s * 1_000_000_000
         self._restart_asked = ""
+        self._stalled = ""  # what holds it, while it stands still
 
     # ---- its process
 
@@ -178,7 +179,7 @@ class EngineKeeper(Keeper):
         venue = self.tree.get("venue")
         ready = json.loads(venue.spec.out.read_text().partition("\n")[0]) if venue and venue.spec.out else None
         return Plan(config=effective(self.tree.cfg), folder=str(self.tree.run), runtime=str(self.tree.runtime), venue=ready,
-                    held_before=self._held_before())  # fmt: skip
+                    held_before=self._held_before(), placement=self.member.spec.placement)  # fmt: skip
 
     def _held_before(self) -> list[int]:
         if self.tree.trading_enabled:
@@ -233,7 +234,9 @@ class EngineKeeper(Keeper):
             return
         self.view = read_view(self.tree.name)
         still_ns = self._still_ns(now_ns)
-        after, why = engine_state(member.life.state, self.view, member.process.pid, still_ns=still_ns, enabled=self.lifted)
+        if still_ns:
+            self._name_stall(still_ns)
+        after, why = engine_state(member.life.state, self.view, member.process.pid, stalled=self._stalled if still_ns else "", enabled=self.lifted)
         for state in steps(member.life.state, after):
             member.life.move(state, why)
         if member.life.state != "starting" and self.link is None:
@@ -253,11 +256,24 @@ class EngineKeeper(Keeper):
             return 0
         still_ns = self._stall.take(view.heartbeat_count, now_ns)
         member.stalled_ns = still_ns if self._stall.stalled(still_ns) else 0
+        if not member.stalled_ns:
+            self._stalled = ""
         if self._stall.to_be_killed(still_ns):
             _log.error("the engine stands still: killed", still_ms=still_ns // 1_000_000)
             member.process.send(signal.SIGKILL)
             self._stall.reset()
         return member.stalled_ns
+
+    def _name_stall(self, still_ns: int) -> None:
+        """Say what holds it, once for each standstill: a stop signal is another thing than a loop."""
+        process, view = self.member.process, self.view
+        if self._stalled or process is None or view is None:
+            return
+        profile = None
+        with suppress(ProcessGone):
+            profile = read_process(process.pid)
+        seen = Sighting(view.heartbeat_count, profile)
+        self._stalled = judge("engine", seen, seen, still_ns, Limits.of(self.tree.cfg.supervise.stall_ms)).line
 
     @property
     def lifted(self) -> bool:

@@ -13,13 +13,15 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
-from contextlib import contextmanager
-from pathlib import Path
+from contextlib import contextmanager, suppress
 from typing import Any
+
+import msgspec
 
 from orchestrator.cli._errors import EXIT_INTERNAL, EXIT_UNAVAILABLE
 from orchestrator.config.models import Config
 from orchestrator.control.engine_link import EngineLink
+from orchestrator.control.errors import ControlError
 from orchestrator.control.messages import Request
 from orchestrator.observe import log
 from orchestrator.supervise import hosting
@@ -58,7 +60,7 @@ class Supervisor:
         self._ending: Failure | None = None
         self._calls: queue.SimpleQueue[tuple[Callable[[], Any], Future[Any]]] = queue.SimpleQueue()
         self._wake_out, self._wake_in = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-        self._server: Any = None
+        self._hosted: hosting.Hosted | None = None
 
     # ---- the loop
 
@@ -68,7 +70,8 @@ class Supervisor:
             try:
                 if self._takeover is not None:
                     self._take_over(self._takeover)
-                self._server = hosting.start_control(self, self.tree.cfg, self.tree.runtime)
+                self._keep_off()
+                self._hosted = hosting.Hosted(self)
                 self.tree.save()
                 while self._ending is None:
                     self._round()
@@ -95,8 +98,15 @@ class Supervisor:
                 future.set_result(call())
             except Exception as err:
                 future.set_exception(err)
+        if self._hosted:
+            self._hosted.round(now / 1e9, f"{self.tree.life.state}: {self.tree.life.reason}", ready=self.startup.done)
         if self._on_round:
             self._on_round(self)
+
+    def _keep_off(self) -> None:
+        """Leave the engine's cores to the engine; threads started from here on inherit it."""
+        with suppress(OSError):
+            os.sched_setaffinity(0, self.tree.placements["supervisor"].cpus)
 
     def _follow(self) -> None:
         """The tree's life is its engine's; while that is away, it syncs."""
@@ -164,11 +174,14 @@ class Supervisor:
     def _end(self, ending: Failure) -> EndReport:
         say = _log.error if ending.code else _log.info
         say("the tree ends", reason=str(ending), code=ending.code)
+        if self._hosted:
+            self._hosted.stopping(str(ending))
         tree = self.tree
         report = stop(tree, self.engine.link, timeout_s=tree.cfg.supervise.stop_timeout_s, why=str(ending), beat=self.engine.beat)
         report.code, report.hint = ending.code, ending.hint
         self.engine.close_link()
-        hosting.stop_control(self._server)
+        if self._hosted:
+            self._hosted.close()
         report.notes += put_away(tree.name, tree.runtime, tree.run)
         if report.open_orders != 0 or any(m.life.state == "failed" for m in tree.members.values()):
             report.code = report.code or EXIT_UNAVAILABLE
@@ -203,21 +216,25 @@ class Supervisor:
         """The hand on the engine; None while it is away."""
         return self.engine.link
 
-    def enable_trading(self, request: Request) -> Any:
-        """Lift the hold of a tree that is ready. Raises Failure when it is not."""
-        return self._in_loop(lambda: self.startup.enable(request))
+    def enable_trading(self, request: Request) -> dict[str, Any]:
+        """Lift the hold of a tree that is ready. Raises ControlError when it is not."""
+        effects = self._in_loop(lambda: self.startup.enable(request))
+        return {"trading_enabled": True, "effects": msgspec.to_builtins(effects)}
 
-    def stop_tree(self, request: Request) -> None:
-        """End the tree as `peregrine down` does."""
-        self._in_loop(lambda: self.ask_stop(f"asked to stop by {request.who or 'a command'}" + (f": {request.why}" if request.why else "")))
+    def stop_tree(self, request: Request) -> dict[str, Any]:
+        """Begin to end the tree, as `peregrine down` does."""
+        why = f"asked to stop by {request.who or 'a command'}" + (f": {request.why}" if request.why else "")
+        self._in_loop(lambda: self.ask_stop(why))
+        return {"stopping": True}
 
-    def restart_engine(self, request: Request) -> None:
-        """End the engine cleanly and start it again on the same run."""
+    def restart_engine(self, request: Request) -> dict[str, Any]:
+        """End the engine cleanly and start it again on the same run. Raises ControlError."""
         self._in_loop(lambda: self.engine.ask_restart(f"restart asked for by {request.who or 'a command'}"))
+        return {"restarting": True}
 
-    def set_log_level(self, level: str) -> None:
-        """Of the supervisor's log. Raises ValueError for a level that does not exist."""
-        log.set_level(level)
+    def set_log_level(self, level: str) -> dict[str, str]:
+        """Of the supervisor's log; the dispatcher tells the engine. Raises ControlError."""
+        return hosting.set_level(level)
 
     def deploy(self, request: Request) -> Any:
         """Take a changed configuration."""
@@ -227,9 +244,9 @@ class Supervisor:
         future: Future[Any] = Future()
         self._calls.put((call, future))
         os.write(self._wake_in, b"c")
-        return future.result(timeout_s)
-
-    @property
-    def run_folder(self) -> Path:
-        """Of the run under supervision."""
-        return self.tree.run
+        try:
+            return future.result(timeout_s)
+        except Failure as failure:
+            raise ControlError("unavailable", str(failure), failure.hint) from failure
+        except TimeoutError:
+            raise ControlError("timeout", f"the supervisor has not come to it within {timeout_s:.0f} s", "ask again with the same id") from None
