@@ -125,7 +125,7 @@ def _taken(takeover: Takeover, lock: SupervisorLock, on_round: OnRound | None) -
         raise takeover.refuse(f"{run / PLAN} is not there: the tree died before its engine began", f"peregrine down {found.name}")
     log.configure("supervisor", path=run / LOGS / "supervisor.log", level=from_effective(plan.config).observe.log_level)
     tree = Tree(from_effective(plan.config), takeover.folder, run, config=found.config, generation=found.generation + 1)
-    tree.started_ns, tree.trading_enabled, tree.has_traded = found.started_ns, found.trading_enabled, True
+    tree.started_ns, tree.trading_enabled, tree.has_traded = found.started_ns, found.trading_enabled, found.has_traded
     tree.life.state, tree.life.reason, tree.life.since_ns = found.state, found.reason, found.started_ns
     for process in found.processes:
         if (member := tree.get(process.role)) is not None:

@@ -22,6 +22,7 @@ from orchestrator.supervise.tree import Member, Tree
 from orchestrator.supervise.view import EngineView, read_view
 from orchestrator.supervise.watching import engine_state, steps
 
+SETTLE_NS = 1_000_000_000  # telemetry shows by then what a shard does
 _log = log.logger()
 
 
@@ -162,6 +163,7 @@ class EngineKeeper(Keeper):
         self._link_error = ""
         self.view: EngineView | None = None
         self.lifted_pid = 0  # the engine whose hold has been lifted
+        self.lifted_ns = 0  # monotonic, when
         self._stall = StallWatch(settings.stall_ms, settings.stall_kill_ms)
         self._ready_ns = settings.ready_timeout_s * 1_000_000_000
         self._restart_asked = ""
@@ -172,7 +174,12 @@ class EngineKeeper(Keeper):
     def start(self, now_ns: int) -> None:
         if not self.member.alive():
             self._stall.reset()
-            write(self.tree.run / PLAN, self._plan())
+            try:
+                write(self.tree.run / PLAN, self._plan())
+            except OSError as err:  # a disk that is full now was not when the first plan was written, which differs in little
+                if not (self.tree.run / PLAN).exists():
+                    raise Failure(f"the run's folder cannot be written: {err}") from err
+                _log.error("the engine's plan could not be written anew", error=str(err))
         super().start(now_ns)
 
     def _plan(self) -> Plan:
@@ -241,7 +248,7 @@ class EngineKeeper(Keeper):
             member.life.move(state, why)
         if member.life.state != "starting" and self.link is None:
             self.open_link()
-        if member.died_ns and started and self.lifted and self.trades_or_may_not():
+        if member.died_ns and started and self.settled(now_ns):
             member.recovery_ns, member.died_ns = time.monotonic_ns() - member.died_ns, 0
             _log.info("the engine is back", recovery_ms=member.recovery_ns // 1_000_000)
             self.tree.save()
@@ -280,17 +287,18 @@ class EngineKeeper(Keeper):
         """Has the present engine been let trade?"""
         return self.member.process is not None and self.lifted_pid == self.member.process.pid
 
-    def trades_or_may_not(self) -> bool:
-        """Has it come as far as it is let: trading, or held by a person in every shard?"""
-        made: Made | None = read(self.tree.run / MADE, Made)
-        return self.member.life.state == "trading" or (self.member.life.state == "ready" and made is not None and not made.held)
+    def settled(self, now_ns: int) -> bool:
+        """Has it come as far as it is let: trading, or let trade and held by a person or a kill all the same?"""
+        state = self.member.life.state
+        return self.lifted and (state == "trading" or (state == "ready" and now_ns - self.lifted_ns > SETTLE_NS))
 
     # ---- the hand on it
 
     def taken_over(self) -> None:
-        """After a takeover: what the supervisor before had done for this engine is done."""
+        """After a takeover: what the supervisor before had done for this engine is done; one that is gone is recovered."""
         if self.member.process is None:
-            self.lost_trading()
+            if self.tree.has_traded:
+                self.died(time.monotonic_ns(), "gone when the supervisor came", started=True)
             return
         if self.tree.trading_enabled:
             self.lifted_pid = self.member.process.pid

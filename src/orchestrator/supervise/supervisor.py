@@ -32,7 +32,7 @@ from orchestrator.supervise.members import EngineKeeper, Failure, TelemetryKeepe
 from orchestrator.supervise.startup import Startup
 from orchestrator.supervise.state_file import TreeState
 from orchestrator.supervise.stopping import ENDED, EndReport, stop
-from orchestrator.supervise.takeover import Takeover
+from orchestrator.supervise.takeover import Takeover, end_all
 from orchestrator.supervise.tree import Tree
 from orchestrator.supervise.watching import steps
 
@@ -58,6 +58,7 @@ class Supervisor:
         self._takeover, self._on_round = takeover, on_round
         self._began = time.monotonic()
         self._ending: Failure | None = None
+        self._continued = False  # taken over with its engine alive
         self._calls: queue.SimpleQueue[tuple[Callable[[], Any], Future[Any]]] = queue.SimpleQueue()
         self._wake_out, self._wake_in = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._hosted: hosting.Hosted | None = None
@@ -101,7 +102,11 @@ class Supervisor:
         if self._hosted:
             self._hosted.round(now / 1e9, f"{self.tree.life.state}: {self.tree.life.reason}", ready=self.startup.done)
         if self._on_round:
-            self._on_round(self)
+            try:
+                self._on_round(self)
+            except Exception:  # what is shown must not decide over what trades
+                _log.exception("the display failed and is left out from here on")
+                self._on_round = None
 
     def _keep_off(self) -> None:
         """Leave the engine's cores to the engine; threads started from here on inherit it."""
@@ -116,7 +121,7 @@ class Supervisor:
             wanted = "syncing" if self.startup.done or tree.state != "starting" else "starting"
         for state in steps(tree.state, wanted):
             tree.move(state, life.reason if life.state == wanted else f"the engine is {life.state}: {life.reason}")
-        if self.startup.done and not self.ready_s and tree.state == life.state:
+        if self.startup.done and not self.ready_s and (self._continued or self.engine.settled(time.monotonic_ns())):
             self.ready_s = time.monotonic() - self._began
             _log.info("ready", seconds=round(self.ready_s, 3), generation=self.tree.generation)
             self.tree.save()
@@ -156,7 +161,12 @@ class Supervisor:
             raise Failure("the embedded exchange died without a supervisor: its trading day ended with it", EXIT_UNAVAILABLE,
                           "peregrine up begins a new day")  # fmt: skip
         takeover.move("leasing")
+        self._continued = self.tree.engine.alive()
         self.engine.taken_over()
+        if self.tree.has_traded:  # a start that was cut short is gone through again, a running engine is let run
+            self.startup.done = True
+            if self.telemetry is not None and not self.telemetry.member.alive():
+                self.telemetry.died(time.monotonic_ns(), "gone when the supervisor came", started=True)
         takeover.move("beating")
         self.engine.beat()
         takeover.move("writing")
@@ -177,8 +187,13 @@ class Supervisor:
         if self._hosted:
             self._hosted.stopping(str(ending))
         tree = self.tree
-        report = stop(tree, self.engine.link, timeout_s=tree.cfg.supervise.stop_timeout_s, why=str(ending), beat=self.engine.beat)
-        report.code, report.hint = ending.code, ending.hint
+        try:
+            report = stop(tree, self.engine.link, timeout_s=tree.cfg.supervise.stop_timeout_s, why=str(ending), beat=self.engine.beat)
+        except Exception as err:  # a defect here must not leave processes behind either
+            _log.exception("the tree could not be ended in order")
+            notes = [f"not ended in order: {err}", *(f"{name} was ended by a signal" for name in end_all(tree.runtime))]
+            report = EndReport(name=tree.name, run=str(tree.run), reason=str(ending), code=EXIT_INTERNAL, open_orders=None, notes=notes)
+        report.code, report.hint = report.code or ending.code, ending.hint
         self.engine.close_link()
         if self._hosted:
             self._hosted.close()
@@ -193,6 +208,7 @@ class Supervisor:
                 member.process = None
         tree.life.settle("draining")
         tree.life.move("failed" if report.code else "stopped", str(ending))
+        tree.close()
         try:
             replace_whole(tree.run / ENDED, hosting.encode(report))
         except OSError as err:

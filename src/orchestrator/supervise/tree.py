@@ -104,6 +104,7 @@ class Tree:
         return TreeState(
             name=self.name, supervisor_pid=self._me[0], supervisor_start_ticks=self._me[1], generation=self.generation,
             run=str(self.run), config=self.config, config_sha256=config_hash(self.cfg), trading_enabled=self.trading_enabled,
+            has_traded=self.has_traded,
             state=self.life.state, reason=self.life.reason, started_ns=self.started_ns, written_ns=time.time_ns(),
             processes=[m.state() for m in self.members.values()], addresses=dict(self.addresses),
         )  # fmt: skip
