@@ -67,6 +67,6 @@ def test_a_ctrl_c_during_the_start_ends_what_had_been_started(rig, stage):
     while stage not in up.stderr.readline():
         assert up.poll() is None
     up.send_signal(signal.SIGINT)
-    up.communicate(timeout=30)
+    up.communicate(timeout=180)
     assert up.returncode == 0
     assert rig.left() == [] and rig.state().state == "stopped"

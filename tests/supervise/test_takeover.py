@@ -57,14 +57,14 @@ def test_two_takeovers_at_once_are_one(tmp_path):
 def test_a_takeover_killed_at_each_of_its_states_is_done_by_the_next_one(make_rig):
     from test_tree import orders, story, verify
 
-    rig = make_rig({"supervise.lost_after_ms": "60000"})
+    rig = make_rig()
     rig.up()
     engine, venue, ticks = rig.pid("engine"), rig.pid("venue"), process_start_ticks(rig.pid("engine"))
     rig.kill_supervisor()
     generation = 1
     for state in STATES[:8]:
-        died = rig.call("up", "--take-over", "--name", rig.name, "--detach", code=None, **{takeover.DIE_AT: state})
-        assert died.returncode != 0 and not rig.state().supervisor_alive(), state
+        assert rig.take_over(**{takeover.DIE_AT: state}) == -signal.SIGKILL, state
+        assert not rig.state().supervisor_alive(), state
         assert process_start_ticks(engine) == ticks, state
         generation = rig.state().generation
     assert generation == 2, "only the last of them had come so far as to write"

@@ -12,9 +12,10 @@ from orchestrator.cli._errors import EXIT_UNAVAILABLE
 from orchestrator.control.engine_link import EngineLinkError
 from orchestrator.control.messages import Effect, Request
 from orchestrator.observe import log
+from orchestrator.supervise.engine_keeper import EngineKeeper
 from orchestrator.supervise.engine_main import MADE, Made, read
 from orchestrator.supervise.link import LIFT_HOLD, own_request
-from orchestrator.supervise.members import EngineKeeper, Failure, TelemetryKeeper, VenueKeeper
+from orchestrator.supervise.members import Failure, TelemetryKeeper, VenueKeeper
 from orchestrator.supervise.tree import Tree
 
 STAGES = ("venue", "engine", "books", "session", "telemetry", "trading")

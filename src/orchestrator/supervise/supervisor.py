@@ -25,10 +25,11 @@ from orchestrator.control.errors import ControlError
 from orchestrator.control.messages import Request
 from orchestrator.observe import log
 from orchestrator.supervise import hosting
+from orchestrator.supervise.engine_keeper import EngineKeeper
 from orchestrator.supervise.files import replace_whole
 from orchestrator.supervise.leftovers import put_away
 from orchestrator.supervise.lock import SupervisorLock
-from orchestrator.supervise.members import EngineKeeper, Failure, TelemetryKeeper, VenueKeeper
+from orchestrator.supervise.members import Failure, TelemetryKeeper, VenueKeeper
 from orchestrator.supervise.startup import Startup
 from orchestrator.supervise.state_file import TreeState
 from orchestrator.supervise.stopping import ENDED, EndReport, stop
