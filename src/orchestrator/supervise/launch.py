@@ -7,6 +7,7 @@ from pathlib import Path
 
 from orchestrator.cli._errors import EXIT_TRY_AGAIN, EXIT_UNAVAILABLE, CliError
 from orchestrator.config import config_hash, from_effective
+from orchestrator.config.cores import resolve_cores
 from orchestrator.config.models import Config, EmbeddedVenue
 from orchestrator.observe import log
 from orchestrator.run.live import new_run_folder
@@ -106,6 +107,7 @@ def _worth_taking(cfg: Config, found: TreeState, living: dict[str, tuple[int, in
 
 
 def _fresh(cfg: Config, runtime: Path, lock: SupervisorLock, config_file: str, notes: list[str], on_round: OnRound | None) -> Supervisor:
+    resolve_cores(cfg.engine)  # what cannot be placed leaves no folder either
     run = new_run_folder(Path(cfg.journal.dir).resolve(), cfg.name)
     (run / LOGS).mkdir()
     log.configure("supervisor", path=run / LOGS / "supervisor.log", level=cfg.observe.log_level)
@@ -123,7 +125,7 @@ def _taken(takeover: Takeover, lock: SupervisorLock, on_round: OnRound | None) -
         raise takeover.refuse(f"{run / PLAN} is not there: the tree died before its engine began", f"peregrine down {found.name}")
     log.configure("supervisor", path=run / LOGS / "supervisor.log", level=from_effective(plan.config).observe.log_level)
     tree = Tree(from_effective(plan.config), takeover.folder, run, config=found.config, generation=found.generation + 1)
-    tree.started_ns, tree.trading_enabled = found.started_ns, found.trading_enabled
+    tree.started_ns, tree.trading_enabled, tree.has_traded = found.started_ns, found.trading_enabled, found.has_traded
     tree.life.state, tree.life.reason, tree.life.since_ns = found.state, found.reason, found.started_ns
     for process in found.processes:
         if (member := tree.get(process.role)) is not None:
