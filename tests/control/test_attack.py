@@ -1,6 +1,6 @@
 """Bad attempts by the thousand: none is accepted, every one is counted and logged, and who may ask is still answered.
 
-PEREGRINE_ATTACK=10000 makes the whole of it (`make attack`); otherwise a share.
+`make attack N=100000` makes more of them (PEREGRINE_ATTACK).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from control_attack import CONNECTED, CONNECTING, attack  # noqa: E402
 
 from orchestrator.control.messages import Request  # noqa: E402
 
-ATTEMPTS = int(os.environ.get("PEREGRINE_ATTACK", "3000"))
+ATTEMPTS = int(os.environ.get("PEREGRINE_ATTACK", "10000"))
 
 
 @pytest.mark.slow

@@ -187,7 +187,7 @@ def test_a_day_of_commands_each_named_in_the_journal_and_the_journal_replays(wor
 
         listed = control.call("commands").data["commands"]
         assert [line["ts_ns"] for line in listed] == sorted(line["ts_ns"] for line in listed)
-        note = next(line for line in listed if line["kind"] == "note" and line["shard"] == 1)
+        note = next(line for line in listed if line.get("id") == request.id and line["shard"] == 1)
         assert (note["who"], note["why"], note["id"], note["text"]) == ("anna", "because", request.id, "end of the day")
         assert note["seq"] == first.effects[1].seq
         assert {line["kind"] for line in listed} >= {"limits", "pause", "resume", "pause_symbol", "bank_swap", "weights", "note"}
