@@ -13,6 +13,7 @@ supervisor, once all is ready, sends a journaled `resume`.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import traceback
@@ -89,6 +90,7 @@ def run(plan: Plan) -> None:
     """Trade by the plan until stopped; the result goes to its file. Raises what `run.live.host` raises."""
     from orchestrator.config import from_effective
     from orchestrator.config.models import EmbeddedVenue
+    from orchestrator.control.engine_agent import EngineAgent
     from orchestrator.run.addresses import of_embedded, of_external
     from orchestrator.run.live import Run, host
     from orchestrator.run.venue_process import accounts_of
@@ -101,10 +103,13 @@ def run(plan: Plan) -> None:
         addresses = of_external(cfg.venue)
     resume = has_begun(folder, cfg.engine.shards)
 
-    def made(engine_run: Run) -> None:
-        write(folder / MADE, hold(engine_run.engine, plan, resumed=resume))
+    with contextlib.ExitStack() as stack:
 
-    result = host(cfg, addresses, folder=folder, resume=folder if resume else None, before_run=made, supervised=True)
+        def made(engine_run: Run) -> None:
+            write(folder / MADE, hold(engine_run.engine, plan, resumed=resume))
+            stack.enter_context(EngineAgent(engine_run.engine, Path(plan.runtime)))
+
+        result = host(cfg, addresses, folder=folder, resume=folder if resume else None, before_run=made, supervised=True)
     replace_whole(folder / RESULT, msgspec.json.encode(result))
 
 

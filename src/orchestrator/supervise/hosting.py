@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -15,12 +16,27 @@ def start_control(supervisor: Any, cfg: Config, runtime: Path) -> Any:
     """Serve the control API; None where this build has none."""
     if find_spec("orchestrator.control.server") is None or find_spec("orchestrator.control.dispatch") is None:
         return None
+    from orchestrator.control.audit import FILE
     from orchestrator.control.dispatch import Dispatcher
+    from orchestrator.control.engine_agent import AgentClient
     from orchestrator.control.server import ControlServer
 
-    server = ControlServer(cfg.control, Dispatcher(supervisor.link, supervisor), runtime)
+    run = supervisor.run_folder
+    stats: list[Any] = []
+    handler = Dispatcher(supervisor.link, supervisor, agent=lambda: AgentClient(runtime), server_stats=lambda: stats[0]())
+    server = ControlServer(cfg.control, handler, runtime, audit_path=run / FILE)
+    stats.append(server.stats)
+    supervisor.tree.addresses.update(server.addresses())
+    _point(runtime / FILE, run / FILE)
     server.start()
     return server
+
+
+def _point(link: Path, to: Path) -> None:
+    """The run keeps its audit log; the runtime folder leads to that of the run that goes on."""
+    with contextlib.suppress(OSError):
+        link.unlink(missing_ok=True)
+        link.symlink_to(to)
 
 
 def stop_control(server: Any) -> None:
