@@ -39,7 +39,7 @@ pytestmark = pytest.mark.slow
 @pytest.fixture(scope="module")
 def tree():
     folder = Path(tempfile.mkdtemp(prefix="prg"))
-    rig = Rig(folder, {"supervise.engine_loss_policy": "trade", "risk.max_drawdown_units": "2_000_000_000", "risk.max_loss_units": "2_000_000_000"})
+    rig = Rig(folder, {"supervise.engine_loss_policy": "trade", "observe.metrics": "127.0.0.1:0", "risk.max_drawdown_units": "2_000_000_000", "risk.max_loss_units": "2_000_000_000"})
     patch = pytest.MonkeyPatch()
     patch.setenv("PEREGRINE_RUNTIME_DIR", str(rig.runtime_base))
     try:
