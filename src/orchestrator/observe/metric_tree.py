@@ -62,7 +62,7 @@ def _steal(r: Reading) -> Iterable[Sample]:
 
 
 def _refused(r: Reading) -> Iterable[Sample]:
-    yield from (((reason,), n) for reason, n in (r.refused or {"none": 0}).items())
+    yield from (((reason,), n) for reason, n in r.refused.items())
 
 
 def _metric(group: str, name: str, kind: Kind, unit: str, labels: str, text: str, samples: Callable[[Reading], Iterable[Sample]]) -> Metric:

@@ -1,0 +1,181 @@
+"""The shipped rules: promtool's word on them, and each alert by promtool's own unit tests, fired and not fired."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+
+from orchestrator.config.models_operate import AlertRule
+from orchestrator.observe import rules
+from orchestrator.observe.alerts import SEVERITIES, alerts
+from orchestrator.observe.metrics import METRICS
+from tests.observe.monitoring import needs_prometheus
+
+ROOT = Path(__file__).resolve().parents[2]
+RULE = AlertRule()
+ALERTS = {a.name: a for a in alerts(RULE)}
+E = 'engine="e"'
+S = 'engine="e",shard="0"'
+UP = ('peregrine_up{engine="e"}', "1x400")
+
+
+def of(metric: str, values: str, labels: str = S) -> tuple[str, str]:
+    return f"peregrine_{metric}{{{labels}}}", values
+
+
+#: alert → series of a healthy engine's metric, the same when something is wrong, and the labels the alert then carries;
+#: a value each 15 s
+CASES: dict[str, tuple[list[tuple[str, str]], list[tuple[str, str]], dict[str, str]]] = {
+    "PeregrineEngineDown": ([UP], [of("up", "1x20 0x400", E)], {}),
+    "PeregrineHeartbeatLost": ([UP, of("heartbeat_age_seconds", "0.1x400", E)], [UP, of("heartbeat_age_seconds", "0x20 0+15x400", E)], {}),
+    "PeregrineKilled": ([of("kill_level", "0x400", E), of("trading_state", "0x400", S + ',state="killed"')],
+                        [of("kill_level", "0x400", E), of("trading_state", "1x400", S + ',state="killed"')], {}),
+    "PeregrineJournalStopped": ([of("trading_state", "0x400", S + ',state="journal_stopped"')],
+                                [of("trading_state", "1x400", S + ',state="journal_stopped"')], {"shard": "0", "state": "journal_stopped"}),
+    "PeregrineProcessFailed": ([of("process_state", "0x400", E + ',process="p",state="failed"')],
+                               [of("process_state", "1x400", E + ',process="p",state="failed"')], {"process": "p", "state": "failed"}),
+    "PeregrineSupervisorLost": ([of("supervisor_up", "1x400", E)], [of("supervisor_up", "0x400", E)], {}),
+    "PeregrineTelemetryDown": ([('up{job="peregrine",instance="i"}', "1x400")], [('up{job="peregrine",instance="i"}', "0x400")], {"job": "peregrine", "instance": "i"}),
+    "PeregrineBooksStale": ([UP, of("feed_state", "1x400", S + ',state="live"')], [UP, of("feed_state", "0x400", S + ',state="live"')], {"shard": "0", "state": "live"}),
+    "PeregrineSessionDown": ([UP, of("session_ready", "1x400")], [UP, of("session_ready", "0x400")], {"shard": "0"}),
+    "PeregrineOrdersUnanswered": ([of("unknown_orders", "1x400"), of("acks_total", "0+5x400")], [of("unknown_orders", "1x400"), of("acks_total", "5x400")], {"shard": "0"}),
+    "PeregrineJournalNearlyFull": ([of("journal_free_bytes", "900x400"), of("journal_ring_bytes", "1000x400")],
+                                   [of("journal_free_bytes", "199x400"), of("journal_ring_bytes", "1000x400")], {"shard": "0"}),
+    "PeregrineLimitReached": ([of("limit_use_ratio", "0.99x400", S + ',limit="gross"')], [of("limit_use_ratio", "1x400", S + ',limit="gross"')], {"shard": "0", "limit": "gross"}),
+    "PeregrineLimitNear": ([of("symbol_limit_use_ratio", "0.79x400", S + ',symbol="A",limit="long"')],
+                           [of("symbol_limit_use_ratio", "0.8x400", S + ',symbol="A",limit="long"')], {"symbol": "A", "limit": "long"}),
+    "PeregrineLatencyHigh": (
+        [of("stage_latency_seconds_bucket", f"0+{n}x400", f'{S},stage="tick_to_order",le="{le}"') for le, n in (("9.99e-05", 100), ("0.001", 100), ("+Inf", 100))],
+        [of("stage_latency_seconds_bucket", f"0+{n}x400", f'{S},stage="tick_to_order",le="{le}"') for le, n in (("9.99e-05", 98), ("0.001", 100), ("+Inf", 100))], {}),
+    "PeregrineVenueRejects": ([of("venue_rejects_total", "0+5x400", S + ',code="3"'), of("orders_total", "0+101x400")],
+                              [of("venue_rejects_total", "0+6x400", S + ',code="3"'), of("orders_total", "0+100x400")], {}),
+    "PeregrineRiskRejects": ([of("risk_rejects_total", "0+5x400", S + ',reason="gross"')], [of("risk_rejects_total", "0+6x400", S + ',reason="gross"')], {"reason": "gross"}),
+    "PeregrineFeedGaps": ([of("gaps_total", "7x400")], [of("gaps_total", "7x390 8x10")], {"shard": "0"}),
+    "PeregrineOverruns": ([of("overruns_total", "0x400")], [of("overruns_total", "0x390 1x10")], {"shard": "0"}),
+    "PeregrineReconnects": ([of("reconnects_total", "0x390 2x10")], [of("reconnects_total", "0x390 3x10")], {"shard": "0"}),
+    "PeregrineDeviceFallback": ([of("device_fallback_total", "0+4x400"), of("device_used_total", "0+96x400")],
+                                [of("device_fallback_total", "0+6x400"), of("device_used_total", "0+94x400")], {"shard": "0"}),
+    "PeregrineDeviceWrong": ([of("device_wrong_total", "0x400")], [of("device_wrong_total", "0x390 1x10")], {"shard": "0"}),
+    "PeregrineProcessRestarted": ([of("process_restarts_total", "1x400", E + ',process="p"')], [of("process_restarts_total", "1x390 2x10", E + ',process="p"')], {"process": "p"}),
+    "PeregrineMemoryGrows": ([of("process_anonymous_bytes", "1e8x400", E + ',process="p"')],
+                             [of("process_anonymous_bytes", "1e8+300000x400", E + ',process="p"')], {"process": "p"}),
+    "PeregrineControlRefused": ([of("control_refused_total", "40x400", E + ',reason="role"')], [of("control_refused_total", "0+1x400", E + ',reason="role"')], {}),
+    "PeregrineNotTrading": ([of("trading_state", "0x400", S + ',state="paused"'), of("trading_enabled", "1x400", E)],
+                            [of("trading_state", "1x400", S + ',state="paused"'), of("trading_enabled", "1x400", E)], {"shard": "0", "state": "paused"}),
+}  # fmt: skip
+EVAL = "99m"
+
+
+def test_there_is_a_case_for_every_alert():
+    assert set(CASES) == set(ALERTS)
+
+
+def test_alerts_have_a_known_severity_words_for_people_and_ask_for_metrics_there_are():
+    known = {m.name for m in METRICS} | {f"{m.name}_bucket" for m in METRICS if m.kind == "histogram"}
+    for a in ALERTS.values():
+        assert a.severity in SEVERITIES and a.meaning and a.first and a.name.startswith("Peregrine")
+        assert set(re.findall(r"peregrine_\w+", a.expr)) <= known, a.name
+    assert list(ALERTS.values()) == sorted(ALERTS.values(), key=lambda a: -SEVERITIES.index(a.severity)), "worst first"
+    for source, targets in rules.EXPLAINS.items():
+        assert {source, *targets.split("|")} <= set(ALERTS)
+
+
+def test_the_shipped_files_are_made_from_the_tables():
+    from orchestrator.observe.ops_files import ops_files
+
+    for name, text in ops_files().items():
+        assert (ROOT / "ops" / name).read_text() == text, f"ops/{name}: write it anew: peregrine ops"
+
+
+def test_thresholds_of_a_configuration_reach_the_rules():
+    text = rules.rules_yaml(AlertRule(exposure_permille=500, tick_to_order_p99_us=40, stale_after_s=77, window_s=60), leak_mb_per_hour=36)
+    found = {r["alert"]: r for r in yaml.safe_load(text)["groups"][0]["rules"]}
+    assert ">= 0.5" in found["PeregrineLimitNear"]["expr"] and found["PeregrineBooksStale"]["for"] == "77s"
+    assert "> 4e-05" in found["PeregrineLatencyHigh"]["expr"] and "[60s]" in found["PeregrineLatencyHigh"]["expr"]
+    assert "> 10000" in found["PeregrineMemoryGrows"]["expr"]
+    assert "PeregrineMemoryGrows" not in rules.rules_yaml(AlertRule(), leak_mb_per_hour=0)
+
+
+def promtool(*args: str) -> str:
+    done = subprocess.run(["promtool", *args], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@needs_prometheus
+def test_promtool_takes_the_shipped_rules_and_configuration():
+    assert f"{len(ALERTS)} rules found" in promtool("check", "rules", str(ROOT / "ops/prometheus/alerts.yml"))
+    assert "SUCCESS" in promtool("check", "config", str(ROOT / "ops/prometheus/prometheus.yml"))
+
+
+@needs_prometheus
+def test_promtool_finds_nothing_wrong_with_what_the_exporter_serves(stand_in):
+    from prometheus_client import CollectorRegistry, generate_latest
+
+    from orchestrator.observe.metrics import EngineCollector
+    from orchestrator.observe.reading import Reader
+
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(EngineCollector(Reader(stand_in().name)))
+    done = subprocess.run(["promtool", "check", "metrics"], input=generate_latest(registry), capture_output=True, timeout=60)
+    assert done.returncode == 0, (done.stdout + done.stderr).decode()
+
+
+def unit_tests(folder: Path, which: int) -> Path:
+    """promtool's tests of every alert: 0 none fires, 1 each does, with its labels and words."""
+    (folder / "alerts.yml").write_text(rules.rules_yaml(RULE))
+    tests = []
+    for name, case in CASES.items():
+        a, labels = ALERTS[name], {} if "instance" in case[2] else {"engine": "e"}
+        expected = {
+            "exp_labels": {"severity": a.severity, **labels, **case[2]},
+            "exp_annotations": {"summary": f"{'i' if 'instance' in case[2] else 'e'}: {a.meaning}", "first": a.first, "runbook": rules.RUNBOOK},
+        }
+        tests.append({
+            "interval": "15s", "name": name, "input_series": [{"series": s, "values": v} for s, v in case[which]],
+            "alert_rule_test": [{"eval_time": EVAL, "alertname": name, "exp_alerts": [expected] if which else []}],
+        })  # fmt: skip
+    path = folder / "tests.yml"
+    path.write_text(yaml.safe_dump({"rule_files": ["alerts.yml"], "evaluation_interval": "15s", "tests": tests}))
+    return path
+
+
+@needs_prometheus
+@pytest.mark.parametrize("which", [1, 0], ids=["each fires with its labels and words", "none fires on a healthy engine"])
+def test_promtools_unit_tests_of_every_alert(tmp_path, which):
+    promtool("test", "rules", str(unit_tests(tmp_path, which)))
+
+
+@needs_prometheus
+def test_a_rule_that_is_off_is_found_by_the_unit_tests(tmp_path):
+    path = unit_tests(tmp_path, 1)
+    off = (tmp_path / "alerts.yml").read_text().replace("peregrine_supervisor_up == 0", "peregrine_supervisor_up == 2")
+    (tmp_path / "alerts.yml").write_text(off)
+    with pytest.raises(AssertionError, match="PeregrineSupervisorLost"):
+        promtool("test", "rules", str(path))
+
+
+@needs_prometheus
+@pytest.mark.parametrize(("severity", "receivers"), list(rules.ESCALATION.items()))
+def test_amtool_says_who_hears_of_which_severity(severity, receivers):
+    config = str(ROOT / "ops/alertmanager/alertmanager.yml")
+    done = subprocess.run(["amtool", "config", "routes", "test", f"--config.file={config}", f"severity={severity}", "engine=e"],
+                          capture_output=True, text=True, timeout=60)  # fmt: skip
+    assert done.returncode == 0 and done.stdout.strip().split(",") == list(receivers)
+
+
+@needs_prometheus
+def test_amtool_takes_the_shipped_configuration():
+    config = str(ROOT / "ops/alertmanager/alertmanager.yml")
+    done = subprocess.run(["amtool", "check-config", config], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0 and "SUCCESS" in done.stdout, done.stdout + done.stderr
+
+
+def test_worse_severities_are_told_sooner_to_more_and_repeated_more_often():
+    for worse, milder in zip(SEVERITIES[:0:-1], SEVERITIES[-2::-1], strict=True):
+        assert all(w < m for w, m in zip(rules.WINDOWS[worse], rules.WINDOWS[milder], strict=True))
+        assert set(rules.ESCALATION[milder]) < set(rules.ESCALATION[worse])
