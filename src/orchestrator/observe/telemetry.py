@@ -109,6 +109,8 @@ HISTOGRAM_DTYPE = np.dtype(
         ("sum", "<i8"),
     ]
 )
+#: where the counters end at the latest, bytes from the region's start: the engine lays them out first
+COUNTERS_END = 64 + 128 * COUNTER_DTYPE.itemsize
 assert HEADER_DTYPE.itemsize == 64 and COUNTER_DTYPE.itemsize == 32
 assert INSTRUMENT_DTYPE.itemsize == 64 and HISTOGRAM_DTYPE.itemsize == 64 and LIMIT_DTYPE.itemsize == 64
 
@@ -261,6 +263,33 @@ def read(region: bytes | bytearray | memoryview) -> Snapshot:
     engine has not published yet.
     """
     data = bytes(region)
+    head, counters = _head_and_counters(data)
+    instruments = _table(data, INSTRUMENT_DTYPE, head["instruments_at"], head["instruments_n"])
+    histograms = {}
+    for row in _table(data, HISTOGRAM_DTYPE, head["histograms_at"], head["histograms_n"]):
+        counts = _table(data, np.dtype("<u8"), row["counts_at"], row["counts_n"])
+        name = row["name"].decode("ascii", "replace")
+        if not 1 <= int(row["sub_bits"]) <= 16:
+            raise TelemetryError(f"histogram {name}: {int(row['sub_bits'])} sub-bucket bits, 1 to 16 expected")
+        histograms[name] = HistogramView(name, counts, int(row["sub_bits"]), int(row["max"]), int(row["sum"]))
+    rejects = _table(data, COUNTER_DTYPE, head["rejects_at"], head["rejects_n"])
+    limits_at = _align(int(head["rejects_at"]) + rejects.nbytes)
+    return Snapshot(
+        counters=counters,
+        histograms=histograms,
+        instruments=instruments,
+        units_per_currency=max(1, int(head["units_per_currency"])),
+        rejects={row["name"].decode("ascii", "replace"): int(row["value"]) for row in rejects},
+        limits=_table(data, LIMIT_DTYPE, limits_at, len(instruments) if len(rejects) else 0),
+    )
+
+
+def read_counters(region: bytes | bytearray | memoryview) -> dict[str, int]:
+    """The counters alone, by name; the region's first COUNTERS_END bytes are enough. Raises as `read`."""
+    return _head_and_counters(bytes(region))[1]
+
+
+def _head_and_counters(data: bytes) -> tuple[np.void, dict[str, int]]:
     if len(data) < HEADER_DTYPE.itemsize:
         raise TelemetryError(f"telemetry region of {len(data)} bytes, at least {HEADER_DTYPE.itemsize} expected")
     head = np.frombuffer(data, HEADER_DTYPE, 1)[0]
@@ -273,24 +302,7 @@ def read(region: bytes | bytearray | memoryview) -> Snapshot:
     if int(head["published"]) == 0:
         raise TelemetryError("the engine is still starting: its tables are not published yet")
     counters = _table(data, COUNTER_DTYPE, head["counters_at"], head["counters_n"])
-    instruments = _table(data, INSTRUMENT_DTYPE, head["instruments_at"], head["instruments_n"])
-    histograms = {}
-    for row in _table(data, HISTOGRAM_DTYPE, head["histograms_at"], head["histograms_n"]):
-        counts = _table(data, np.dtype("<u8"), row["counts_at"], row["counts_n"])
-        name = row["name"].decode("ascii", "replace")
-        if not 1 <= int(row["sub_bits"]) <= 16:
-            raise TelemetryError(f"histogram {name}: {int(row['sub_bits'])} sub-bucket bits, 1 to 16 expected")
-        histograms[name] = HistogramView(name, counts, int(row["sub_bits"]), int(row["max"]), int(row["sum"]))
-    rejects = _table(data, COUNTER_DTYPE, head["rejects_at"], head["rejects_n"])
-    limits_at = _align(int(head["rejects_at"]) + rejects.nbytes)
-    return Snapshot(
-        counters={row["name"].decode("ascii", "replace"): int(row["value"]) for row in counters},
-        histograms=histograms,
-        instruments=instruments,
-        units_per_currency=max(1, int(head["units_per_currency"])),
-        rejects={row["name"].decode("ascii", "replace"): int(row["value"]) for row in rejects},
-        limits=_table(data, LIMIT_DTYPE, limits_at, len(instruments) if len(rejects) else 0),
-    )
+    return head, {row["name"].decode("ascii", "replace"): int(row["value"]) for row in counters}
 
 
 def build(
