@@ -71,7 +71,7 @@ def test_a_killed_stopped_and_dead_engine_and_a_dead_exporter_are_told_and_what_
 
 @whole
 def test_a_venue_that_falls_silent_or_answers_late_makes_books_stale_the_session_go_down_and_orders_unanswered(tmp_path):
-    with (trading(tmp_path / "w") as (venue, engine), trading(tmp_path / "v", faults="lag=30s", wait=False) as (_, unanswered),
+    with (trading(tmp_path / "w") as (venue, engine), trading(tmp_path / "v", faults="lag=9s", wait=False, execution__session__answer_timeout_ns=60_000_000_000) as (_, unanswered),
           ExporterRun(engine.name) as exporter, ExporterRun(unanswered.name) as other, Monitoring(tmp_path / "m") as seen):  # fmt: skip
         seen.watch(exporter.address, other.address)
         seen.expect("PeregrineOrdersUnanswered", engine=unanswered.name, severity="critical")

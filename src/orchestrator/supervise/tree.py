@@ -9,7 +9,7 @@ from pathlib import Path
 
 from orchestrator.config import config_hash
 from orchestrator.config.models import Config, EmbeddedVenue
-from orchestrator.observe import log
+from orchestrator.observe import log, traces
 from orchestrator.observe.segment import process_start_ticks
 from orchestrator.supervise import state_file
 from orchestrator.supervise.lifecycle import Life
@@ -84,7 +84,8 @@ class Tree:
     def _moved(self, life: Life, before: LifeState) -> None:
         say = _log.warning if life.state == "failed" else _log.info
         say(f"{life.name} is {life.state}", of=life.name, before=before, reason=life.reason)
-        self.save()
+        with traces.span(f"supervise.{life.state}", process=life.name, before=before, reason=life.reason or None):
+            self.save()
 
     def get(self, role: Role) -> Member | None:
         """The member of that role, None when this tree has none."""
@@ -147,4 +148,9 @@ def telemetry_arguments(cfg: Config) -> tuple[str, ...] | None:
     """What this interpreter is called with for the telemetry process; None where this build has none."""
     from importlib.util import find_spec
 
-    return ("-m", "orchestrator.observe.exporter", "--name", cfg.engine.name) if find_spec("orchestrator.observe.exporter") else None
+    if find_spec("orchestrator.observe.exporter") is None:
+        return None
+    shown = cfg.observe
+    return ("-m", "orchestrator.observe.exporter", "--name", cfg.engine.name, "--listen", shown.metrics or "none",
+            "--publish-ms", str(shown.publish_ms), "--heartbeat-after-s", str(shown.alerts.heartbeat_after_s),
+            "--log-level", shown.log_level)  # fmt: skip
