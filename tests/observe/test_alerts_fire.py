@@ -35,7 +35,7 @@ FIRED_BY = {
     "PeregrineJournalNearlyFull": "journal", "PeregrineJournalStopped": "journal",
     "PeregrineOverruns": "overruns", "PeregrineDeviceFallback": "device", "PeregrineDeviceWrong": "device",
     "PeregrineProcessFailed": "tree", "PeregrineProcessRestarted": "tree", "PeregrineSupervisorLost": "tree",
-    "PeregrineNotTrading": "tree", "PeregrineMemoryGrows": "tree", "PeregrineControlRefused": "tree",
+    "PeregrineNotTrading": "tree", "PeregrineEngineStarved": "starved", "PeregrineMemoryGrows": "tree", "PeregrineControlRefused": "tree",
 }  # fmt: skip
 
 
@@ -121,6 +121,20 @@ def test_a_journal_whose_writer_stands_still_is_told_before_and_after_its_ring_i
         finally:
             engine.process.kill()
             stopped.reap()
+
+
+@whole
+def test_an_engine_starved_by_busy_neighbours_is_told(tmp_path):
+    busy = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(2 * (os.cpu_count() or 1))]
+    try:
+        rule = AlertRule(**QUICK | {"run_delay_permille": 10})
+        with trading(tmp_path / "w", engine__idle="spin") as (_, engine), ExporterRun(engine.name) as exporter, Monitoring(tmp_path / "m", rule) as seen:
+            seen.watch(exporter.address)
+            seen.expect("PeregrineEngineStarved", engine=engine.name)
+    finally:
+        for one in busy:
+            one.kill()
+            one.wait()
 
 
 @whole

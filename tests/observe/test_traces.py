@@ -5,12 +5,12 @@ from __future__ import annotations
 import subprocess
 import sys
 import threading
-from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 
 from orchestrator.config.models_operate import Observe
 from orchestrator.observe import traces
+from tests.observe.collector import Collector
 
 
 @pytest.fixture(autouse=True)
@@ -90,34 +90,6 @@ def test_threads_have_spans_of_their_own(kept):
     for span in by_id.values():
         if span.name.startswith("inner"):
             assert by_id[span.parent.span_id].name == span.name.replace("inner", "outer")
-
-
-class Collector:
-    """An OTLP/HTTP receiver on loopback that keeps what is posted."""
-
-    def __init__(self, answer: int = 200) -> None:
-        self.posts: list[tuple[str, bytes, str]] = []
-        owner = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers["Content-Length"]))
-                owner.posts.append((self.path, body, self.headers["Content-Type"]))
-                self.send_response(answer)
-                self.end_headers()
-
-            def log_message(self, *_) -> None:
-                pass
-
-        self.server = HTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.server.server_address[1]}"
-        self.thread = threading.Thread(target=self.server.serve_forever, args=(0.05,))
-        self.thread.start()
-
-    def close(self) -> None:
-        self.server.shutdown()
-        self.server.server_close()
-        self.thread.join()
 
 
 def test_spans_reach_a_collector_over_http():

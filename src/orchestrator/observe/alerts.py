@@ -88,6 +88,9 @@ def alerts(rule: AlertRule, leak_mb_per_hour: int = 64) -> tuple[Alert, ...]:
               f"rate(peregrine_device_fallback_total{w}) / (rate(peregrine_device_fallback_total{w}) + rate(peregrine_device_used_total{w}) > 0)"
               f" > {rule.fallback_permille / 1000:g}", hold,
               "the device does not answer in time; the kernels decide with the same bits", "its health and link: the device's self-test"),
+        Alert("PeregrineEngineStarved", "warning",
+              f'sum by (engine, thread) (rate(peregrine_thread_run_delay_seconds_total{{process="engine"}}{w})) > {rule.run_delay_permille / 1000:g}', hold,
+              "a thread of the engine is ready to run and has no core", "who shares its core? `peregrine doctor` and its plan give it one of its own"),
         Alert("PeregrineProcessRestarted", "warning", f"increase(peregrine_process_restarts_total{w}) > 0", 0,
               "a process died and was started again", "its log; the recovery time is on the dashboard"),
         Alert("PeregrineMemoryGrows", "warning",
@@ -102,3 +105,15 @@ def alerts(rule: AlertRule, leak_mb_per_hour: int = 64) -> tuple[Alert, ...]:
               "a shard is paused, drained, or not yet enabled", "wanted? then nothing; else `peregrine status` says who paused it"),
     )  # fmt: skip
     return found if leak_mb_per_hour else tuple(a for a in found if a.name != "PeregrineMemoryGrows")
+
+
+def table() -> str:
+    """The table of docs/concepts/observability.md, with the default thresholds."""
+    rows = [
+        f"| `{a.name}` | {a.severity} | {a.meaning} | {f'{a.hold_s} s' if a.hold_s else 'at once'} | {a.first} |" for a in alerts(AlertRule())
+    ]
+    return "\n".join(["| alert | severity | meaning | fires after | what to do first |", "|---|---|---|---|---|", *rows, ""])
+
+
+if __name__ == "__main__":
+    print(table(), end="")
