@@ -45,7 +45,7 @@ CASES: dict[str, tuple[list[tuple[str, str]], list[tuple[str, str]], dict[str, s
     "PeregrineOrdersUnanswered": ([of("unknown_orders", "1x60"), of("acks_total", "0+5x60")], [of("unknown_orders", "1x60"), of("acks_total", "5x60")], {"shard": "0"}),
     "PeregrineJournalNearlyFull": ([of("journal_free_bytes", "900x60"), of("journal_ring_bytes", "1000x60")],
                                    [of("journal_free_bytes", "199x60"), of("journal_ring_bytes", "1000x60")], {"shard": "0"}),
-    "PeregrineLimitReached": ([of("limit_use_ratio", "0.99x60", S + ',limit="gross"')], [of("limit_use_ratio", "1x60", S + ',limit="gross"')], {"shard": "0", "limit": "gross"}),
+    "PeregrineLimitReached": ([of("limit_use_ratio", "0.7x60", S + ',limit="gross"')], [of("limit_use_ratio", "1x60", S + ',limit="gross"')], {"shard": "0", "limit": "gross"}),
     "PeregrineLimitNear": ([of("symbol_limit_use_ratio", "0.79x60", S + ',symbol="A",limit="long"')],
                            [of("symbol_limit_use_ratio", "0.8x60", S + ',symbol="A",limit="long"')], {"symbol": "A", "limit": "long"}),
     "PeregrineLatencyHigh": (
@@ -70,6 +70,8 @@ CASES: dict[str, tuple[list[tuple[str, str]], list[tuple[str, str]], dict[str, s
                             [of("trading_state", "1x60", S + ',state="paused"'), of("trading_enabled", "1x60", E)], {"shard": "0", "state": "paused"}),
 }  # fmt: skip
 EVAL = "13m"
+#: alert → others that fire with it
+ALSO = {"PeregrineLimitReached": ("PeregrineLimitNear",)}
 
 
 def test_there_is_a_case_for_every_alert():
@@ -133,38 +135,43 @@ def test_promtool_finds_nothing_wrong_with_what_the_exporter_serves(stand_in):
     assert done.returncode == 0, (done.stdout + done.stderr).decode()
 
 
-def unit_tests(folder: Path, which: int, names: tuple[str, ...] = tuple(CASES)) -> Path:
-    """promtool's tests of every alert: 0 none fires, 1 each does, with its labels and words."""
+def unit_tests(folder: Path) -> Path:
+    """One promtool test of every alert, with an engine each where it must fire and one where it must not."""
     (folder / "alerts.yml").write_text(rules.rules_yaml(RULE))
-    tests = []
-    for name in names:
-        case = CASES[name]
-        a, labels = ALERTS[name], {} if "instance" in case[2] else {"engine": "e"}
-        expected = {
-            "exp_labels": {"severity": a.severity, **labels, **case[2]},
-            "exp_annotations": {"summary": f"{'i' if 'instance' in case[2] else 'e'}: {a.meaning}", "first": a.first, "runbook": rules.RUNBOOK},
-        }
-        tests.append({
-            "interval": "15s", "name": name, "input_series": [{"series": s, "values": v} for s, v in case[which]],
-            "alert_rule_test": [{"eval_time": EVAL, "alertname": name, "exp_alerts": [expected] if which else []}],
-        })  # fmt: skip
+    series, expected = [], {name: [] for name in CASES}
+    for name, (well, ill, labels) in CASES.items():
+        for where, rows in (("well", well), ("ill", ill)):
+            who = f"{where}-{name}"
+            series += [{"series": s.replace('engine="e"', f'engine="{who}"').replace('instance="i"', f'instance="{who}"'), "values": v} for s, v in rows]
+        own = {"instance": who} if "instance" in labels else {"engine": who}
+        for fires in (name, *ALSO.get(name, ())):
+            a = ALERTS[fires]
+            expected[fires].append({
+                "exp_labels": {"severity": a.severity, **labels, **own},
+                "exp_annotations": {"summary": f"{who}: {a.meaning}", "first": a.first, "runbook": rules.RUNBOOK},
+            })  # fmt: skip
+    asked = [{"eval_time": EVAL, "alertname": name, "exp_alerts": found} for name, found in expected.items()]
     path = folder / "tests.yml"
-    path.write_text(yaml.safe_dump({"rule_files": ["alerts.yml"], "evaluation_interval": "15s", "tests": tests}))
+    test = {"interval": "15s", "input_series": series, "alert_rule_test": asked}
+    path.write_text(yaml.safe_dump({"rule_files": ["alerts.yml"], "evaluation_interval": "15s", "tests": [test]}))
     return path
 
 
 @needs_prometheus
-@pytest.mark.parametrize("which", [1, 0], ids=["each fires with its labels and words", "none fires on a healthy engine"])
-def test_promtools_unit_tests_of_every_alert(tmp_path, which):
-    promtool("test", "rules", str(unit_tests(tmp_path, which)))
+def test_by_promtools_unit_tests_each_alert_fires_with_its_labels_and_words_and_none_on_a_healthy_engine(tmp_path):
+    promtool("test", "rules", str(unit_tests(tmp_path)))
 
 
 @needs_prometheus
-def test_a_rule_that_is_off_is_found_by_the_unit_tests(tmp_path):
-    path = unit_tests(tmp_path, 1, ("PeregrineSupervisorLost",))
-    off = (tmp_path / "alerts.yml").read_text().replace("peregrine_supervisor_up == 0", "peregrine_supervisor_up == 2")
-    (tmp_path / "alerts.yml").write_text(off)
-    with pytest.raises(AssertionError, match="PeregrineSupervisorLost"):
+@pytest.mark.parametrize(
+    ("right", "wrong"), [("peregrine_supervisor_up == 0", "peregrine_supervisor_up == 2"), ("peregrine_gaps_total[300s]) > 0", "peregrine_gaps_total[300s]) >= 0")]
+)
+def test_a_rule_that_is_off_is_found_by_the_unit_tests(tmp_path, right, wrong):
+    path = unit_tests(tmp_path)
+    text = (tmp_path / "alerts.yml").read_text()
+    assert right in text
+    (tmp_path / "alerts.yml").write_text(text.replace(right, wrong))
+    with pytest.raises(AssertionError, match="alertname: Peregrine(SupervisorLost|FeedGaps)"):
         promtool("test", "rules", str(path))
 
 
