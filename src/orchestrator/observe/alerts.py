@@ -37,7 +37,7 @@ def alerts(rule: AlertRule, leak_mb_per_hour: int = 64) -> tuple[Alert, ...]:
     w, hold = f"[{rule.window_s}s]", rule.hold_s
     found = (
         Alert("PeregrineEngineDown", "page", "peregrine_up == 0", 0,
-              "the engine's process is not there", "`peregrine status`; its log says why; the supervisor restarts it unless it gave up"),
+              "the engine's process is not there", "`peregrine top`; its log says why; the supervisor restarts it unless it gave up"),
         Alert("PeregrineHeartbeatLost", "page", f"peregrine_up == 1 and peregrine_heartbeat_age_seconds > {rule.heartbeat_after_s}", 0,
               "the engine's process is there but does nothing", "stopped, starved or stuck: kill -9 it and let it recover; the venue's cancel on disconnect has its orders"),
         Alert("PeregrineKilled", "page",
@@ -102,7 +102,7 @@ def alerts(rule: AlertRule, leak_mb_per_hour: int = 64) -> tuple[Alert, ...]:
         Alert("PeregrineNotTrading", "info",
               'max by (engine, shard, state) (peregrine_trading_state{state=~"starting|paused|draining"}) == 1'
               ' or label_replace(peregrine_trading_enabled == 0, "state", "not enabled", "", "")', hold,
-              "a shard is paused, drained, or not yet enabled", "wanted? then nothing; else `peregrine status` says who paused it"),
+              "a shard is paused, drained, or not yet enabled", "wanted? then nothing; else `peregrine top` says who paused it"),
     )  # fmt: skip
     return found if leak_mb_per_hour else tuple(a for a in found if a.name != "PeregrineMemoryGrows")
 
