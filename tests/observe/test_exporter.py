@@ -28,6 +28,7 @@ def serve():
     running: list[Exporter] = []
 
     def start(name: str, listen: str = "127.0.0.1:0", **options) -> Exporter:
+        options = {"heartbeat_after_s": 600.0, **options}  # a stand-in's heart does not beat
         one = Exporter(name, listen=listen, reader=Reader(name, keep_s=0), **options)
         one.start()
         running.append(one)
@@ -186,7 +187,7 @@ def test_an_address_that_is_none_is_refused(text):
 
 def test_as_a_process_it_prints_one_ready_line_and_ends_cleanly_at_sigterm(stand_in):
     one = stand_in()
-    with ExporterRun(one.name) as exporter:
+    with ExporterRun(one.name, "--heartbeat-after-s", "600") as exporter:
         assert exporter.ready["name"] == one.name and exporter.ready["pid"] == exporter.process.pid
         assert exporter.get("/readyz")[0] == 200
         path = Path(exporter.ready["telemetry"])
