@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from orchestrator.cli import _config_assign
+
 if TYPE_CHECKING:
     from orchestrator.config import Config, Problem
 
@@ -66,6 +68,7 @@ def register(app: typer.Typer) -> None:
         else:
             typer.echo(profile_text(name), nl=False)
 
+    _config_assign.register(group)
     app.add_typer(group, name="config")
 
 

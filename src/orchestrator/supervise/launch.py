@@ -7,6 +7,7 @@ from pathlib import Path
 
 from orchestrator.cli._errors import EXIT_CONFIG, EXIT_TRY_AGAIN, EXIT_UNAVAILABLE, CliError
 from orchestrator.config import config_hash, from_effective
+from orchestrator.config.cores import resolve_cores
 from orchestrator.config.models import Config, EmbeddedVenue
 from orchestrator.observe import log, traces
 from orchestrator.run.live import new_run_folder
@@ -113,6 +114,7 @@ def _trace(cfg: Config) -> None:
 
 
 def _fresh(cfg: Config, runtime: Path, lock: SupervisorLock, config_file: str, notes: list[str], on_round: OnRound | None) -> Supervisor:
+    resolve_cores(cfg.engine)  # what cannot be placed leaves no folder either
     run = new_run_folder(Path(cfg.journal.dir).resolve(), cfg.name)
     (run / LOGS).mkdir()
     log.configure("supervisor", path=run / LOGS / "supervisor.log", level=cfg.observe.log_level)
@@ -132,7 +134,7 @@ def _taken(takeover: Takeover, lock: SupervisorLock, on_round: OnRound | None) -
     log.configure("supervisor", path=run / LOGS / "supervisor.log", level=from_effective(plan.config).observe.log_level)
     _trace(from_effective(plan.config))
     tree = Tree(from_effective(plan.config), takeover.folder, run, config=found.config, generation=found.generation + 1)
-    tree.started_ns, tree.trading_enabled = found.started_ns, found.trading_enabled
+    tree.started_ns, tree.trading_enabled, tree.has_traded = found.started_ns, found.trading_enabled, found.has_traded
     tree.life.state, tree.life.reason, tree.life.since_ns = found.state, found.reason, found.started_ns
     for process in found.processes:
         if (member := tree.get(process.role)) is not None:
