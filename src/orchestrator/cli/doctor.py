@@ -8,6 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
+from orchestrator.cli._named import Desk, Environment
+
 ORDER = 60
 
 
@@ -16,18 +18,20 @@ def register(app: typer.Typer) -> None:
 
     @app.command(help="Check this machine; each finding comes with its fix. Exit code 69 when trading would fail.")
     def doctor(
-        profile: Annotated[str, typer.Option(help="Profile to judge the machine for.")] = "laptop",
-        config: Annotated[Path | None, typer.Option("--config", "-c", help="Configuration file to judge it for.")] = None,
+        profile: Annotated[str | None, typer.Option(help="Profile to judge the machine for (laptop).")] = None,
+        config: Annotated[Path | None, typer.Option("-c", "--config", help="Configuration to judge it for: a file, or FOLDER#ENVIRONMENT/DESK.")] = None,
+        environment: Environment = None,
+        desk: Desk = None,
         fix_plan: Annotated[bool, typer.Option("--fix-plan", help="Print a script that would make this machine fit; run nothing.")] = False,
         systemd: Annotated[bool, typer.Option("--systemd", help="Print a systemd unit for this machine and configuration.")] = False,
         as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
     ) -> None:
         from orchestrator.cli._errors import EXIT_USAGE, CliError
-        from orchestrator.config import load_file, load_profile
+        from orchestrator.cli._run import load_config
 
         if fix_plan and systemd:
             raise CliError("--fix-plan and --systemd print two different files", hint="one after the other", code=EXIT_USAGE)
-        cfg = load_file(config) if config else load_profile(profile)
+        cfg = load_config(profile, config, [], "laptop", environment, desk)
         if fix_plan:
             _fix_plan(cfg, as_json)
         elif systemd:
