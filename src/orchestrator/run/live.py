@@ -39,7 +39,7 @@ def run_live(cfg: Config, *, for_ns: int | None, on_tick: OnTick | None, resume:
     what follows damage at the journal's end may go (it is kept beside the segment). Raises ConfigError, VenueError, or
     ValueError with the engine's own words.
     """
-    cores = resolve_cores(cfg.engine, os.sched_getaffinity(0))
+    cores = resolve_cores(cfg.engine, os.sched_getaffinity(0), isolated_cpus())
     with venue_addresses(cfg, helper_cores(cores)) as addresses:
         return host(cfg, addresses, for_ns=for_ns, on_tick=on_tick, resume=resume, use_snapshots=use_snapshots,
                     cut_damaged_tail=cut_damaged_tail)
