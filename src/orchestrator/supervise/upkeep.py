@@ -105,15 +105,11 @@ class Upkeep:
                     _log.error(leak.line, of=name, mb_per_hour=round(leak.mb_per_hour))
 
     def _alarm(self) -> None:
-        # a process without a heartbeat of its own (the venue, one that is starting) is told when it is stopped or dead only
-        stalls = [v.line for n, v in self.verdicts.items() if v.kind == "stopped" or (v.kind == "stalled" and self._has_beaten(n))]
+        stalls = [v.line for v in self.verdicts.values() if v.kind in ("stopped", "stalled")]
         alarms = [*stalls, *(leak.line for leak in self._leaks.alarms().values())]
         if [a.split(":")[0] for a in alarms] != [a.split(":")[0] for a in self._tree.alarms]:
             self._tree.alarms = alarms
             self._tree.save()
-
-    def _has_beaten(self, name: str) -> bool:
-        return (self._beats() if name == "engine" else process_beats(self._tree.runtime, name)[0]()) is not None
 
 
 def rule_of(cfg: Config) -> LeakRule:
