@@ -23,10 +23,8 @@ import msgspec
 
 from orchestrator.cli._errors import EXIT_INTERNAL, EXIT_UNAVAILABLE, EXIT_USAGE, CliError
 from orchestrator.control.bodies import KINDS, origin
-from orchestrator.observe.vitals import vitals
 from orchestrator.supervise.files import replace_whole
 from orchestrator.supervise.link import own_request
-from orchestrator.supervise.placement import apply, from_environment
 
 PLAN, MADE, RESULT, PROBLEM = "plan.json", "engine.json", "result.json", "problem.json"
 
@@ -148,10 +146,7 @@ def main(arguments: list[str]) -> int:
     for name in (MADE, RESULT, PROBLEM):
         (folder / name).unlink(missing_ok=True)
     try:
-        if (placement := from_environment()) is not None:
-            print(apply(placement).line, file=sys.stderr, flush=True)
-        with vitals(Path(plan.runtime), "engine"):
-            run(plan)
+        run(plan)
     except BaseException as err:
         ended = problem_of(err)
         traceback.print_exc()

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import json
 import os
 import platform
 import resource
@@ -27,7 +26,6 @@ from orchestrator.observe.topology import Topology, cpu_list
 
 PROCESSES = ("supervisor", "venue", "engine", "telemetry")
 FILES = 65_536
-VARIABLE = "PEREGRINE_PLACEMENT"
 SET_MEMPOLICY = {"x86_64": 238, "aarch64": 237}
 GET_MEMPOLICY = {"x86_64": 239, "aarch64": 236}
 MPOL_DEFAULT, MPOL_PREFERRED = 0, 1
@@ -170,19 +168,6 @@ def verify(placement: Placement, problems: tuple[str, ...] = ()) -> Account:
     parts += [f"node {placement.node}"] if placement.node is not None else []
     line = f"{placement.process}: " + ", ".join(parts) + (f"; {'; '.join(wrong)}" if wrong else "")
     return Account(placement.process, line, tuple(wrong))
-
-
-def to_environment(placement: Placement) -> dict[str, str]:
-    """For a child that takes its placement on by itself."""
-    fields = {"process": placement.process, "cpus": placement.cpus, "node": placement.node, "nice": placement.nice,
-              "scheduling": placement.scheduling, "lock_memory": placement.lock_memory}  # fmt: skip
-    return {VARIABLE: json.dumps(fields)}
-
-
-def from_environment() -> Placement | None:
-    """The placement a supervisor gave this process, None when it gave none."""
-    fields = json.loads(os.environ.get(VARIABLE, "null"))
-    return Placement(**{**fields, "cpus": tuple(fields["cpus"])}) if fields else None
 
 
 def prefer_node(node: int | None) -> None:

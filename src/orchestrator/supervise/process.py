@@ -17,7 +17,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from orchestrator.observe.segment import process_start_ticks
-from orchestrator.supervise.notify import forget
 from orchestrator.supervise.state_file import Role
 
 MARK = "PEREGRINE_TREE"
@@ -34,7 +33,6 @@ class ProcessSpec:
     out: Path | None = None  # stdout, replaced; none: into the log too
     cpus: tuple[int, ...] = ()  # empty: wherever
     nice: int = 0
-    scheduling: str = "other"  # or batch
     environment: dict[str, str] = field(default_factory=dict)
 
 
@@ -53,7 +51,7 @@ class Process:
     @classmethod
     def start(cls, spec: ProcessSpec, folder: Path) -> Process:
         """Start it as a process of the tree in runtime folder `folder`. Raises OSError."""
-        environment = {**forget(dict(os.environ)), **spec.environment, MARK: f"{folder}:{spec.name}"}
+        environment = {**os.environ, **spec.environment, MARK: f"{folder}:{spec.name}"}
         with spec.log.open("ab") as log, spec.out.open("wb") if spec.out else contextlib.nullcontext(log) as out:
             child = subprocess.Popen(
                 [sys.executable, *spec.arguments], stdin=subprocess.DEVNULL, stdout=out, stderr=log,
@@ -122,9 +120,6 @@ def settle(pid: int, spec: ProcessSpec) -> None:
     with contextlib.suppress(OSError):
         if spec.nice:
             os.setpriority(os.PRIO_PROCESS, pid, spec.nice)
-    with contextlib.suppress(OSError):
-        if spec.scheduling == "batch":
-            os.sched_setscheduler(pid, os.SCHED_BATCH, os.sched_param(0))
 
 
 def marked(folder: Path) -> list[tuple[str, int, int]]:

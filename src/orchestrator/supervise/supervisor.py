@@ -32,7 +32,6 @@ from orchestrator.supervise.state_file import TreeState
 from orchestrator.supervise.stopping import ENDED, EndReport, stop
 from orchestrator.supervise.takeover import Takeover
 from orchestrator.supervise.tree import Tree
-from orchestrator.supervise.upkeep import Upkeep
 from orchestrator.supervise.watching import steps
 
 BUSY_S = 0.02  # between rounds while something is on its way
@@ -53,7 +52,6 @@ class Supervisor:
         self.venue = VenueKeeper(tree) if tree.get("venue") else None
         self.telemetry = TelemetryKeeper(tree) if tree.get("telemetry") else None
         self.startup = Startup(tree, self.engine, self.venue, self.telemetry)
-        self.upkeep = Upkeep(tree, self._engine_beats)
         self.ready_s = 0.0  # of the last start or takeover: begin to trading
         self._takeover, self._on_round = takeover, on_round
         self._began = time.monotonic()
@@ -91,7 +89,6 @@ class Supervisor:
                 keeper.look(now, started=self.startup.done)
         self.startup.advance(now)
         self._follow()
-        self.upkeep.look(now, ready=bool(self.ready_s))
         while not self._calls.empty():
             call, future = self._calls.get()
             try:
@@ -157,10 +154,6 @@ class Supervisor:
         takeover.move("done")
         _log.info("taken over", generation=self.tree.generation, adopted=sorted(takeover.adopted))
 
-    def _engine_beats(self) -> int | None:
-        view = self.engine.view
-        return view.heartbeat_count if view is not None else None
-
     # ---- the end
 
     def ask_stop(self, why: str, code: int = 0, hint: str = "") -> None:
@@ -172,7 +165,6 @@ class Supervisor:
         say = _log.error if ending.code else _log.info
         say("the tree ends", reason=str(ending), code=ending.code)
         tree = self.tree
-        self.upkeep.stopping()
         report = stop(tree, self.engine.link, timeout_s=tree.cfg.supervise.stop_timeout_s, why=str(ending), beat=self.engine.beat)
         report.code, report.hint = ending.code, ending.hint
         self.engine.close_link()
@@ -192,7 +184,6 @@ class Supervisor:
             replace_whole(tree.run / ENDED, hosting.encode(report))
         except OSError as err:
             report.notes.append(f"the report could not be written: {err}")
-        self.upkeep.close()
         self.lock.close()
         for fd in (self._wake_out, self._wake_in):
             os.close(fd)

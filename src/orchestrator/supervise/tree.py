@@ -74,7 +74,6 @@ class Tree:
         self.trading_enabled = False
         self.started_ns = time.time_ns()
         self.addresses: dict[str, str] = {}
-        self.alarms: list[str] = []
         self.on_change: Callable[[TreeState], None] | None = None
         self.life = Life(self.name, on_move=self._moved)
         self.members: dict[Role, Member] = {}
@@ -103,7 +102,6 @@ class Tree:
             run=str(self.run), config=self.config, config_sha256=config_hash(self.cfg), trading_enabled=self.trading_enabled,
             state=self.life.state, reason=self.life.reason, started_ns=self.started_ns, written_ns=time.time_ns(),
             processes=[m.state() for m in self.members.values()], addresses=dict(self.addresses),
-            alarms=list(self.alarms),
         )  # fmt: skip
 
     def save(self) -> None:
@@ -125,24 +123,23 @@ class Tree:
 
 def specs(cfg: Config, runtime: Path, run: Path) -> list[ProcessSpec]:
     """What the processes of a configuration are, in the order they are started."""
-    from orchestrator.observe.topology import read_topology
+    from orchestrator.config.cores import resolve_cores
+    from orchestrator.run.live import helper_cores
     from orchestrator.run.venue_process import arguments_of
     from orchestrator.supervise.engine_main import PLAN
-    from orchestrator.supervise.placement import plan_placement, to_environment
 
-    placed = plan_placement(cfg, read_topology(devices=(cfg.device.address,)))
+    allowed = os.sched_getaffinity(0)
+    beside = tuple(sorted(helper_cores(resolve_cores(cfg.engine, allowed)) or allowed))
     logs = run / LOGS
     out = []
     if isinstance(cfg.venue, EmbeddedVenue):
         out.append(ProcessSpec("venue", "venue", tuple(arguments_of(cfg)), logs / "venue.log", out=logs / "venue.ready",
-                               cpus=placed["venue"].cpus, nice=placed["venue"].nice))  # fmt: skip
-    engine = placed["engine"]
+                               cpus=beside, nice=cfg.supervise.nice))  # fmt: skip
     out.append(ProcessSpec("engine", "engine", ("-m", "orchestrator.supervise.engine_main", str(run / PLAN)), logs / "engine.log",
-                           cpus=engine.cpus, nice=engine.nice, environment=to_environment(engine)))  # fmt: skip
+                           cpus=tuple(sorted(allowed))))  # fmt: skip
     if (exporter := telemetry_arguments(cfg)) is not None:
-        telemetry = placed["telemetry"]
-        out.append(ProcessSpec("telemetry", "telemetry", exporter, logs / "telemetry.log", cpus=telemetry.cpus, nice=telemetry.nice,
-                               scheduling=telemetry.scheduling))  # fmt: skip
+        out.append(ProcessSpec("telemetry", "telemetry", exporter, logs / "telemetry.log", cpus=beside,
+                               nice=cfg.supervise.nice))  # fmt: skip
     return out
 
 
