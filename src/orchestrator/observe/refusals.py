@@ -54,4 +54,5 @@ class RefusalCounter:
         if name not in self._counts and len(self._counts) >= MOST_REASONS:
             name = "other"
         count = entry.get("count", 1)
-        self._counts[name] = self._counts.get(name, 0) + (count if isinstance(count, int) and count > 0 else 1)
+        if isinstance(count, int) and count > 0:
+            self._counts[name] = self._counts.get(name, 0) + count
