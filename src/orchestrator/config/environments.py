@@ -183,7 +183,7 @@ def _state_environment(layer: Layer, stem: str, problems: list[Problem]) -> None
     told = layer.root.value.get("environment")
     origin = layer.root.origin
     if told is None and stem in ENVIRONMENTS:
-        layer.root.value["environment"] = Node(stem, Origin("file", origin.source, origin.line or 1))
+        layer.root.value["environment"] = Node(stem, Origin("file", origin.source))  # by its name: no line says so
     elif told is None:
         problems.append(
             Problem("environment", "nothing", f"one of {', '.join(ENVIRONMENTS)}",
