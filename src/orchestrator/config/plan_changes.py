@@ -114,12 +114,15 @@ def _symbol_limits(before: Mapping[str, Any], after: Mapping[str, Any], symbols:
         was = old or {name: before[name] for name in names}
         wanted = new or {name: after[name] for name in names}
         follows = symbol in own and new is None  # has limits of its own by now: the account's pass it by
-        if (old is None and new is None and not (follows and account)) or was == wanted:
-            if old != new:  # stated now, and the same numbers: nothing to tell the engine, but it is done
-                _take(symbol, taken, found)
+        fresh = old is None and new is not None and symbol not in own  # must not follow the account any more, even where equal
+        if old is None and new is None and not (follows and account):
+            continue
+        if was == wanted and not fresh:
+            _take(symbol, taken, found)  # the same numbers, said elsewhere: nothing to tell the engine
             continue
         changed = {name: wanted[name] for name in names if was[name] != wanted[name] or (old is None) != (new is None)}
-        says = f"limits of {symbol}: " + ", ".join(f"{n} {was[n]} → {wanted[n]}" for n in changed if was[n] != wanted[n])
+        differing = ", ".join(f"{n} {was[n]} → {wanted[n]}" for n in changed if was[n] != wanted[n])
+        says = f"limits of {symbol}: {differing or 'its own from now on'}"
         undo = (("limits.set", {"symbol": symbol, "limits": {name: was[name] for name in changed}}),)
         steps.append(Step("limits.set", {"symbol": symbol, "limits": changed}, says, undo))
         _take(symbol, taken, found)

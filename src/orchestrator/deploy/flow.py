@@ -20,10 +20,8 @@ from orchestrator.config.plan_changes import Plan, Step, plan
 from orchestrator.deploy.door import Door, DoorError, ask
 from orchestrator.deploy.health import Reading, Thresholds, judge, observe, sick
 from orchestrator.deploy.history import History, HistoryError, Manifest, StepDone, digest
-from orchestrator.observe.log import logger
 
-log = logger("deploy")
-RESTORE = "limits.set"
+
 _QUIETING = ("pause", "active_symbols")
 
 
@@ -119,7 +117,6 @@ def _apply(job: Job, steps: Plan, tools: Tools, limits: Thresholds, baseline: tu
     )  # fmt: skip
     manifest = tools.history.begin(manifest, job.before, job.after, job.sources)
     tools.say(f"backup     {tools.history.path_of(manifest.number, 'before')}")
-    log.info("deploy begins", engine=job.engine, number=manifest.number, who=job.who, why=job.why, steps=len(steps.steps))
     problems: list[str] = []
     try:
         _note(tools, manifest, f"deploy {manifest.number} begins: {manifest.after_sha256[:12]}")
@@ -144,7 +141,6 @@ def _apply(job: Job, steps: Plan, tools: Tools, limits: Thresholds, baseline: tu
     tools.history.save(manifest)
     _note(tools, manifest, f"deploy {manifest.number} is good", required=False)
     _tell_supervisor(tools, manifest)
-    log.info("deploy good", engine=job.engine, number=manifest.number)
     return Outcome("good", manifest.number, manifest=manifest)
 
 
@@ -169,7 +165,6 @@ def _roll_back(tools: Tools, manifest: Manifest, problems: list[str]) -> Outcome
     for problem in problems:
         tools.say(f"UNHEALTHY  {problem}")
     tools.say(f"ROLLBACK   deploy {manifest.number} is taken back")
-    log.error("deploy taken back", engine=manifest.engine, number=manifest.number, problems=problems)
     left: list[str] = []
     for step in reversed(manifest.steps):
         if step.state == "undone":
@@ -187,8 +182,6 @@ def _roll_back(tools: Tools, manifest: Manifest, problems: list[str]) -> Outcome
     manifest.state = "failed" if left else "rolled back"
     tools.history.save(manifest)
     _note(tools, manifest, f"deploy {manifest.number} was taken back: {'; '.join(problems)}", required=False)
-    if left:
-        log.error("rollback failed", engine=manifest.engine, number=manifest.number, left=left)
     return Outcome(manifest.state, manifest.number, problems, left, manifest)
 
 
