@@ -55,7 +55,7 @@ def plan(before: Mapping[str, Any], after: Mapping[str, Any], *, own_limits: Ite
          restricted_at_start: Iterable[str] = ()) -> Plan:
     """Commands that bring an engine that runs as `before` says to where `after` wants it; both are effective configurations.
 
-    `own_limits`: symbols that were given limits of their own since the engine started, and so do not follow the account's;
+    `own_limits`: symbols that have had limits of their own since the engine started, and so do not follow the account's;
     `restricted_at_start`: symbols the engine itself was started without.
     """
     found = Plan(changes=changes(before, after))

@@ -43,7 +43,7 @@ def running(engine: str, history: History, run: Path | None = None) -> Running:
 
     started = effective(from_effective(parsed.config["effective"]))  # of an older release: defaults filled in
     now, own = history.now(str(run))
-    return Running(engine, str(run), started, now or started, own)
+    return Running(engine, str(run), started, now or started, own | set(started["risk"]["by_symbol"]))
 
 
 def _run_of(engine: str) -> Path:
