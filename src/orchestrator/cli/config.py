@@ -100,7 +100,7 @@ def show(
     from orchestrator.config import PROFILES, effective, profile_text
     from orchestrator.config.origin import merged_text, settings
 
-    plain_profile = name is not None and not os.path.exists(name) and "#" not in name and (environment, desk) == (None, None)
+    plain_profile = name is not None and not Path(name).exists() and "#" not in name and (environment, desk) == (None, None)
     if plain_profile and (name in PROFILES or not str(name).endswith((".yaml", ".yml"))) and not (as_json or origin or overrides):
         typer.echo(profile_text(str(name)), nl=False)
         return

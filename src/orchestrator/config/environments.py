@@ -14,7 +14,6 @@ FILE is one too. In `environments` and `desks`, `extends: NAME` begins from anot
 from __future__ import annotations
 
 import difflib
-import os
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path as FilePath
@@ -57,7 +56,7 @@ def parse_name(text: FilePath | str, environment: str | None = None, desk: str |
     Raises ConfigError when text and arguments name different ones.
     """
     path, mark, rest = str(text).rpartition("#")
-    if not mark or os.path.exists(str(text)):
+    if not mark or FilePath(text).exists():
         return Name(FilePath(text), environment, desk)
     told_environment, _, told_desk = rest.partition("/")
     for word, told, given in (("environment", told_environment, environment), ("desk", told_desk, desk)):

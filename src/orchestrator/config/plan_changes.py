@@ -110,7 +110,7 @@ def _symbol_limits(before: Mapping[str, Any], after: Mapping[str, Any], symbols:
     steps = []
     for symbol in symbols:
         old, new = before["by_symbol"].get(symbol), after["by_symbol"].get(symbol)
-        names = list(new or old or {name: 0 for name in _instrument_limits(after)})
+        names = list(new or old or dict.fromkeys(_instrument_limits(after), 0))
         was = old or {name: before[name] for name in names}
         wanted = new or {name: after[name] for name in names}
         follows = symbol in own and new is None  # has limits of its own by now: the account's pass it by

@@ -21,7 +21,6 @@ from orchestrator.deploy.door import Door, DoorError, ask
 from orchestrator.deploy.health import Reading, Thresholds, judge, observe, sick
 from orchestrator.deploy.history import History, HistoryError, Manifest, StepDone, digest
 
-
 _QUIETING = ("pause", "active_symbols")
 
 

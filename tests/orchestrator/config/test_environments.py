@@ -7,7 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.config import ConfigError, check_file, effective, from_effective, load_file, load_view, parse_name
+from orchestrator.config import (
+    ConfigError,
+    check_file,
+    effective,
+    from_effective,
+    load_file,
+    load_view,
+    parse_name,
+)
 from orchestrator.config.environments import desks, environments
 from orchestrator.config.origin import merged_text, origin_of, settings, write_template
 
@@ -138,7 +146,7 @@ def test_every_value_tells_where_it_came_from(folder):
     assert told("risk.by_symbol.BOND.max_long_lots")[:3] == (400, "variable", "PEREGRINE__RISK__BY_SYMBOL__BOND__MAX_LONG_LOTS")
     assert told("instruments[BOND].multiplier") == (3, "set", "", None)
     assert told("account.currency") == ("USD", "default", "", None)
-    assert set(origins) == set(s.place for s in settings(view)) and len(origins) > 150
+    assert set(origins) == {s.place for s in settings(view)} and len(origins) > 150
 
 
 def test_a_variable_or_option_that_leads_nowhere_names_itself(folder):
