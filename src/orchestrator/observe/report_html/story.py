@@ -99,7 +99,7 @@ def read_story(folder: Path, tables: Tables, *, kept: Kept | None = None,
     `on_progress(shard, records, of)` hears how far it is. Raises JournalUnreadable.
     """
     from hotpath import _core
-    from orchestrator.run.journals import CORRUPT_HINT, NO_JOURNAL_HINT, JournalUnreadable, read_header, require_semantics
+    from orchestrator.run import journals
     from orchestrator.run.shards import folders
 
     kept = kept or Kept()
@@ -107,14 +107,14 @@ def read_story(folder: Path, tables: Tables, *, kept: Kept | None = None,
     headers, records, first, last = [], [], [], []
     for path in own:
         if not any(path.glob("journal-*.pgj")):
-            raise JournalUnreadable(f"{path}: no journal in it", hint=NO_JOURNAL_HINT)
-        parsed, _ = read_header(path)
-        require_semantics(parsed, path)
+            raise journals.JournalUnreadable(f"{path}: no journal in it", hint=journals.NO_JOURNAL_HINT)
+        parsed, _ = journals.read_header(path)
+        journals.require_semantics(parsed, path)
         headers.append(parsed)
         try:
             found = _core.journal.summarize(str(path))
         except (ValueError, RuntimeError, OSError) as err:
-            raise JournalUnreadable(f"{path}: {err}", hint=CORRUPT_HINT) from err
+            raise journals.JournalUnreadable(f"{path}: {err}", hint=journals.CORRUPT_HINT) from err
         records.append(found["records"])
         first.append(found["first_ts_ns"])
         last.append(found["last_ts_ns"])
