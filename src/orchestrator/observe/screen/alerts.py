@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from orchestrator.observe.panel import FEED_STATES, TRADING_STATES
@@ -36,8 +37,8 @@ def alerts_between(before: ScreenReading | None, now: ScreenReading) -> list[Ale
     if not now.alive and (before is None or before.alive):
         out.append((BAD, "the engine process has ended"))
     for shard, counters in enumerate(now.shards):
-        old = before.shards[shard] if before is not None and shard < len(before.shards) else {}
-        out += [(level, f"{_of(now, shard)}{text}") for level, text in _states(old, dict(counters))]
+        old: Mapping[str, int] = before.shards[shard] if before is not None and shard < len(before.shards) else {}
+        out += [(level, f"{_of(now, shard)}{text}") for level, text in _states(old, counters)]
     out += _rising(before, now) + _limits(before, now)
     if now.kill_level and (before is None or before.kill_level != now.kill_level):
         out.append((BAD, "kill word set: " + {1: "cancel all", 2: "cancel all and flatten"}.get(now.kill_level, str(now.kill_level))))
@@ -50,7 +51,7 @@ def _of(now: ScreenReading, shard: int) -> str:
     return f"shard {shard}: " if len(now.shards) > 1 else ""
 
 
-def _states(old: dict[str, int], new: dict[str, int]) -> list[tuple[str, str]]:
+def _states(old: Mapping[str, int], new: Mapping[str, int]) -> list[tuple[str, str]]:
     out = []
     feed, trading = new.get("feed_state", 0), new.get("trading_state", 0)
     if feed != old.get("feed_state", 2):
@@ -65,7 +66,7 @@ def _states(old: dict[str, int], new: dict[str, int]) -> list[tuple[str, str]]:
     return out
 
 
-def _ring_low(counters: dict[str, int]) -> bool:
+def _ring_low(counters: Mapping[str, int]) -> bool:
     size = counters.get("journal_ring_bytes", 0)
     return size > 0 and counters.get("journal_free_bytes", 0) * 1000 < size * JOURNAL_FREE_PERMILLE
 
