@@ -94,7 +94,7 @@ packages = {**_packages("src", "hotpath"), **_packages("src", "orchestrator"), *
 setup(
     packages=list(packages),
     package_dir=packages,
-    package_data={"orchestrator.config": ["profiles/*.yaml"], "orchestrator": ["data/*"], "hotpath": ["py.typed"]},
+    package_data={"orchestrator.config": ["profiles/*.yaml", "template/*.yaml", "template/*/*.yaml"], "orchestrator": ["data/*"], "hotpath": ["py.typed"]},
     ext_modules=extensions,
     cmdclass={"build_ext": BuildExt},
 )

@@ -19,8 +19,15 @@ from synth_report import Resources, Timing  # noqa: E402
 
 #: name → Yosys command. Hard multipliers are switched off: were one inferred, it would be as LUTs, and show.
 FAMILIES = {
-    "ECP5": "synth_ecp5 -nodsp -noabc9",
+    "ECP5": "synth_ecp5 -nodsp -noabc9",  # newer releases take -noabc9 and map with ABC9 all the same
     "UltraScale+": "synth_xilinx -family xcup -noiopad -noclkbuf",
+}
+#: The same for a part of a design too large at once. Yosys maps ECP5 logic with ABC9, which looks at carry chains as boxes
+#: and did not finish a layer of a thousand additions in an hour; plain ABC maps what lies between the chains in seconds.
+PART_FLOWS = {
+    "ECP5": ("synth_ecp5 -nodsp -run begin:map_luts", "abc -lut 4", "clean", "techmap -map +/lattice/cells_map_trellis.v",
+             "opt_lut_ins -tech lattice", "clean"),
+    "UltraScale+": (FAMILIES["UltraScale+"],),
 }
 PART, PACKAGE = "85k", "CABGA756"
 FREQ_MHZ = 200  # what the placer is asked for
@@ -112,7 +119,8 @@ def _part(design: Design, module: str, family: str) -> tuple[Resources, float]:
     # a part that is not the top holds no other: its text is all there is to read
     verilog = design.verilog if module == design.top else modules_of(design.verilog)[module] + "\n"
     others = [name for name in parts_of(design) if name != module] if module == design.top else []
-    script = ["read_verilog design.v", *(f"blackbox \\{name}" for name in others), f"{FAMILIES[family]} -top \\{module}",
+    synth, *mapping = PART_FLOWS[family]
+    script = ["read_verilog design.v", *(f"blackbox \\{name}" for name in others), f"{synth} -top \\{module}", *mapping,
               "tee -q -o stat.json stat -json"]  # fmt: skip
 
     def make(folder: Path) -> dict[str, Any]:

@@ -1,22 +1,103 @@
-"""What the tests of report and screen share: one virtual run, and one live run of two shards, each made once a process."""
+"""What the tests of observing share: a runtime folder of their own, an engine's segment written by hand, two runs."""
 
 from __future__ import annotations
 
 import json
 import os
 import sys
+import time
 import uuid
+from itertools import count
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 HERE = Path(__file__).resolve().parent
-for folder in (HERE, HERE.parent, HERE.parent / "engine"):
+for folder in (HERE, HERE.parent, HERE.parent / "engine", HERE.parents[1] / "tools"):
     if str(folder) not in sys.path:
         sys.path.insert(0, str(folder))
 
 from rig import call  # noqa: E402
+
+from orchestrator.observe import segment, telemetry  # noqa: E402
+
+_numbers = count()
+LIVE = {"feed_state": 2, "session_ready": 1, "trading_state": 1, "journal_free_bytes": 900, "journal_ring_bytes": 1000}
+
+
+@pytest.fixture(autouse=True)
+def runtime_folder(tmp_path, monkeypatch):
+    """Every test has a runtime folder of its own."""
+    folder = tmp_path / "runtime"
+    monkeypatch.setenv("PEREGRINE_RUNTIME_DIR", str(folder))
+    return folder
+
+
+class StandIn:
+    """A segment as an engine would have made it: the real layout, written from here."""
+
+    def __init__(self, name: str, shards: int = 1, pid: int | None = None) -> None:
+        self.name, self.path = name, segment.FOLDER / f"{segment.PREFIX}{name}"
+        self.pid = os.getpid() if pid is None else pid
+        self.epoch = 1
+        self.shards = shards
+        self.counters: list[dict[str, int]] = [dict.fromkeys(telemetry.COUNTERS, 0) | LIVE for _ in range(shards)]
+        self.histograms = {name: [100 * i for i in range(1, 20)] for name in telemetry.HISTOGRAMS}
+        self.rejects = {"pass": 5, "price_collar": 0, "killed": 0, "venue.0": 0, "venue.12": 0}
+        self.limits = [(100, 1000, 0, 1000, 1, 16, 5_000_000, 2_000_000_000)]
+        self.head: dict[str, int] = {"state": 2}
+        self.write()
+
+    def write(self) -> None:
+        """As it is now; an engine that is started again comes under another inode."""
+        regions = [
+            telemetry.build(c, self.histograms, [(f"S{i}", 10, 11, 10, 300, -12_345, 200, 1)], rejects=self.rejects, limits=self.limits)
+            for i, c in enumerate(self.counters)
+        ]
+        head = np.zeros(1, segment.HEADER_DTYPE)
+        at = segment.HEADER_BYTES
+        fields = {"magic": segment.MAGIC, "layout_version": segment.LAYOUT_VERSION, "header_bytes": at, "epoch": self.epoch, "pid": self.pid,
+                  "start_ticks": segment.process_start_ticks(self.pid), "n_regions": len(regions), "heartbeat_ns": time.time_ns(), **self.head}  # fmt: skip
+        for name, value in fields.items():
+            head[name] = value
+        rows = np.zeros(len(regions), segment.REGION_DTYPE)
+        for i, region in enumerate(regions):
+            rows[i] = (b"telemetry" if i == 0 else f"telemetry-{i:02}".encode(), at, len(region), 0, 1, 0, 0)
+            at += len(region)
+        data = bytearray(head.tobytes())
+        data[segment.REGIONS_AT : segment.REGIONS_AT + rows.nbytes] = rows.tobytes()
+        data += b"".join(regions)
+        if self.path.exists() and self.path.stat().st_size == len(data):
+            with self.path.open("r+b") as file:  # in place, as an engine writes
+                file.write(data)
+        else:
+            self.path.write_bytes(data)
+
+    def restart(self) -> None:
+        """Another segment under the name, of the next epoch."""
+        self.path.unlink()
+        self.epoch += 1
+        self.write()
+
+    def remove(self) -> None:
+        """As after a clean end."""
+        self.path.unlink(missing_ok=True)
+
+
+@pytest.fixture
+def stand_in():
+    """Makes stand-ins: `stand_in(shards=2)`; they are gone after the test."""
+    made: list[StandIn] = []
+
+    def make(**options) -> StandIn:
+        made.append(StandIn(f"obs-{os.getpid()}-{next(_numbers)}", **options))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.remove()
 
 
 @pytest.fixture

@@ -284,7 +284,7 @@ def test_config_check_and_show_on_the_command_line(tmp_path, peregrine, read_jso
     assert read_json(peregrine("config", "show", "laptop", "--json")) == effective(load_profile("laptop"))
     file.write_text(BAD)
     report = read_json(peregrine("config", "check", str(file), "--json", code=78))
-    assert all(set(e) == {"path", "found", "expected", "hint", "line"} for e in report["errors"])
+    assert all(set(e) == {"path", "found", "expected", "hint", "line", "source"} for e in report["errors"])
     assert len(report["errors"]) >= 8
     assert peregrine("config", "check", str(tmp_path / "none.yaml"), code=78).stderr
     assert peregrine("config", "show", "lapto", code=78).stdout == ""

@@ -1,6 +1,8 @@
 // Python view of journal/: reader, summary, snapshots, follower.
 #include <pybind11/stl.h>
 
+#include <algorithm>
+
 #include "bind_journal.h"
 #include "journal/reader.h"
 #include "journal/snapshot.h"
@@ -30,6 +32,21 @@ struct PyReader {
       case ReadResult::kEnd: throw py::stop_iteration();
       case ReadResult::kCorrupt: raise(reader->error());
     }
+    return record();
+  }
+  // Others are passed over without the interpreter's lock.
+  py::object find(const std::vector<u16>& types) {
+    ReadResult result = ReadResult::kEnd;
+    {
+      const py::gil_scoped_release release;
+      do {
+        result = reader->next(view);
+      } while (result == ReadResult::kRecord && std::find(types.begin(), types.end(), view.header.type) == types.end());
+    }
+    if (result == ReadResult::kCorrupt) raise(reader->error());
+    return result == ReadResult::kEnd ? py::object(py::none()) : py::object(record());
+  }
+  py::tuple record() const {
     const RecordHeader& h = view.header;
     return py::make_tuple(h.type, h.seq, h.ts_ns, h.generation, to_bytes(view.payload));
   }
@@ -162,6 +179,8 @@ void bind_journal_read(py::module_& m) {
            "Read the journal in `dir`, then what only its ring holds. On a live journal, iterate again for more")
       .def("__iter__", [](py::object self) { return self; })
       .def("__next__", &PyReader::next)
+      .def("find", &PyReader::find, py::arg("types"),
+           "The next record of one of these types, None where nothing more is there yet; checks all it passes over")
       .def_property_readonly("end", [](PyReader& r) { return end_dict(r.reader->end()); },
                              "How the journal ends (after the iteration stopped)")
       .def_property_readonly("location", [](PyReader& r) { return py::make_tuple(r.view.segment, r.view.offset); },

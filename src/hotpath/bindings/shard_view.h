@@ -280,6 +280,7 @@ inline py::dict shard_summary(const engine::Shard& shard) {
   d["working_orders"] = shard.working_orders();
   d["unknown_orders"] = a.unknown_orders;
   d["killed"] = shard.gate().killed();
+  d["paused"] = shard.gate().paused();
   d["breaker"] = shard.gate().breaker_tripped();
   d["session_phase"] = session_phase_name(shard.session().phase());
   d["feed_state"] = static_cast<int>(shard.feed_state());

@@ -312,7 +312,10 @@ void Shard::on_order(const OrderEvent& e) {
       if (e.instrument < items_.size()) gate_.on_execution(e.instrument, e.side, now_ns_);
       check_breakers();
       break;
-    case OrderEventKind::kRejected: ++counters_.rejects; break;
+    case OrderEventKind::kRejected:
+      ++counters_.rejects;
+      ++counters_.reject_codes[e.reason < kRejectCodes ? e.reason : kRejectCodes - 1];
+      break;
     default: break;
   }
   if (is_terminal(e.after) && e.old_order_ref != 0) market_.untrack_own(e.old_order_ref);

@@ -25,6 +25,7 @@ struct ShardCounters {
   // more; whose book had moved on; that a kernel found wrong; asks that found no room and were decided at once.
   u64 device_used = 0, device_fallback = 0, device_late = 0, device_dropped = 0, device_wrong = 0, device_full = 0;
   u64 actions[kMaxActions] = {};
+  u64 reject_codes[kRejectCodes] = {};  // by the venue's code
 };
 
 // What a session alarm was, kept for whoever looks from outside.

@@ -72,6 +72,7 @@ bool Shard::apply_command(CommandKind kind, Bytes body) {
       paused_ = false;
       if ((flags_of(body) & journal::kResumeDrained) != 0) draining_ = false;
       update_paused();
+      if ((flags_of(body) & journal::kResumeHeld) != 0) return true;
       gate_.set_reduce_only(false);
       flattening_ = false;
       return true;

@@ -14,6 +14,9 @@
 
 namespace peregrine::engine {
 
+// The venue's reject codes told apart when they are counted: 0 … 62; 63 stands for every higher one.
+inline constexpr u32 kRejectCodes = 64;
+
 struct InstrumentSpec {
   std::string symbol;
   Contract contract;

@@ -96,6 +96,7 @@ class ShardStage final : public InputSink, private StageProbe {
   bool poll_timers();
   void poll_end();
   void update_telemetry(bool whole);
+  void update_limits();
   void update_instruments(bool whole);
 
   const LiveConfig& config_;

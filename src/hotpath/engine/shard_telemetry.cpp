@@ -56,9 +56,45 @@ void ShardStage::update_telemetry(bool whole) {
   set(Counter::inputs, runner_.inputs());
   set(Counter::idle_polls, idle_polls_);
   set(Counter::overruns, overruns_);
+  update_limits();
   update_instruments(whole);
   t.publish();
   if (segment_ != nullptr && heartbeats_) segment_->heartbeat(clock_.now_ns);
+}
+
+// What is used of the account's limits and what they are, as the gate has them now; what was refused, by reason.
+void ShardStage::update_limits() {
+  const Shard& shard = runner_.shard();
+  const ShardCounters& c = shard.counters();
+  const AccountExposure& a = shard.exposure().account();
+  const RiskLimits& limits = shard.gate().account_limits();
+  Telemetry& t = telemetry_;
+  const auto set = [&t](Counter k, auto v) { t.set(k, static_cast<i64>(v)); };
+  set(Counter::journal_ring_bytes, appender_.ring()->header().ring_bytes);
+  set(Counter::account_orders, a.working_orders);
+  set(Counter::limit_account_orders, limits.max_account_orders);
+  set(Counter::account_units, a.working_notional);
+  set(Counter::limit_account_units, limits.max_account_notional);
+  set(Counter::gross_units, a.gross());
+  set(Counter::limit_gross_units, limits.max_gross);
+  set(Counter::lease_units, shard.gate().lease().notional);
+  set(Counter::credit_units, a.credit_used());
+  set(Counter::limit_credit_units, limits.max_credit);
+  set(Counter::loss_units, a.loss());
+  set(Counter::limit_loss_units, limits.max_loss);
+  set(Counter::drawdown_units, a.drawdown());
+  set(Counter::limit_drawdown_units, limits.max_drawdown);
+  set(Counter::window_messages, shard.gate().messages_in_window(clock_.now_ns));
+  set(Counter::limit_messages, limits.max_messages);
+  set(Counter::soft_permille, limits.soft_permille);
+  set(Counter::device_used, c.device_used);
+  set(Counter::device_fallback, c.device_fallback);
+  set(Counter::device_late, c.device_late);
+  set(Counter::device_dropped, c.device_dropped);
+  set(Counter::device_wrong, c.device_wrong);
+  set(Counter::device_full, c.device_full);
+  for (u32 r = 0; r < kRiskReasons; ++r) t.set_risk_rejects(r, shard.gate().rejects(static_cast<RiskReason>(r)));
+  for (u32 code = 0; code < kRejectCodes; ++code) t.set_venue_rejects(code, c.reject_codes[code]);
 }
 
 void ShardStage::update_instruments(bool whole) {
@@ -82,6 +118,10 @@ void ShardStage::update_instruments(bool whole) {
                : shard.market().trading_state(ix) == TradingState::kTrading              ? 1
                                                                                           : 2;
     telemetry_.set_instrument(ix, it);
+    const RiskLimits& limits = shard.gate().limits(ix);
+    telemetry_.set_limits(ix, {x.worst_long_lots(), limits.max_long_lots, x.worst_short_lots(), limits.max_short_lots,
+                               i64{x.working_orders[0]} + x.working_orders[1], limits.max_working_orders,
+                               x.working_notional, limits.max_working_notional});
   }
 }
 

@@ -12,6 +12,7 @@ namespace {
 
 constexpr u32 kCounters = static_cast<u32>(Counter::kCount);
 constexpr u32 kHists = static_cast<u32>(Hist::kCount);
+constexpr u32 kRejectRows = kRiskReasons + kRejectCodes;
 constexpr const char* kCounterNames[] = {
 #define X(name) #name,
     PEREGRINE_COUNTERS(X)
@@ -26,7 +27,7 @@ constexpr const char* kHistNames[] = {
 constexpr std::size_t aligned(std::size_t n) { return (n + 63) & ~std::size_t{63}; }
 
 struct Offsets {
-  std::size_t counters, instruments, heads, data, total;
+  std::size_t counters, instruments, heads, data, rejects, limits, total;
 };
 
 Offsets offsets(std::size_t instruments) {
@@ -35,7 +36,9 @@ Offsets offsets(std::size_t instruments) {
   o.instruments = aligned(o.counters + kCounters * 32);
   o.heads = o.instruments + instruments * 64;
   o.data = o.heads + kHists * 64;
-  o.total = o.data + kHists * sizeof(Histogram);
+  o.rejects = o.data + kHists * sizeof(Histogram);
+  o.limits = aligned(o.rejects + kRejectRows * 32);
+  o.total = o.limits + instruments * 64;
   return o;
 }
 
@@ -72,6 +75,16 @@ Telemetry::Telemetry(u8* memory, const std::vector<std::string>& symbols, i64 un
     store_le<u32>(head + 28, Histogram::kBuckets);
     store_le<u32>(head + 32, Histogram::kSubBits - 1);  // the reader counts 2^s steps an octave
   }
+  rejects_ = base_ + o.rejects;
+  limits_ = base_ + o.limits;
+  for (u32 i = 0; i < kRejectRows; ++i) {
+    const bool venue = i >= kRiskReasons;
+    const std::string name = venue ? "venue." + std::to_string(i - kRiskReasons)
+                                   : std::string(risk_reason_name(static_cast<RiskReason>(i)));
+    std::strncpy(reinterpret_cast<char*>(rejects_ + i * 32), name.c_str(), 24);
+  }
+  store_le<u32>(base_ + 56, kRejectRows);
+  store_le<u32>(base_ + 60, static_cast<u32>(o.rejects));
   store(base_ + 48, 1);
 }
 
@@ -79,6 +92,16 @@ void Telemetry::set_instrument(u32 ix, const InstrumentTelemetry& t) {
   PRG_ASSERT(ix < n_instruments_);
   u8* p = instruments_ + ix * 64 + 8;
   for (const i64 v : {t.bid_ticks, t.ask_ticks, t.last_ticks, t.position_lots, t.pnl_units, t.working_lots, t.state}) {
+    store(p, v);
+    p += 8;
+  }
+}
+
+void Telemetry::set_limits(u32 ix, const LimitTelemetry& t) {
+  PRG_ASSERT(ix < n_instruments_);
+  u8* p = limits_ + ix * 64;
+  for (const i64 v : {t.worst_long_lots, t.limit_long_lots, t.worst_short_lots, t.limit_short_lots, t.working_orders,
+                      t.limit_working_orders, t.working_units, t.limit_working_units}) {
     store(p, v);
     p += 8;
   }

@@ -112,6 +112,7 @@ enum class CommandKind : u16 {
 // Body of kPause and kResume: none, or u32 bits of these.
 inline constexpr u32 kPauseCancels = 1;   // what works is cancelled too
 inline constexpr u32 kResumeDrained = 1;  // a drain is lifted too
+inline constexpr u32 kResumeHeld = 2;     // the pause alone is lifted: what a person set besides, such as reduce-only, stays
 
 // The body and the origin follow the head. The origin says who gave the command, why and when, as a MessagePack map; a
 // shard does not look at it.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import os
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -29,13 +30,17 @@ def runner() -> Any:
         ) from err
 
 
-def load_config(profile: str | None, file: Path | None, overrides: list[str], default: str = "laptop") -> Any:
-    """The configuration the options name: a file, else a profile, with the overrides applied."""
-    from orchestrator.config import load_file, load_profile
+def load_config(profile: str | None, file: Path | None, overrides: list[str], default: str = "laptop",
+                environment: str | None = None, desk: str | None = None) -> Any:
+    """The configuration the options name: a file or folder, else a profile, with variables and overrides applied."""
+    from orchestrator.cli._named import name_of
+    from orchestrator.config import load_profile, load_view
 
     if profile and file:
         raise CliError("--profile and --config together", hint="put `extends: PROFILE` into the file")
-    return load_file(file, overrides) if file else load_profile(profile or default, overrides)
+    if file or environment or desk:
+        return load_view(name_of(str(file) if file else None, environment, desk), overrides, environ=os.environ).config
+    return load_profile(profile or default, overrides, os.environ)
 
 
 @contextmanager

@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from orchestrator.cli._named import Desk, Environment
+
 ORDER = 60
 
 
@@ -16,18 +18,20 @@ def register(app: typer.Typer) -> None:
 
     @app.command(help="Check this machine; each finding comes with its fix. Exit code 69 when trading would fail.")
     def doctor(
-        profile: Annotated[str, typer.Option(help="Profile to judge the machine for.")] = "laptop",
-        config: Annotated[Path | None, typer.Option("--config", help="Configuration file to judge it for.")] = None,
+        profile: Annotated[str | None, typer.Option(help="Profile to judge the machine for (laptop).")] = None,
+        config: Annotated[Path | None, typer.Option("-c", "--config", help="Configuration to judge it for: a file, or FOLDER#ENVIRONMENT/DESK.")] = None,
+        environment: Environment = None,
+        desk: Desk = None,
         as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
     ) -> None:
         from orchestrator.cli._errors import EXIT_UNAVAILABLE
-        from orchestrator.config import load_file, load_profile
+        from orchestrator.cli._run import load_config
         from orchestrator.config.cores import hot_threads
         from orchestrator.config.memory import memory_mb
         from orchestrator.observe.doctor import Needs, examine
         from orchestrator.observe.machine import describe, one_line
 
-        cfg = load_file(config) if config else load_profile(profile)
+        cfg = load_config(profile, config, [], "laptop", environment, desk)
         findings = examine(
             Needs(
                 ring_mb=cfg.journal.ring_mb * cfg.engine.shards,

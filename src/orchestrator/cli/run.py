@@ -7,6 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
+from orchestrator.cli._named import Desk, Environment
+
 ORDER = 10
 
 
@@ -16,7 +18,9 @@ def register(app: typer.Typer) -> None:
     @app.command(help="Trade, by default against the shipped exchange, and end with a report. Ctrl-C stops cleanly.")
     def run(
         profile: Annotated[str | None, typer.Option(help="laptop (default), pinned or replay.")] = None,
-        config: Annotated[Path | None, typer.Option("--config", help="Configuration file.")] = None,
+        config: Annotated[Path | None, typer.Option("-c", "--config", help="Configuration file, or FOLDER#ENVIRONMENT/DESK.")] = None,
+        environment: Environment = None,
+        desk: Desk = None,
         duration: Annotated[
             str | None, typer.Option("--for", help="How long: 500ms, 15s, 2m. Without it: until stopped.")
         ] = None,
@@ -68,7 +72,7 @@ def register(app: typer.Typer) -> None:
             changes.append(f"journal.dir={str(journal)!r}")
         with terminable(), journal_errors():
             try:
-                cfg = load_config(profile, config, changes, default="replay" if virtual else "laptop")
+                cfg = load_config(profile, config, changes, "replay" if virtual else "laptop", environment, desk)
                 engine = runner()
                 if as_json or not panel or not cfg.report.panel:
                     if virtual:

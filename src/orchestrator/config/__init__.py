@@ -1,7 +1,8 @@
-"""Configuration: strict models, shipped profiles, errors that name path, found, expected and fix."""
+"""Configuration: strict models, shipped profiles, layers of environments and desks, errors that name path, found, expected and fix."""
 
+from orchestrator.config.environments import PROFILES, Name, parse_name, profile_text
 from orchestrator.config.load import (
-    PROFILES,
+    View,
     canonical,
     check_file,
     config_hash,
@@ -9,7 +10,7 @@ from orchestrator.config.load import (
     from_effective,
     load_file,
     load_profile,
-    profile_text,
+    load_view,
 )
 from orchestrator.config.models import Config
 from orchestrator.config.problems import ConfigError, Problem
@@ -18,7 +19,9 @@ __all__ = [
     "PROFILES",
     "Config",
     "ConfigError",
+    "Name",
     "Problem",
+    "View",
     "canonical",
     "check_file",
     "config_hash",
@@ -26,5 +29,7 @@ __all__ = [
     "from_effective",
     "load_file",
     "load_profile",
+    "load_view",
+    "parse_name",
     "profile_text",
 ]

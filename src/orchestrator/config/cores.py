@@ -18,11 +18,11 @@ def hot_threads(engine: Engine) -> list[str]:
     return trading + (["feed", "session"] if engine.topology == "pipelined" else [])
 
 
-def resolve_cores(engine: Engine, allowed: Iterable[int] | None = None) -> dict[str, int | None]:
+def resolve_cores(engine: Engine, allowed: Iterable[int] | None = None, isolated: Iterable[int] = ()) -> dict[str, int | None]:
     """The core of each thread (`hot_threads`, journal, helper), None where the kernel may choose.
 
-    `allowed` are the cores this process may run on, by default its affinity mask. Hot threads take the highest free
-    cores, journal and helper the lowest. Where there are fewer cores than hot threads, `auto` pins none of them; with
+    `allowed` are the cores this process may run on, by default its affinity mask. Hot threads take the free cores that
+    the kernel keeps apart (`isolated`), then the highest, journal and helper the lowest. Where there are fewer cores than hot threads, `auto` pins none of them; with
     refuse_shared_cores, which pins every hot thread, that is an error. Raises ConfigError for a core outside `allowed`, for two hot threads on
     one core, and, with refuse_shared_cores, for a helper on a hot core.
     """
@@ -37,7 +37,8 @@ def resolve_cores(engine: Engine, allowed: Iterable[int] | None = None) -> dict[
     ]
     taken = {core for core in out.values() if core is not None}
     auto = [name for name in hot if wanted[name] == "auto"]
-    rest = [core for core in reversed(free) if core not in taken]
+    apart = set(isolated)
+    rest = sorted((core for core in free if core not in taken), key=lambda core: (core not in apart, -core))
     if len(hot) <= len(free) and len(auto) <= len(rest):
         out.update(zip(auto, rest, strict=False))
     elif engine.refuse_shared_cores:
@@ -46,7 +47,8 @@ def resolve_cores(engine: Engine, allowed: Iterable[int] | None = None) -> dict[
             Problem("engine.cores", found, "a core for each of them", "topology: inline needs only one, and fewer shard threads fewer")
         )
     hot_cores = [core for core in (out[name] for name in hot) if core is not None]
-    cool = [core for core in free if core not in hot_cores] or free
+    beside = [core for core in free if core not in hot_cores]
+    cool = [core for core in beside if core not in apart] or beside or free
     for i, name in enumerate(n for n in ("helper", "journal") if wanted[n] == "auto"):
         out[name] = cool[min(i, len(cool) - 1)]
     if len(set(hot_cores)) < len(hot_cores):

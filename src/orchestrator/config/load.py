@@ -1,50 +1,63 @@
-"""Where a configuration comes from: a file, a shipped profile, and what the command line changes in it."""
+"""Where a configuration comes from: a file, a folder of layers, a shipped profile, and what the command line changes in it."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from importlib import resources
+from dataclasses import dataclass
 from pathlib import Path as FilePath
 from typing import Any
 
+from orchestrator.config.environments import Name, layered, name_tree, parse_name, profile_tree
 from orchestrator.config.models import Config
+from orchestrator.config.overrides import apply_overrides, apply_variables
 from orchestrator.config.problems import ConfigError, Problem
-from orchestrator.config.validate import shown, validate
-from orchestrator.config.yaml_tree import Path, Tree, dotted, parse, scalar
+from orchestrator.config.production import refusals
+from orchestrator.config.validate import validate
+from orchestrator.config.yaml_tree import Tree
 
-PROFILES = ("laptop", "pinned", "replay")
+Overrides = Mapping[str, Any] | Sequence[str]
 
 
-def load_profile(name: str, overrides: Mapping[str, Any] | Sequence[str] = ()) -> Config:
+@dataclass(frozen=True)
+class View:
+    """One merged configuration and where each of its values came from."""
+
+    config: Config
+    tree: Tree
+    source: str  # as a person would name it
+
+
+def load_profile(name: str, overrides: Overrides = (), environ: Mapping[str, str] | None = None) -> Config:
     """A shipped profile, changed by `overrides` ({"risk.max_loss_units": 5} or ["risk.max_loss_units=5"]).
 
-    Raises ConfigError (exit code 78) with every problem at once.
+    `environ`: variables `PEREGRINE__…` that count too. Raises ConfigError (exit code 78) with every problem at once.
     """
-    return _finish(_profile_tree(name), overrides, f"profile {name}")
+    return load_view(None, overrides, profile=name, environ=environ).config
 
 
-def load_file(path: FilePath | str, overrides: Mapping[str, Any] | Sequence[str] = ()) -> Config:
-    """A configuration file; `extends: laptop` in it begins from that profile. Raises ConfigError."""
-    path = FilePath(path)
-    return _finish(_file_tree(path), overrides, str(path))
+def load_file(path: FilePath | str, overrides: Overrides = (), *, environment: str | None = None, desk: str | None = None,
+              environ: Mapping[str, str] | None = None) -> Config:
+    """A file, or a merged view of a folder: `FOLDER#ENVIRONMENT/DESK`, or with the two as arguments. Raises ConfigError."""
+    return load_view(parse_name(path, environment, desk), overrides, environ=environ).config
 
 
-def check_file(path: FilePath | str) -> list[Problem]:
-    """Every problem of a file; an empty list when it is good. Raises ConfigError only when it cannot be read."""
-    tree = _file_tree(FilePath(path))
-    _, problems = validate(tree.value, tree) if tree.value is not None else (None, [])
-    return sorted([*tree.problems, *problems], key=lambda p: p.line or 0)
+def load_view(name: Name | None, overrides: Overrides = (), *, profile: str = "",
+              environ: Mapping[str, str] | None = None) -> View:
+    """A configuration with its origins: the one `name` tells, or the shipped `profile`. Raises ConfigError."""
+    tree = name_tree(name) if name is not None else profile_tree(profile)
+    source = name.text() if name is not None else f"profile {profile}"
+    config, problems = _finished(tree, overrides, environ)
+    if config is None or problems:
+        raise ConfigError(problems, source, layered=name is not None and layered(name))
+    return View(config, tree, source)
 
 
-def profile_text(name: str) -> str:
-    """The YAML of a shipped profile."""
-    if name not in PROFILES:
-        raise ConfigError(
-            [Problem("extends", shown(name), f"one of {', '.join(PROFILES)}", "these ship with Peregrine")]
-        )
-    return (resources.files("orchestrator.config") / "profiles" / f"{name}.yaml").read_text(encoding="utf-8")
+def check_file(path: FilePath | str | Name, overrides: Overrides = (), environ: Mapping[str, str] | None = None) -> list[Problem]:
+    """Every problem of a file or merged view; an empty list when it is good. Raises ConfigError when it cannot be read."""
+    tree = name_tree(path if isinstance(path, Name) else parse_name(path))
+    return _finished(tree, overrides, environ)[1]
 
 
 def effective(config: Config) -> dict[str, Any]:
@@ -73,95 +86,13 @@ def config_hash(config: Config) -> str:
     return hashlib.sha256(canonical(config).encode()).hexdigest()
 
 
-def _finish(tree: Tree, overrides: Mapping[str, Any] | Sequence[str], source: str) -> Config:
-    problems = list(tree.problems)
-    if tree.value is None and problems:  # no YAML at all: nothing else can be said about it
-        raise ConfigError(problems, source)
-    for path, value in _override_items(overrides, problems):
-        _apply(tree, path, value, problems)
+def _finished(tree: Tree, overrides: Overrides, environ: Mapping[str, str] | None) -> tuple[Config | None, list[Problem]]:
+    if tree.value is None and tree.problems:  # no YAML at all: nothing else can be said about it
+        return None, tree.problems
+    apply_variables(tree, environ or {})
+    apply_overrides(tree, overrides)
     config, found = validate(tree.value, tree)
-    problems += found
-    if config is None or problems:
-        raise ConfigError(problems, source)
-    return config
-
-
-def _profile_tree(name: str) -> Tree:
-    tree = parse(profile_text(name))
-    tree.lines.clear()  # lines are told only for files a person wrote
-    return tree
-
-
-def _file_tree(path: FilePath) -> Tree:
-    try:
-        text = path.read_bytes().decode("utf-8")
-    except UnicodeDecodeError as err:
-        raise ConfigError(
-            [Problem("", f"byte {err.start} is no UTF-8", "YAML text in UTF-8", "save it as UTF-8")], str(path)
-        ) from err
-    except OSError as err:
-        raise ConfigError(
-            [Problem("", err.strerror or str(err), "a readable file", "check the path")], str(path)
-        ) from err
-    tree = parse(text)
-    if isinstance(tree.value, dict) and "extends" in tree.value:
-        name = tree.value.pop("extends")
-        if name in PROFILES:
-            tree.value = _merged(_profile_tree(name).value, tree.value)
-        else:
-            tree.problems.append(
-                Problem("extends", shown(name), f"one of {', '.join(PROFILES)}", "", tree.line_of(("extends",)))
-            )
-    return tree
-
-
-def _merged(base: Any, over: Any) -> Any:
-    """Mappings merge key by key; anything else, and a mapping of another `kind`, replaces."""
-    if not isinstance(base, dict) or not isinstance(over, dict):
-        return over
-    if "kind" in over and over["kind"] != base.get("kind"):
-        return over
-    return {**base, **{k: _merged(base[k], v) if k in base else v for k, v in over.items()}}
-
-
-def _override_items(overrides: Mapping[str, Any] | Sequence[str], problems: list[Problem]) -> list[tuple[str, Any]]:
-    if isinstance(overrides, Mapping):
-        return list(overrides.items())
-    items = []
-    for text in overrides:
-        path, equals, value = text.partition("=")
-        if not equals or not path:
-            problems.append(Problem("--set", shown(text), "path=value", "for example --set risk.max_long_lots=500"))
-            continue
-        if value.startswith(("[", "{", '"', "'")):
-            inner = parse(value)
-            problems += [Problem(f"--set {path}", p.found, p.expected, p.hint) for p in inner.problems]
-            items.append((path, inner.value))
-        else:
-            items.append((path, scalar(value)))
-    return items
-
-
-def _apply(tree: Tree, dotted_path: str, value: Any, problems: list[Problem]) -> None:
-    path: Path = tuple(int(p) if p.isdigit() else p for p in dotted_path.replace("[", ".").replace("]", "").split("."))
-    here = tree.value
-    for i, part in enumerate(path):
-        last = i == len(path) - 1
-        if isinstance(here, list) and isinstance(part, int) and part < len(here):
-            if last:
-                here[part] = value
-            else:
-                here = here[part]
-        elif isinstance(here, dict) and isinstance(part, str):
-            if last:
-                here[part] = value
-            else:
-                here = here.setdefault(part, {})
-        else:
-            have = f"a list of {len(here)}" if isinstance(here, list) else "no such place"
-            problems.append(
-                Problem(f"--set {dotted_path}", f"{have} at `{dotted(path[:i])}`", "a path that exists", "")
-            )
-            return
-    for known in [known for known in tree.lines if known[: len(path)] == path]:
-        del tree.lines[known]  # what the command line set has no line in the file
+    problems = [*tree.problems, *found]
+    if config is not None and config.environment == "production":
+        problems += refusals(config, tree)
+    return config, sorted(problems, key=lambda p: (p.source, p.line or 0))

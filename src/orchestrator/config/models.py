@@ -380,6 +380,9 @@ class Config(Section):
 
     version: Literal[1] = Field(description="version of this file's format")
     name: str = Field(pattern=r"^[A-Za-z0-9_.-]{1,40}$", description="name shown in reports and journals")
+    environment: Literal["development", "staging", "production"] = Field(
+        default="development", description="production refuses what is only for paper or unsafe; told by the file of environments/"
+    )
     instruments: list[Instrument] = Field(min_length=1, max_length=8192, description="what is traded")
     account: Account = Field(default=Account(), description="currency and fees")
     venue: Venue = Field(description="where orders go: `kind: embedded` or `kind: external`")

@@ -31,7 +31,7 @@ def validate(value: Any, tree: Tree | None = None) -> tuple[Config | None, list[
     """
     lines = tree or Tree()
     if not isinstance(value, dict):
-        return None, [Problem("", shown(value), "a mapping of sections", "begin with `version: 1`", lines.line_of(()))]
+        return None, [Problem("", shown(value), "a mapping of sections", "begin with `version: 1`", lines.line_of(()), lines.source_of(()))]
     problems: list[Problem] = []
     sections: dict[str, Any] = {}
     for name in value:
@@ -54,9 +54,9 @@ def validate(value: Any, tree: Tree | None = None) -> tuple[Config | None, list[
     for needs, check in CHECKS:
         if all(n in sections for n in needs):
             for path, found, expected, hint in check(*(sections[n] for n in needs)):
-                problems.append(Problem(dotted(path), found, expected, hint, lines.line_of(path)))
+                problems.append(Problem(dotted(path), found, expected, hint, lines.line_of(path), lines.source_of(path)))
     if problems:
-        return None, sorted(problems, key=lambda p: p.line or 0)
+        return None, sorted(problems, key=lambda p: (p.source, p.line or 0))
     return Config(**sections), []
 
 
@@ -95,7 +95,7 @@ def _problem(loc: Path, error: Any, lines: Tree) -> Problem:
             _nearest(error["input"], [w.strip("' ") for w in error["ctx"]["expected"].replace(" or ", ", ").split(",")])
             or hint
         )
-    return Problem(dotted(path), found, expected, hint or description, lines.line_of(path))
+    return Problem(dotted(path), found, expected, hint or description, lines.line_of(path), lines.source_of(path))
 
 
 def _expected(kind: str, ctx: dict[str, Any], message: str) -> tuple[str, str]:
@@ -146,13 +146,13 @@ def _unknown_key(path: Path, value: Any, model: Any, lines: Tree) -> Problem:
         hint = "passwords never stand here: use password_env or password_file"
     else:
         hint = _nearest(key, known) or ("known keys: " + ", ".join(known) if known else "remove it")
-    return Problem(dotted(path), f"an unknown key, {shown(value, path)}", "a known key", hint, lines.line_of(path))
+    return Problem(dotted(path), f"an unknown key, {shown(value, path)}", "a known key", hint, lines.line_of(path), lines.source_of(path))
 
 
 def _missing(path: Path, lines: Tree, description: str = "") -> Problem:
     if not description and len(path) == 1:
         description = Config.model_fields[str(path[0])].description or ""
-    return Problem(dotted(path), "nothing", "a value", description, lines.line_of(path))
+    return Problem(dotted(path), "nothing", "a value", description, lines.line_of(path), lines.source_of(path))
 
 
 def _nearest(word: str, known: list[str]) -> str:

@@ -22,24 +22,40 @@ _HEX = re.compile(r"^0x[0-9a-fA-F_]+$")
 _FLOAT = re.compile(r"^[-+]?([0-9][0-9_]*\.[0-9_]*|\.[0-9]+|[0-9][0-9_]*)([eE][-+]?[0-9]+)?$")
 _TAGS = {"str", "int", "float", "bool", "null", "timestamp", "value", "merge", "map", "seq"}
 _MAX_DEPTH = 32
-_MAX_VALUES = 1_000_000  # aliases counted out: a few lines of them can stand for billions
+MAX_VALUES = 1_000_000  # aliases counted out: a few lines of them can stand for billions
 
 
 @dataclass
 class Tree:
-    """Parsed values, the line (from 1) of every path, and what was wrong on the way."""
+    """Parsed values, the line (from 1) of every path, and what was wrong on the way; of a merge the origins too."""
 
     value: Any = None
     lines: dict[Path, int] = field(default_factory=dict)
+    origins: dict[Path, Any] = field(default_factory=dict)  # layers.Origin
     problems: list[Problem] = field(default_factory=list)
     values: int = 0  # built so far
 
     def line_of(self, path: Path) -> int | None:
         """Line of the path, or of the nearest parent that has one."""
+        if self._told(path):
+            return None
         for end in range(len(path), -1, -1):
             if path[:end] in self.lines:
                 return self.lines[path[:end]]
         return None
+
+    def source_of(self, path: Path) -> str:
+        """The file that `line_of` counts in, or what else set the path; "" when there is only one."""
+        if self._told(path):
+            return str(self.origins[path].text())
+        for end in range(len(path), -1, -1):
+            if path[:end] in self.lines:
+                origin = self.origins.get(path[:end])
+                return origin.source if origin is not None else ""
+        return ""
+
+    def _told(self, path: Path) -> bool:
+        return path in self.origins and self.origins[path].kind in ("variable", "set")
 
 
 def parse(text: str) -> Tree:
@@ -87,9 +103,9 @@ def _build(node: yaml.Node, path: Path, tree: Tree, above: frozenset[int]) -> An
     line = node.start_mark.line + 1
     tree.lines.setdefault(path, line)
     tree.values += 1
-    if tree.values > _MAX_VALUES:
-        if tree.values == _MAX_VALUES + 1:
-            expected = f"at most {_MAX_VALUES} values, those of aliases counted"
+    if tree.values > MAX_VALUES:
+        if tree.values == MAX_VALUES + 1:
+            expected = f"at most {MAX_VALUES} values, those of aliases counted"
             tree.problems.append(Problem(dotted(path), "more than that", expected, "remove the aliases", line))
         return None
     if id(node) in above or len(path) > _MAX_DEPTH:
@@ -102,10 +118,10 @@ def _build(node: yaml.Node, path: Path, tree: Tree, above: frozenset[int]) -> An
     if isinstance(node, yaml.ScalarNode):
         return scalar(node.value) if node.style is None else node.value
     if isinstance(node, yaml.SequenceNode):
-        return [_build(child, (*path, i), tree, above) for i, child in enumerate(node.value) if tree.values <= _MAX_VALUES]
+        return [_build(child, (*path, i), tree, above) for i, child in enumerate(node.value) if tree.values <= MAX_VALUES]
     out: dict[str, Any] = {}
     for key_node, value_node in node.value:
-        if tree.values > _MAX_VALUES:
+        if tree.values > MAX_VALUES:
             break
         key = key_node.value if isinstance(key_node, yaml.ScalarNode) else None
         key_line = key_node.start_mark.line + 1

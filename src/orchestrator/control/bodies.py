@@ -28,6 +28,7 @@ MAX_ORIGIN_BYTES = 512
 MAX_NOTE_BYTES = 400
 PAUSE_CANCELS = 1  # what works is cancelled too
 RESUME_DRAINED = 1  # a drain is lifted too
+RESUME_HELD = 2  # the pause alone is lifted: reduce-only and flattening stay
 
 ACCOUNT = 0xFFFFFFFF
 LIMITS_VERSION = 1

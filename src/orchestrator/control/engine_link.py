@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 
 import numpy as np
 
@@ -101,16 +102,26 @@ class EngineLink:
         `part` tells apart several commands that carry out one request in the same shard. A request done before is not done
         again: the answer is then where the repetition stands. Raises EngineLinkError: refused, unavailable, timeout.
         """
-        key = request.key() if part == 0 else (request.key() + part * 0x9E3779B97F4A7C15) % 2**64 or 1
-        data = bodies.command(kind, body, key, bodies.origin(request))
-        with self._locks[shard]:
-            seen = self._written(shard)
-            deadline = time.monotonic() + timeout_s
+        deadline = time.monotonic() + timeout_s
+
+        def post(key: int) -> None:
+            data = bodies.command(kind, body, key, bodies.origin(request))
             try:
                 while not self._commands[shard].push(data):
                     self._wait(deadline, shard, kind, "its command ring is full")
             except _core.ShmError as err:
                 raise EngineLinkError("unavailable", f"{self.name}: {err}") from err
+
+        return self.expect(kind, shard=shard, request=request, post=post, timeout_s=timeout_s, part=part)
+
+    def expect(self, kind: str, *, shard: int, request: Request, post: Callable[[int], None], timeout_s: float = 2.0,
+               part: int = 0) -> Effect:
+        """`send` for a command that `post(key)` hands to the shard by another way than its ring. Raises what `post` raises."""
+        key = request.key() if part == 0 else (request.key() + part * 0x9E3779B97F4A7C15) % 2**64 or 1
+        with self._locks[shard]:
+            seen = self._written(shard)
+            deadline = time.monotonic() + timeout_s
+            post(key)
             while True:
                 if found := self._answer(shard, key, seen):
                     seq, ts_ns, status = found

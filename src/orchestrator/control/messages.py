@@ -102,7 +102,7 @@ class Effect(msgspec.Struct, frozen=True):
 class Problem(msgspec.Struct, frozen=True):
     """Why it was not done: a code for programs, a line and a way out for people."""
 
-    code: str  # usage, denied, unavailable, refused, conflict, timeout, internal
+    code: str  # usage, denied, busy, unavailable, refused, conflict, timeout, internal
     message: str
     hint: str = ""
 

@@ -29,6 +29,20 @@ class Probe:
         except OSError:
             return None
 
+    def names(self, path: str) -> list[str]:
+        """What a folder holds, sorted; empty when it is not there."""
+        try:
+            return sorted(entry.name for entry in (self.root / path.lstrip("/")).iterdir())
+        except OSError:
+            return []
+
+    def target(self, path: str) -> str:
+        """Where a symbolic link leads, "" when it is none."""
+        try:
+            return str((self.root / path.lstrip("/")).readlink())
+        except OSError:
+            return ""
+
     def number(self, path: str) -> int | None:
         """The content as an integer, None when it is none."""
         text = self.text(path)

@@ -54,6 +54,7 @@ class RunResult:
     stale_ns: int = 0
     reconnects: int = 0
     unknown_orders: int = 0
+    working_orders: int = 0  # at the venue when the run ended
     tick_to_order_ns: dict[str, int] = field(default_factory=dict)
     stages_ns: dict[str, dict[str, int]] = field(default_factory=dict)
     noise_ns: dict[str, int] = field(default_factory=dict)

@@ -67,6 +67,7 @@ class Status:
     alive: bool
     heartbeat_ns: int
     kill_level: int
+    heartbeat_count: int = 0
 
 
 class Segment:
@@ -128,7 +129,16 @@ class Segment:
             alive=process_start_ticks(int(head["pid"])) == int(head["start_ticks"]),
             heartbeat_ns=int(head["heartbeat_ns"]),
             kill_level=int(head["kill_level"]),
+            heartbeat_count=int(head["heartbeat_count"]),
         )
+
+    def kill_ns(self) -> int:
+        """When the kill word was last set, by the wall clock; 0 = never."""
+        return int(self._header()["kill_ns"])
+
+    def heartbeat_count(self) -> int:
+        """How often the engine has said that it lives."""
+        return int(self._header()["heartbeat_count"])
 
     def superseded(self) -> bool:
         """Does the name lead to another segment now (the engine restarted), or to none?"""
@@ -137,8 +147,8 @@ class Segment:
         except OSError:
             return True
 
-    def region(self, name: str) -> bytes:
-        """A copy of a region. Raises SegmentError when there is none of that name."""
+    def region(self, name: str, limit: int | None = None) -> bytes:
+        """A copy of a region, of its first `limit` bytes at most. Raises SegmentError when there is none of that name."""
         head = self._header()
         table = np.frombuffer(self._map[REGIONS_AT:HEADER_BYTES], REGION_DTYPE)[: int(head["n_regions"])]
         for row in table:
@@ -148,6 +158,8 @@ class Segment:
                     raise SegmentError(
                         f"{self.name}: region {name} ends at {end}, the segment has {len(self._map)} bytes"
                     )
+                if limit is not None:
+                    end = min(end, int(row["offset"]) + limit)
                 return self._map[int(row["offset"]) : end]
         raise SegmentError(f"{self.name}: no region {name}: an engine of another release")
 

@@ -10,6 +10,7 @@ from orchestrator.observe.telemetry import REGION, HistogramView, Snapshot, read
 #: counters that are not summed over shards: how several become one
 _ONE_OF = {
     "now_ns": max, "started_ns": min, "session_ready": min, "trading_state": max, "journal_free_bytes": min,
+    "journal_ring_bytes": min, "soft_permille": min,
     # of the feed, which all shards share
     "gaps": max, "recovered": max, "stale_ns": max,
 }  # fmt: skip
@@ -62,6 +63,7 @@ def merge(shards: list[Snapshot]) -> Snapshot:
             np.sum([s.histograms[name].counts for s in shards], axis=0),
             h.sub_bits,
             max(s.histograms[name].max for s in shards),
+            sum(s.histograms[name].sum for s in shards),
         )
         for name, h in shards[0].histograms.items()
     }
@@ -70,5 +72,7 @@ def merge(shards: list[Snapshot]) -> Snapshot:
         histograms=histograms,
         instruments=np.concatenate([s.instruments for s in shards]),
         units_per_currency=shards[0].units_per_currency,
+        rejects={name: sum(s.rejects.get(name, 0) for s in shards) for name in shards[0].rejects},
+        limits=np.concatenate([s.limits for s in shards]),
         extra={"shards": shards},
     )

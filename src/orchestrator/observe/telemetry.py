@@ -9,9 +9,9 @@ one copy of the region and works on the copy. Single words are never torn; two w
     +----------+---------+---------+------------+-------------+-------------+-------------+
     | magic    | version | bytes   | counters_n | counters_at | histograms_n| histograms_at|
     +----------+---------+---------+------------+-------------+-------------+-------------+
-    | instruments_n | instruments_at | units_per_currency u64 | published u64              |
-    +---------------+----------------+------------------------+---------------------------+
-    32              36               40                       48             56 (0)       64
+    | instruments_n | instruments_at | units_per_currency u64 | published u64 | rejects_n | rejects_at |
+    +---------------+----------------+------------------------+---------------+-----------+------------+
+    32              36               40                       48              56          60           64
 
     magic       8 ASCII bytes "PRGTELE1"
     version     1; a reader refuses any other
@@ -34,6 +34,13 @@ one copy of the region and works on the copy. Single words are never torn; two w
                                +-------+-----------+----------+---------+-------+-------+--------+--------+
                                max, min, sum are i64 (0 while nothing is recorded); at counts_at (from the
                                region's start) stand counts_n u64 bucket counts.
+
+    reject count: 32 bytes     as a counter; the name is the gate's reason, "price_collar", or the venue's code,
+                               "venue.12" ("venue.63": that or higher). rejects_n = 0: an engine that does not tell
+
+    limits: 64 bytes           right after the reject counts, aligned, a row for each instrument, i64 each:
+                               worst_long_lots, limit_long_lots, worst_short_lots, limit_short_lots,
+                               working_orders, limit_working_orders, working_units, limit_working_units
 
     The counts are those of a `Histogram` (core/histogram.h) that lies in the region and is recorded into in place;
     max, min and sum are copied into the head by a timer, so they may be a little older than the counts.
@@ -69,7 +76,8 @@ HEADER_DTYPE = np.dtype(
         ("instruments_at", "<u4"),
         ("units_per_currency", "<u8"),
         ("published", "<u8"),
-        ("zero", "<u8"),
+        ("rejects_n", "<u4"),
+        ("rejects_at", "<u4"),
     ]
 )
 COUNTER_DTYPE = np.dtype([("name", "S24"), ("value", "<i8")])
@@ -85,6 +93,10 @@ INSTRUMENT_DTYPE = np.dtype(
         ("state", "<i8"),
     ]
 )
+LIMIT_DTYPE = np.dtype(
+    [(f"{kind}{name}", "<i8") for name in ("long_lots", "short_lots") for kind in ("worst_", "limit_")]
+    + [(f"{kind}working_{name}", "<i8") for name in ("orders", "units") for kind in ("", "limit_")]
+)
 HISTOGRAM_DTYPE = np.dtype(
     [
         ("name", "S24"),
@@ -97,8 +109,10 @@ HISTOGRAM_DTYPE = np.dtype(
         ("sum", "<i8"),
     ]
 )
+#: where the counters end at the latest, bytes from the region's start: the engine lays them out first
+COUNTERS_END = 64 + 128 * COUNTER_DTYPE.itemsize
 assert HEADER_DTYPE.itemsize == 64 and COUNTER_DTYPE.itemsize == 32
-assert INSTRUMENT_DTYPE.itemsize == 64 and HISTOGRAM_DTYPE.itemsize == 64
+assert INSTRUMENT_DTYPE.itemsize == 64 and HISTOGRAM_DTYPE.itemsize == 64 and LIMIT_DTYPE.itemsize == 64
 
 #: Counters the engine publishes, in this order: name → (kind, meaning). A total only rises; a level moves both ways.
 COUNTERS: dict[str, tuple[str, str]] = {
@@ -137,6 +151,29 @@ COUNTERS: dict[str, tuple[str, str]] = {
     "inputs": ("total", "inputs consumed, of every kind"),
     "idle_polls": ("total", "polls that found nothing"),
     "overruns": ("total", "times this shard did not keep up with its feed and its books were thrown away"),
+    "journal_ring_bytes": ("level", "size of the journal's ring"),
+    "account_orders": ("level", "orders that claim something of the limits, unknown ones counted"),
+    "limit_account_orders": ("level", "how many there may be"),
+    "account_units": ("level", "value of those orders, money units"),
+    "limit_account_units": ("level", "how much it may be"),
+    "gross_units": ("level", "value of positions and working orders, signs ignored, money units"),
+    "limit_gross_units": ("level", "how much it may be"),
+    "credit_units": ("level", "money tied up in positions and orders, money units"),
+    "limit_credit_units": ("level", "how much it may be"),
+    "loss_units": ("level", "loss of the day, 0 in profit, money units"),
+    "limit_loss_units": ("level", "loss that stops trading"),
+    "drawdown_units": ("level", "fall from the day's best, money units"),
+    "limit_drawdown_units": ("level", "fall that stops trading"),
+    "window_messages": ("level", "orders, replaces and cancels within the message window"),
+    "limit_messages": ("level", "how many there may be"),
+    "lease_units": ("level", "gross exposure leased to this shard, money units"),
+    "soft_permille": ("level", "share of a limit, of 1,000, from which it is in its soft state"),
+    "device_used": ("total", "decisions a device answered for every slot"),
+    "device_fallback": ("total", "decisions where the kernels made up for the device"),
+    "device_late": ("total", "answers of the device for a decision nobody waits for any more"),
+    "device_dropped": ("total", "answers dropped because the book had moved on"),
+    "device_wrong": ("total", "answers the kernels found wrong"),
+    "device_full": ("total", "asks that found no room at the device and were decided at once"),
 }
 
 #: Histograms the engine publishes, nanoseconds. `tick_to_order` is end to end; the rest are its stages, in order.
@@ -167,6 +204,7 @@ class HistogramView:
     counts: np.ndarray
     sub_bits: int
     max: int
+    sum: int = 0  # of all values, as of the last 100 ms
 
     @property
     def count(self) -> int:
@@ -197,6 +235,8 @@ class Snapshot:
     histograms: dict[str, HistogramView]
     instruments: np.ndarray
     units_per_currency: int = 10_000
+    rejects: dict[str, int] = field(default_factory=dict)  # "price_collar", "venue.12" → refusals so far
+    limits: np.ndarray = field(default_factory=lambda: np.zeros(0, LIMIT_DTYPE))  # a row an instrument, or none
     extra: dict[str, object] = field(default_factory=dict)
 
     def __getitem__(self, name: str) -> int:
@@ -223,6 +263,33 @@ def read(region: bytes | bytearray | memoryview) -> Snapshot:
     engine has not published yet.
     """
     data = bytes(region)
+    head, counters = _head_and_counters(data)
+    instruments = _table(data, INSTRUMENT_DTYPE, head["instruments_at"], head["instruments_n"])
+    histograms = {}
+    for row in _table(data, HISTOGRAM_DTYPE, head["histograms_at"], head["histograms_n"]):
+        counts = _table(data, np.dtype("<u8"), row["counts_at"], row["counts_n"])
+        name = row["name"].decode("ascii", "replace")
+        if not 1 <= int(row["sub_bits"]) <= 16:
+            raise TelemetryError(f"histogram {name}: {int(row['sub_bits'])} sub-bucket bits, 1 to 16 expected")
+        histograms[name] = HistogramView(name, counts, int(row["sub_bits"]), int(row["max"]), int(row["sum"]))
+    rejects = _table(data, COUNTER_DTYPE, head["rejects_at"], head["rejects_n"])
+    limits_at = _align(int(head["rejects_at"]) + rejects.nbytes)
+    return Snapshot(
+        counters=counters,
+        histograms=histograms,
+        instruments=instruments,
+        units_per_currency=max(1, int(head["units_per_currency"])),
+        rejects={row["name"].decode("ascii", "replace"): int(row["value"]) for row in rejects},
+        limits=_table(data, LIMIT_DTYPE, limits_at, len(instruments) if len(rejects) else 0),
+    )
+
+
+def read_counters(region: bytes | bytearray | memoryview) -> dict[str, int]:
+    """The counters alone, by name; the region's first COUNTERS_END bytes are enough. Raises as `read`."""
+    return _head_and_counters(bytes(region))[1]
+
+
+def _head_and_counters(data: bytes) -> tuple[np.void, dict[str, int]]:
     if len(data) < HEADER_DTYPE.itemsize:
         raise TelemetryError(f"telemetry region of {len(data)} bytes, at least {HEADER_DTYPE.itemsize} expected")
     head = np.frombuffer(data, HEADER_DTYPE, 1)[0]
@@ -235,20 +302,7 @@ def read(region: bytes | bytearray | memoryview) -> Snapshot:
     if int(head["published"]) == 0:
         raise TelemetryError("the engine is still starting: its tables are not published yet")
     counters = _table(data, COUNTER_DTYPE, head["counters_at"], head["counters_n"])
-    instruments = _table(data, INSTRUMENT_DTYPE, head["instruments_at"], head["instruments_n"])
-    histograms = {}
-    for row in _table(data, HISTOGRAM_DTYPE, head["histograms_at"], head["histograms_n"]):
-        counts = _table(data, np.dtype("<u8"), row["counts_at"], row["counts_n"])
-        name = row["name"].decode("ascii", "replace")
-        if not 1 <= int(row["sub_bits"]) <= 16:
-            raise TelemetryError(f"histogram {name}: {int(row['sub_bits'])} sub-bucket bits, 1 to 16 expected")
-        histograms[name] = HistogramView(name, counts, int(row["sub_bits"]), int(row["max"]))
-    return Snapshot(
-        counters={row["name"].decode("ascii", "replace"): int(row["value"]) for row in counters},
-        histograms=histograms,
-        instruments=instruments,
-        units_per_currency=max(1, int(head["units_per_currency"])),
-    )
+    return head, {row["name"].decode("ascii", "replace"): int(row["value"]) for row in counters}
 
 
 def build(
@@ -259,17 +313,22 @@ def build(
     sub_bits: int = 8,
     counts_n: int = 8960,
     units_per_currency: int = 10_000,
+    rejects: dict[str, int] | None = None,
+    limits: list[tuple[int, ...]] | None = None,
 ) -> bytes:
     """Lay a region out by the drawing above: the reference for the engine's writer, and what tests read back.
 
-    `histograms` holds raw values in nanoseconds, `instruments` rows in the order of INSTRUMENT_DTYPE.
+    `histograms` holds raw values in nanoseconds, `instruments` rows in the order of INSTRUMENT_DTYPE,
+    `limits` a row for each of them in the order of LIMIT_DTYPE (zeros where left out) if there are `rejects`.
     """
     at = HEADER_DTYPE.itemsize
     counters_at, at = at, _align(at + COUNTER_DTYPE.itemsize * len(counters))
     instruments_at, at = at, _align(at + INSTRUMENT_DTYPE.itemsize * len(instruments))
     histograms_at, at = at, _align(at + HISTOGRAM_DTYPE.itemsize * len(histograms))
     stride = _align(8 * counts_n)
-    out = bytearray(at + stride * len(histograms))
+    rejects_at = at + stride * len(histograms)
+    limits_at = _align(rejects_at + COUNTER_DTYPE.itemsize * len(rejects or {}))
+    out = bytearray(limits_at + (LIMIT_DTYPE.itemsize * len(instruments) if rejects else 0))
     head = np.zeros(1, HEADER_DTYPE)
     head[0] = (
         MAGIC,
@@ -283,7 +342,8 @@ def build(
         instruments_at,
         units_per_currency,
         1,
-        0,
+        len(rejects or {}),
+        rejects_at if rejects else 0,
     )
     out[: HEADER_DTYPE.itemsize] = head.tobytes()
     rows = np.array([(name.encode(), value) for name, value in counters.items()], COUNTER_DTYPE)
@@ -308,6 +368,13 @@ def build(
         for value in values:
             counts[bucket_of(value, sub_bits, counts_n)] += 1
         out[counts_at : counts_at + counts.nbytes] = counts.tobytes()
+    if rejects:
+        named = np.array([(name.encode(), value) for name, value in rejects.items()], COUNTER_DTYPE)
+        out[rejects_at : rejects_at + named.nbytes] = named.tobytes()
+        bounds = np.zeros(len(instruments), LIMIT_DTYPE)
+        for i, row in enumerate(limits or []):
+            bounds[i] = row
+        out[limits_at : limits_at + bounds.nbytes] = bounds.tobytes()
     return bytes(out)
 
 

@@ -6,20 +6,22 @@ import contextlib
 import datetime as dt
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from orchestrator.config.cores import COOL_THREADS, resolve_cores
-from orchestrator.config.models import Config, EmbeddedVenue, ExternalVenue
+from orchestrator.config.models import Config
 from orchestrator.config.problems import ConfigError, Problem
 from orchestrator.observe import machine
 from orchestrator.observe.result import RunResult
+from orchestrator.observe.topology import isolated_cpus
 from orchestrator.run import device, plan
+from orchestrator.run.addresses import venue_addresses
 from orchestrator.run.live_result import live_result
 from orchestrator.run.shards import folder_of, folders, instruments_of
 from orchestrator.run.signals import load_signal
-from orchestrator.run.venue_process import VenueError, VenueProcess
+from orchestrator.run.venue_process import VenueError
 from orchestrator.run.watch import OnTick, Watcher
 
 STOP_SIGNALS = {signal.SIGINT, signal.SIGTERM, signal.SIGUSR1}
@@ -36,17 +38,32 @@ def run_live(cfg: Config, *, for_ns: int | None, on_tick: OnTick | None, resume:
     what follows damage at the journal's end may go (it is kept beside the segment). Raises ConfigError, VenueError, or
     ValueError with the engine's own words.
     """
+    cores = resolve_cores(cfg.engine, os.sched_getaffinity(0))
+    with venue_addresses(cfg, helper_cores(cores)) as addresses:
+        return host(cfg, addresses, for_ns=for_ns, on_tick=on_tick, resume=resume, use_snapshots=use_snapshots,
+                    cut_damaged_tail=cut_damaged_tail)
+
+
+def host(cfg: Config, addresses: dict[str, Any], *, for_ns: int | None = None, on_tick: OnTick | None = None,
+         folder: Path | None = None, resume: Path | None = None, use_snapshots: bool = True, cut_damaged_tail: bool = False,
+         before_run: Callable[[Run], None] | None = None, supervised: bool = False) -> RunResult:
+    """What `run_live` does once its venue is there; `addresses` as run/addresses.py gives them.
+
+    `folder` is the run's own, made here when there is none. `before_run` is called with the engine made and nothing
+    consumed yet. `supervised`: somebody else gives the heartbeat, and its silence is to be noticed. Raises as `run_live`.
+    """
     allowed = os.sched_getaffinity(0)
-    cores = resolve_cores(cfg.engine, allowed)
-    helpers = _helper_cores(cores)
+    cores = resolve_cores(cfg.engine, allowed, isolated_cpus())
+    helpers = helper_cores(cores)
     facts = machine.describe()  # before this process keeps itself off the hot core
-    with contextlib.ExitStack() as stack:
-        addresses = stack.enter_context(_venue(cfg, helpers))
-        stack.enter_context(_signals_blocked())
-        run = _make(cfg, cores, addresses, for_ns, resume, use_snapshots, cut_damaged_tail)
+    with _signals_blocked():
+        run = _make(cfg, cores, addresses, for_ns, resume, use_snapshots, cut_damaged_tail, folder=folder,
+                    supervisor_timeout_ms=cfg.supervise.lost_after_ms if supervised else cfg.engine.supervisor_timeout_ms)
         if helpers:
             _move_threads(helpers)  # threads started from here on inherit it; the engine pins itself
-        watcher = Watcher(cfg, on_tick, run.engine.supervisor_beat)
+        if before_run:
+            before_run(run)
+        watcher = Watcher(cfg, on_tick, None if supervised else run.engine.supervisor_beat)
         watcher.start()
         try:
             summary = run.engine.run()
@@ -62,7 +79,7 @@ def run_live(cfg: Config, *, for_ns: int | None, on_tick: OnTick | None, resume:
     return result
 
 
-class _Run:
+class Run:
     """What one run owns: the compiled engine, its folder, its policies."""
 
     def __init__(self, engine: Any, folder: Path, policies: list[plan.LoadedPolicy], signal_fn: Any, placement: str) -> None:
@@ -73,13 +90,15 @@ class _Run:
         self.signal_fn = signal_fn  # keeps compiled code alive
 
 
-def make(cfg: Config, cores: dict[str, int | None], addresses: dict[str, Any], *, signal_address: int = 0) -> _Run:
-    """An engine ready to run against a venue that is already there; `addresses` as `_venue` gives them."""
-    return _make(cfg, cores, addresses, None, None, signal_address=signal_address)
+def make(cfg: Config, cores: dict[str, int | None], addresses: dict[str, Any], *, signal_address: int = 0) -> Run:
+    """An engine ready to run against a venue that is already there; `addresses` as run/addresses.py gives them."""
+    return _make(cfg, cores, addresses, None, None, signal_address=signal_address,
+                 supervisor_timeout_ms=cfg.engine.supervisor_timeout_ms)
 
 
 def _make(cfg: Config, cores: dict[str, int | None], addresses: dict[str, Any], for_ns: int | None,
-          resume: Path | None, use_snapshots: bool = True, cut_damaged_tail: bool = False, signal_address: int = 0) -> _Run:
+          resume: Path | None, use_snapshots: bool = True, cut_damaged_tail: bool = False, signal_address: int = 0,
+          folder: Path | None = None, supervisor_timeout_ms: int = 0) -> Run:
     day = plan.today()
     n = cfg.engine.shards
     placement = ""
@@ -87,7 +106,7 @@ def _make(cfg: Config, cores: dict[str, int | None], addresses: dict[str, Any], 
         policies = plan.load_policies(cfg)
         cfg, placement = device.place(cfg, policies)
         device.open_or_say(cfg)
-        folder = new_run_folder(Path(cfg.journal.dir), cfg.name)
+        folder = folder or new_run_folder(Path(cfg.journal.dir), cfg.name)
     else:
         folder = resume.resolve()  # `latest` may come to mean another run
         _check_shards(cfg, folder)
@@ -118,7 +137,7 @@ def _make(cfg: Config, cores: dict[str, int | None], addresses: dict[str, Any], 
         address = signal_fn.address if signal_fn else signal_address
         # A run that goes on is wanted back at once: the noise floor is measured at the first start only.
         noise_ns = NOISE_NS if resume is None else 0
-        engine = _live_run(cfg, cores, addresses, for_ns, shards, address, noise_ns)
+        engine = _live_run(cfg, cores, addresses, for_ns, shards, address, noise_ns, supervisor_timeout_ms)
     except ValueError as err:
         if resume is None:
             raise
@@ -129,7 +148,7 @@ def _make(cfg: Config, cores: dict[str, int | None], addresses: dict[str, Any], 
         if damaged:
             hint = "if a power cut did this, --cut-damaged-tail cuts the last file there and keeps what is cut"
         raise JournalUnreadable(f"{folder}: {err}", hint=hint) from err
-    return _Run(engine, folder, policies, signal_fn, placement)
+    return Run(engine, folder, policies, signal_fn, placement)
 
 
 def _journal_spec(cfg: Config, cores: dict[str, int | None], folder: Path, shard: int, header: bytes) -> dict[str, Any]:
@@ -171,12 +190,13 @@ def _check_resumable(cfg: Config, spec: dict[str, Any], began: str, day: dt.date
 
 
 def _live_run(cfg: Config, cores: dict[str, int | None], addresses: dict[str, Any], for_ns: int | None,
-              shards: list[dict[str, Any]], signal_address: int, noise_ns: int) -> Any:
+              shards: list[dict[str, Any]], signal_address: int, noise_ns: int, supervisor_timeout_ms: int) -> Any:
     from hotpath import _core
 
     return _core.LiveRun(
         shards=shards,
-        live={**_live_spec(cfg, cores, addresses, for_ns), "noise_ns": noise_ns},
+        live={**_live_spec(cfg, cores, addresses, for_ns), "noise_ns": noise_ns,
+              "supervisor_timeout_ns": supervisor_timeout_ms * 1_000_000},
         segment_name=cfg.engine.name,
         units_per_currency=cfg.account.units_per_currency,
         signal_address=signal_address,
@@ -219,40 +239,7 @@ def _live_spec(cfg: Config, cores: dict[str, int | None], addresses: dict[str, A
         "mlock": engine.mlock,
         "stage_sample": engine.stage_sample,
         "run_for_ns": for_ns or 0,
-        "supervisor_timeout_ns": engine.supervisor_timeout_ms * 1_000_000,
     }
-
-
-@contextlib.contextmanager
-def _venue(cfg: Config, helpers: set[int] | None) -> Iterator[dict[str, Any]]:
-    """Addresses and login of the venue; the embedded one lives as long as the context."""
-    if isinstance(cfg.venue, EmbeddedVenue):
-        with VenueProcess(cfg, cores=helpers) as venue:
-            ready = venue.ready
-            logins = [{"username": a["user"], "password": a["password"]} for a in venue.accounts]
-            yield {
-                **{key: ready[key] for key in ("itch_a", "itch_b", "retransmit", "glimpse")},
-                "interface": "127.0.0.1",
-                **logins[0],
-                "sessions": [{"ouch": ready["ouch"], **login} for login in logins],
-            }
-        return
-    assert isinstance(cfg.venue, ExternalVenue)
-    from orchestrator.config.secrets import shard_passwords
-
-    v = cfg.venue
-    ports = [(v.account.username, v.ouch), *((login.username, login.ouch or v.ouch) for login in v.shard_logins)]
-    sessions = [
-        {"ouch": ouch, "username": username, "password": password}
-        for (username, ouch), password in zip(ports, shard_passwords(v), strict=True)
-    ]
-    yield {
-        "itch_a": v.itch_a, "itch_b": v.itch_b, "retransmit": v.retransmit, "glimpse": v.glimpse,
-        "interface": v.interface or "0.0.0.0",
-        "username": sessions[0]["username"],
-        "password": sessions[0]["password"],
-        "sessions": sessions,
-    }  # fmt: skip
 
 
 @contextlib.contextmanager
@@ -294,7 +281,8 @@ def _move_threads(cores: set[int]) -> None:
             os.sched_setaffinity(int(task.name), cores)
 
 
-def _helper_cores(cores: dict[str, int | None]) -> set[int] | None:
+def helper_cores(cores: dict[str, int | None]) -> set[int] | None:
+    """The cores this process may use beside the hot threads'; None where that would leave none, or nothing is pinned."""
     hot = {core for name, core in cores.items() if name not in COOL_THREADS and core is not None}
     rest = os.sched_getaffinity(0) - hot
     return rest if hot and rest else None
@@ -304,7 +292,7 @@ def _cpu(core: int | None) -> int:
     return plan.NO_CPU if core is None else core
 
 
-def _write_histograms(run: _Run) -> None:
+def _write_histograms(run: Run) -> None:
     folder = run.folder / "histograms"
     folder.mkdir(exist_ok=True)
     for name in ("tick_to_order", "send", "order_to_ack", "noise"):

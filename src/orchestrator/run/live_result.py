@@ -33,6 +33,7 @@ def live_result(cfg: Config, folder: Path, policies: list[plan.LoadedPolicy], su
     apply_shards(result, shards, policies, latency=summary["latency"])
     result.duration_ns = summary["now_ns"] - summary["started_ns"]
     result.topology = cfg.engine.topology
+    result.working_orders = sum(s["working_orders"] for s in shards)
     result.queues = summary["queues"]
     result.snapshots = sum(s["state_snapshots"] for s in shards)
     if any(s["recovered"] for s in shards):

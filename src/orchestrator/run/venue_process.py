@@ -30,10 +30,8 @@ class VenueProcess:
     """
 
     def __init__(self, cfg: Config, *, cores: Iterable[int] | None = None) -> None:
-        venue = cfg.venue
-        assert isinstance(venue, EmbeddedVenue)
-        self.accounts = _accounts(venue.username, cfg.engine.shards)
-        command = [sys.executable, "-m", "orchestrator", "venue", *_options(cfg, venue)]
+        self.accounts = accounts_of(cfg)
+        command = [sys.executable, *arguments_of(cfg)]
         self._process = subprocess.Popen(
             command,
             stdout=subprocess.PIPE,
@@ -88,18 +86,24 @@ class VenueProcess:
         self.close()
 
 
-def _accounts(username: str, shards: int) -> list[dict[str, str]]:
+def accounts_of(cfg: Config) -> list[dict[str, str]]:
+    """The demo accounts of a configuration's shards. Raises VenueError for one the embedded exchange does not have."""
     from orchestrator.cli.venue import DEMO_ACCOUNTS, shard_accounts
 
+    assert isinstance(cfg.venue, EmbeddedVenue)
+    username, shards = cfg.venue.username, cfg.engine.shards
     if username not in [a["user"] for a in DEMO_ACCOUNTS]:
         names = ", ".join(a["user"] for a in DEMO_ACCOUNTS if "drop_copy_of" not in a)
         raise VenueError(f"the embedded exchange has no account {username!r}: it has {names}")
     return shard_accounts(username, shards)
 
 
-def _options(cfg: Config, venue: EmbeddedVenue) -> list[str]:
+def arguments_of(cfg: Config) -> list[str]:
+    """What this interpreter is called with for the exchange of a configuration."""
+    venue = cfg.venue
+    assert isinstance(venue, EmbeddedVenue)
     symbols = venue.symbols or [i.symbol for i in cfg.instruments]
-    out = ["--seed", str(venue.seed), "--rate", str(venue.rate_per_s), "--symbols", ",".join(symbols)]
+    out = ["-m", "orchestrator", "venue", "--seed", str(venue.seed), "--rate", str(venue.rate_per_s), "--symbols", ",".join(symbols)]
     if venue.faults:
         out += ["--fault", venue.faults]
     if venue.flow_file:

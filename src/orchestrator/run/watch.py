@@ -42,7 +42,7 @@ class AccountBreaker:
 class Watcher:
     """A thread beside the engine for the life of a run. `notes` says what it did."""
 
-    def __init__(self, cfg: Config, on_tick: OnTick | None, beat: Callable[[], None]) -> None:
+    def __init__(self, cfg: Config, on_tick: OnTick | None, beat: Callable[[], None] | None) -> None:
         self._name = cfg.engine.name
         self._every_s = cfg.report.refresh_ms / 1000
         self._on_tick = on_tick
@@ -50,7 +50,7 @@ class Watcher:
         self._breaker: AccountBreaker | None = None
         if cfg.engine.shards > 1:
             self._breaker = AccountBreaker(cfg.risk.max_loss_units, cfg.risk.max_drawdown_units)
-        self._needed = on_tick is not None or cfg.engine.supervisor_timeout_ms > 0 or self._breaker is not None
+        self._needed = on_tick is not None or (beat is not None and cfg.engine.supervisor_timeout_ms > 0) or self._breaker is not None
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="panel", daemon=True)
         self.notes: list[str] = []
@@ -68,7 +68,8 @@ class Watcher:
 
     def _watch(self) -> None:
         while not self._over.wait(self._every_s):
-            self._beat()  # the engine stops by itself when its supervisor falls silent
+            if self._beat is not None:
+                self._beat()  # the engine stops by itself when its supervisor falls silent
             if self._on_tick is None and self._breaker is None:
                 continue
             with contextlib.suppress(SegmentError, TelemetryError), Segment(self._name, write=self._breaker is not None) as segment:

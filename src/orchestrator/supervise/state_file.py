@@ -6,14 +6,13 @@ also what a new supervisor takes over from when the old one died: a pid counts o
 
 from __future__ import annotations
 
-import os
-import tempfile
 from pathlib import Path
 from typing import Literal
 
 import msgspec
 
 from orchestrator.observe.segment import process_start_ticks
+from orchestrator.supervise.files import replace_whole
 
 FILE = "supervisor.json"
 VERSION = 1
@@ -41,6 +40,7 @@ class ProcessState(msgspec.Struct, kw_only=True):
     cpus: list[int] = []
     log: str = ""
     recovery_ns: int = 0  # of the last restart: death seen to trading again, 0 = none yet
+    stalled_ns: int = 0  # its heartbeat has stood still so long, 0 = it has not
 
     def alive(self) -> bool:
         """Is it that very process, and not another of the same number?"""
@@ -87,13 +87,4 @@ def read(folder: Path) -> TreeState:
 
 def write(folder: Path, state: TreeState) -> None:
     """Replace the state file, whole. Raises OSError."""
-    handle, temporary = tempfile.mkstemp(dir=folder, prefix=f".{FILE}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(msgspec.json.format(msgspec.json.encode(state), indent=1))
-            file.flush()
-            os.fsync(file.fileno())
-        Path(temporary).replace(folder / FILE)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    replace_whole(folder / FILE, msgspec.json.format(msgspec.json.encode(state), indent=1))

@@ -1,0 +1,279 @@
+"""From a request to what it does: commands of the engine through its ring, the tree's own through its supervisor.
+
+A command that concerns several shards is sent to each, in order of their numbers; the reply's effects say where it stands in
+each one's journal. Where one shard did not take it the reply says so and still carries the effects of those that did: asked
+again with the same id, only the missing ones do it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from orchestrator.config.models import Config
+from orchestrator.control import bodies
+from orchestrator.control.errors import ControlError, problem_of
+from orchestrator.control.limits import Limits
+from orchestrator.control.messages import Caller, Effect, Reply, Request
+from orchestrator.control.policies import Policies
+from orchestrator.control.revival import Revival
+from orchestrator.control.status import Status
+from orchestrator.control.told import Told
+from orchestrator.supervise.state_file import TreeState
+
+ALL_BREAKERS = 0xFFFFFFFF
+
+
+class Link(Protocol):
+    """What is asked of an EngineLink here."""
+
+    name: str
+    shards: int
+    epoch: int
+    instruments: dict[str, tuple[int, int]]
+
+    def send(self, kind: str, *, shard: int, body: bytes = b"", request: Request, timeout_s: float = 2.0, part: int = 0) -> Effect:
+        """Have a shard consume one command."""
+        ...
+
+    def expect(self, kind: str, *, shard: int, request: Request, post: Callable[[int], None], timeout_s: float = 2.0) -> Effect:
+        """The same for a command that `post(key)` hands over by another way."""
+        ...
+
+    def kill(self, level: int) -> None:
+        """Set the kill word."""
+        ...
+
+    def alive(self) -> bool:
+        """Is that engine still there?"""
+        ...
+
+
+class TreeControl(Protocol):
+    """What commands need of the supervisor. What it raises with `code`, `message` and `hint` becomes the reply's problem;
+    what `enable_trading` and the others return becomes the reply's data, when it is a dict."""
+
+    def state(self) -> TreeState:
+        """The tree as it is."""
+        ...
+
+    def config(self) -> Config:
+        """The configuration in force."""
+        ...
+
+    def link(self) -> Link | None:
+        """The way into the engine; None while none runs."""
+        ...
+
+    def enable_trading(self, request: Request) -> Any:
+        """Let the engine trade once it is ready."""
+        ...
+
+    def stop_tree(self, request: Request) -> Any:
+        """Begin to end the tree: no new orders, cancel, flush, stop. Returns before it is over."""
+        ...
+
+    def restart_engine(self, request: Request) -> Any:
+        """Start the engine process again."""
+        ...
+
+    def set_log_level(self, level: str) -> Any:
+        """Of every process of the tree that the supervisor reaches."""
+        ...
+
+    def deploy(self, request: Request) -> Any:
+        """Take a changed configuration."""
+        ...
+
+
+class Dispatcher:
+    """The handler of a ControlServer. `engine_link()` gives the way into the engine, None while none runs.
+
+    `agent()` reaches the engine process itself (engine_agent.py); without it policies and snapshots are not to be had.
+    """
+
+    def __init__(self, engine_link: Callable[[], Link | None], tree: TreeControl, *, agent: Callable[[], Any] | None = None,
+                 server_stats: Callable[[], dict[str, Any]] | None = None) -> None:
+        self._engine_link = engine_link
+        self._tree = tree
+        self._agent = agent
+        self.told = Told(lambda: tree.state().run)
+        self.limits = Limits(self.told)
+        self._policies = Policies()
+        self._revival = Revival(lambda: tree.config().control.revive_token_s)
+        self.status = Status(tree, self.limits, server_stats)
+        self._commands: dict[str, Callable[[Request, Caller], Reply]] = {
+            "status": lambda r, _: _good(r, self.status.reading()),
+            "limits.get": self._limits_get,
+            "commands": lambda r, _: _good(r, self.told.listed(r.args.get("since_ns", 0), r.args.get("limit", 1000))),
+            "start": self._start,
+            "stop": lambda r, _: _good(r, _dict(tree.stop_tree(r))),
+            "pause": lambda r, _: self._to_target(r, "pause", bodies.number(bodies.PAUSE_CANCELS), "pause_symbol"),
+            "resume": lambda r, _: self._to_target(r, "resume", bodies.number(bodies.RESUME_DRAINED), "resume_symbol"),
+            "drain": lambda r, _: self._to_shards(r, "drain"),
+            "limits.set": self._limits_set,
+            "active_symbols": lambda r, _: self._to_shards(r, "active_symbols", bodies.number(r.args["count"])),
+            "policy.load": lambda r, _: _good(r, self._policies.load(r.args)),
+            "policy.swap": self._policy_swap,
+            "weights": lambda r, _: self._to_shards(r, "weights", bodies.weights(_eight(r.args["weights"]))),
+            "move": lambda r, _: self._to_shards(r, "move", bodies.number(r.args["thread"])),
+            "kill": self._kill,
+            "flatten": lambda r, _: self._to_shards(r, "flatten"),
+            "reduce_only": lambda r, _: self._to_shards(r, "reduce_only", bodies.number(int(r.args["on"]))),
+            "revive": self._revive,
+            "rearm": lambda r, _: self._to_shards(r, "rearm", bodies.number(ALL_BREAKERS)),
+            "snapshot": self._snapshot,
+            "log_level": self._log_level,
+            "deploy": lambda r, _: _good(r, _dict(tree.deploy(r))),
+            "note": lambda r, _: self._to_shards(r, "note", bodies.note(r.args["text"])),
+        }
+
+    def handle(self, request: Request, caller: Caller) -> Reply:
+        """Do it. Raises ControlError, EngineLinkError and what the tree raises."""
+        return self._commands[request.cmd](request, caller)
+
+    # ---- the engine
+
+    def link(self) -> Link:
+        """The way into the running engine. Raises ControlError."""
+        link = self._engine_link()
+        if link is None:
+            raise ControlError("unavailable", "no engine runs just now", "peregrine status says what became of it")
+        return link
+
+    def _to_target(self, request: Request, kind: str, body: bytes, symbol_kind: str) -> Reply:
+        if (symbol := request.args.get("symbol")) is None:
+            return self._to_shards(request, kind, body)
+        link = self.link()
+        shard, ix = _place(link, symbol)
+        return _good(request, None, [link.send(symbol_kind, shard=shard, body=bodies.number(ix), request=request)])
+
+    def _to_shards(self, request: Request, kind: str, body: bytes = b"") -> Reply:
+        link = self.link()
+        return _good(request, None, each_shard(shards_of(link, request.args), lambda shard: link.send(kind, shard=shard, body=body, request=request)))
+
+    def _kill(self, request: Request, caller: Caller) -> Reply:
+        """The word is set already, by whoever received this; here is journaled who asked for it."""
+        self._revival.forget()
+        kind = "flatten" if request.args.get("level") == "flatten" else "kill"
+        return self._to_shards(request, kind)
+
+    def _revive(self, request: Request, caller: Caller) -> Reply:
+        link = self.link()
+        token = request.args.get("token")
+        if token is None:
+            return _good(request, self._revival.ask(link.name, caller, request))
+        self._revival.take(link.name, caller, token)
+        link.kill(0)
+        return _good(request, {"kill_word": False}, each_shard(
+            range(link.shards), lambda shard: self._once_the_word_is_seen(link, shard, request)))  # fmt: skip
+
+    def _once_the_word_is_seen(self, link: Link, shard: int, request: Request) -> Effect:
+        """A shard refuses to be revived as long as it has not seen that the word is lifted; it looks before each command."""
+        return link.send("revive", shard=shard, request=request)
+
+    # ---- limits and policies
+
+    def _limits_get(self, request: Request, _: Caller) -> Reply:
+        return _good(request, self.limits.in_force(request.args.get("symbol")))
+
+    def _limits_set(self, request: Request, _: Caller) -> Reply:
+        link = self.link()
+        symbol = request.args.get("symbol")
+        where = None if symbol is None else _place(link, symbol)
+        wanted = self.limits.bodies_for(link.shards, where, request.args["limits"])
+        effects = each_shard(wanted, lambda shard: link.send("limits", shard=shard, body=wanted[shard], request=request))
+        self.limits.expect(effects)
+        return _good(request, {"limits": request.args["limits"], "symbol": symbol}, effects)
+
+    def _policy_swap(self, request: Request, _: Caller) -> Reply:
+        link, slot = self.link(), request.args["slot"]
+        shards = shards_of(link, request.args)
+        if request.args.get("back"):
+            return _good(request, None, each_shard(
+                shards, lambda shard: link.send("bank_swap", shard=shard, body=bodies.number(slot), request=request)))  # fmt: skip
+        loaded = self._policies.loaded(slot)
+        agent = self._reach_agent()
+
+        def swap(shard: int) -> Effect:
+            def post(key: int) -> None:
+                agent.call("bank_swap", slot=slot, data=loaded.data, key=key, shard=shard, origin=bodies.origin(request))
+
+            return link.expect("bank_swap", shard=shard, request=request, post=post)
+
+        return _good(request, {"slot": slot, "name": loaded.name, "sha256": loaded.sha256}, each_shard(shards, swap))
+
+    def _snapshot(self, request: Request, _: Caller) -> Reply:
+        link, agent = self.link(), self._reach_agent()
+        return _good(request, {"shards": [agent.call("snapshot", shard=s) for s in shards_of(link, request.args)]})
+
+    def _reach_agent(self) -> Any:
+        if self._agent is None:
+            raise ControlError("unavailable", "this engine takes no policies and makes no snapshots on request",
+                               "start it with peregrine up")  # fmt: skip
+        return self._agent()
+
+    # ---- the tree
+
+    def _start(self, request: Request, _: Caller) -> Reply:
+        engines = [p for p in self._tree.state().processes if p.role == "engine"]
+        dead = not engines or engines[0].state in ("stopped", "failed")
+        act = self._tree.restart_engine if dead or request.args.get("restart") else self._tree.enable_trading
+        return _good(request, _dict(act(request)))
+
+    def _log_level(self, request: Request, _: Caller) -> Reply:
+        level = request.args["level"]
+        data = _dict(self._tree.set_log_level(level)) or {}
+        if self._agent is not None and self._engine_link() is not None:
+            try:
+                self._agent().call("log_level", level=level)
+            except ControlError as err:
+                data["engine"] = f"not reached: {err.message}"
+        return _good(request, {"level": level, **data})
+
+
+def shards_of(link: Link, args: dict[str, Any]) -> list[int]:
+    """The shards that a command's arguments mean. Raises ControlError for one that does not exist."""
+    if (shard := args.get("shard")) is None:
+        return list(range(link.shards))
+    if shard >= link.shards:
+        raise ControlError("usage", f"no shard {shard}: {link.name} has {link.shards}", f"0 to {link.shards - 1}")
+    return [shard]
+
+
+def each_shard(shards: Any, do: Callable[[int], Effect]) -> list[Effect]:
+    """Do it in each of them, all of them even where one fails. Raises ControlError with the effects of those that did."""
+    effects: list[Effect] = []
+    failed: list[tuple[int, BaseException]] = []
+    for shard in shards:
+        try:
+            effects.append(do(shard))
+        except Exception as err:
+            failed.append((shard, err))
+    if not failed:
+        return effects
+    first = problem_of(failed[0][1])
+    message = first.message
+    if len(failed) > 1:
+        message += f"; and {len(failed) - 1} more shards: {', '.join(str(s) for s, _ in failed[1:])}"
+    raise ControlError(first.code, message, first.hint, effects)
+
+
+def _place(link: Link, symbol: str) -> tuple[int, int]:
+    found = link.instruments.get(symbol)
+    if found is None:
+        few = ", ".join(sorted(link.instruments)[:8])
+        raise ControlError("usage", f"no symbol {symbol}", f"{link.name} trades {few}{' …' if len(link.instruments) > 8 else ''}")
+    return found
+
+
+def _good(request: Request, data: Any = None, effects: list[Effect] | None = None) -> Reply:
+    return Reply(id=request.id, ok=True, data=data, effects=effects or [])
+
+
+def _dict(value: Any) -> dict[str, Any] | None:
+    return value if isinstance(value, dict) else None
+
+
+def _eight(weights: list[int]) -> list[int]:
+    return [*weights, *[0] * (8 - len(weights))]

@@ -1,0 +1,70 @@
+"""Trading again after a kill, in two steps, so that neither a slip nor a replayed message does it.
+
+The first request gets a token: for this caller, for a while, once. The second brings it. A kill in between makes the token
+void, whoever gave it.
+"""
+
+from __future__ import annotations
+
+import hmac
+import secrets
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from orchestrator.control.errors import ControlError
+from orchestrator.control.messages import Caller, Request
+from orchestrator.observe.segment import Segment, SegmentError
+
+
+@dataclass
+class _Asked:
+    token: str
+    caller: Caller
+    until_s: float
+    killed: tuple[int, int]
+
+
+class Revival:
+    """Holds the one token there is. `valid_s()` is its life."""
+
+    def __init__(self, valid_s: Callable[[], int], clock: Callable[[], float] = time.monotonic,
+                 kill_of: Callable[[str], tuple[int, int]] | None = None) -> None:
+        self._valid_s = valid_s
+        self._clock = clock
+        self._kill_of = kill_of or _kill_of
+        self._asked: _Asked | None = None
+
+    def ask(self, name: str, caller: Caller, request: Request) -> dict[str, object]:
+        """The first step: a token, in place of any before."""
+        valid_s = self._valid_s()
+        killed = self._kill_of(name)
+        self._asked = _Asked(secrets.token_hex(8), caller, self._clock() + valid_s, killed)
+        return {"token": self._asked.token, "valid_s": valid_s, "kill_level": killed[0],
+                "next": "ask again with this token, and a new id, to trade again"}  # fmt: skip
+
+    def take(self, name: str, caller: Caller, token: str) -> None:
+        """The second step: uses the token up. Raises ControlError when it is not good."""
+        asked, hint = self._asked, "ask for a token first: revive without one"
+        if asked is None or not hmac.compare_digest(asked.token.encode(), token.encode("utf-8", "replace")):
+            raise ControlError("refused", "no such token", hint)
+        if asked.caller != caller:
+            raise ControlError("refused", f"this token is {asked.caller.name}'s", hint)
+        self._asked = None
+        if self._clock() > asked.until_s:
+            raise ControlError("refused", "the token is too old", hint)
+        if self._kill_of(name) != asked.killed:
+            raise ControlError("refused", "killed again since the token was given", hint)
+
+    def forget(self) -> None:
+        """There was a kill: what was asked for before it is void."""
+        self._asked = None
+
+
+def _kill_of(name: str) -> tuple[int, int]:
+    """Level and time of the engine's kill word."""
+    try:
+        with Segment(name) as segment:
+            return segment.status().kill_level, segment.kill_ns()
+    except SegmentError as err:
+        raise ControlError("unavailable", str(err)) from err

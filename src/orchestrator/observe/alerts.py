@@ -1,0 +1,104 @@
+"""Every alert Peregrine ships, in one table: what it means, how bad it is, what to do first.
+
+    info      worth knowing; nothing need be done
+    warning   look at it today
+    critical  look at it now: trading suffers
+    page      wake somebody: trading has stopped or nobody watches it
+
+ops/prometheus/alerts.yml is made from it with the thresholds of `observe.alerts` (rules.py).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from orchestrator.config.models_operate import AlertRule
+
+Severity = Literal["info", "warning", "critical", "page"]
+SEVERITIES: tuple[Severity, ...] = ("info", "warning", "critical", "page")
+JOB = "peregrine"  # Prometheus' name for the exporters
+
+
+@dataclass(frozen=True)
+class Alert:
+    """One rule. `hold_s`: the expression must hold so long before it fires."""
+
+    name: str
+    severity: Severity
+    expr: str
+    hold_s: int
+    meaning: str  # a line for a person, in the table and in the notification
+    first: str  # what to do first
+
+
+def alerts(rule: AlertRule, leak_mb_per_hour: int = 64) -> tuple[Alert, ...]:
+    """The table with these thresholds, worst first."""
+    w, hold = f"[{rule.window_s}s]", rule.hold_s
+    found = (
+        Alert("PeregrineEngineDown", "page", "peregrine_up == 0", 0,
+              "the engine's process is not there", "`peregrine status`; its log says why; the supervisor restarts it unless it gave up"),
+        Alert("PeregrineHeartbeatLost", "page", f"peregrine_up == 1 and peregrine_heartbeat_age_seconds > {rule.heartbeat_after_s}", 0,
+              "the engine's process is there but does nothing", "stopped, starved or stuck: kill -9 it and let it recover; the venue's cancel on disconnect has its orders"),
+        Alert("PeregrineKilled", "page",
+              'max by (engine) (peregrine_kill_level) > 0 or max by (engine) (peregrine_trading_state{state="killed"}) > 0', 0,
+              "the kill switch is on, by hand or by a breaker", "find who or what (the commands, the journal); resume only in two steps"),
+        Alert("PeregrineJournalStopped", "page", 'peregrine_trading_state{state="journal_stopped"} == 1', 0,
+              "the journal takes no more records: no new orders", "the disk is full or failing: make room, then restart the engine"),
+        Alert("PeregrineProcessFailed", "page", 'peregrine_process_state{state="failed"} == 1', 0,
+              "the supervisor has given a process up", "read its log, then start it again by hand"),
+        Alert("PeregrineSupervisorLost", "critical", "peregrine_supervisor_up == 0", hold,
+              "the supervisor has died; the engine follows `supervise.engine_loss_policy`", "start it again: it takes the running engine over"),
+        Alert("PeregrineTelemetryDown", "critical", f'up{{job="{JOB}"}} == 0', hold,
+              "Prometheus cannot read the telemetry process: nobody watches", "the supervisor restarts it; check its address"),
+        Alert("PeregrineBooksStale", "critical", 'peregrine_feed_state{state="live"} == 0 and on (engine) peregrine_up == 1', rule.stale_after_s,
+              "a shard's books are not sound: it sends no new orders", "feed down, or a gap being repaired: look at gaps and the venue's status"),
+        Alert("PeregrineSessionDown", "critical", "peregrine_session_ready == 0 and on (engine) peregrine_up == 1", hold,
+              "a shard's order session is not logged in and reconciled", "the venue's order entry; the engine reconnects by itself"),
+        Alert("PeregrineOrdersUnanswered", "critical", f"peregrine_unknown_orders > 0 and increase(peregrine_acks_total{w}) == 0", hold,
+              "the venue does not answer: the fate of orders is unknown", "ask the venue; unknown orders count against limits until it answers"),
+        Alert("PeregrineJournalNearlyFull", "critical", f"peregrine_journal_free_bytes / peregrine_journal_ring_bytes < {rule.journal_free_permille / 1000:g}", 0,
+              "the journal's writer does not keep up; a full ring stops new orders", "the disk: its latency, its room"),
+        Alert("PeregrineLimitReached", "critical",
+              "max by (engine, shard, limit) (peregrine_limit_use_ratio) >= 1 or max by (engine, symbol, limit) (peregrine_symbol_limit_use_ratio) >= 1", 0,
+              "a limit is used up: orders that add to it are refused", "is the position wanted? reduce it, or have risk change the limit"),
+        Alert("PeregrineDeviceWrong", "critical", f"increase(peregrine_device_wrong_total{w}) > 0", 0,
+              "the device answered other bits than the kernels", "its answers are not used any more; run the device's self-test"),
+        Alert("PeregrineLimitNear", "warning",
+              f"max by (engine, shard, limit) (peregrine_limit_use_ratio) >= {rule.exposure_permille / 1000:g}"
+              f" or max by (engine, symbol, limit) (peregrine_symbol_limit_use_ratio) >= {rule.exposure_permille / 1000:g}", hold,
+              "a limit is nearly used up", "watch it; risk may change it"),
+        Alert("PeregrineLatencyHigh", "warning",
+              'histogram_quantile(0.99, sum by (engine, le) (rate(peregrine_stage_latency_seconds_bucket{stage="tick_to_order"}'
+              f"{w}))) > {rule.tick_to_order_p99_us / 1e6:g}", hold,
+              "the 99th percentile of tick to order is over its threshold", "`peregrine doctor`; which stage grew, who shares the core"),
+        Alert("PeregrineVenueRejects", "warning",
+              f"sum by (engine) (increase(peregrine_venue_rejects_total{w})) / sum by (engine) (increase(peregrine_orders_total{w}) > 0)"
+              f" > {rule.reject_ratio_permille / 1000:g}", hold,
+              "the venue refuses too many orders", "which code: the panel of rejects by code, the venue's manual"),
+        Alert("PeregrineRiskRejects", "warning", f"sum by (engine, reason) (increase(peregrine_risk_rejects_total{w})) > {rule.risk_rejects}", 0,
+              "the gate refuses one kind of order again and again", "is the limit meant so, or does a policy misbehave?"),
+        Alert("PeregrineFeedGaps", "warning", f"increase(peregrine_gaps_total{w}) > 0", 0,
+              "both lines of the feed lost packets", "receive buffers (`peregrine doctor`), the network"),
+        Alert("PeregrineOverruns", "warning", f"increase(peregrine_overruns_total{w}) > 0", 0,
+              "a shard did not keep up with its feed and is rebuilt", "fewer symbols a shard, or a core of its own"),
+        Alert("PeregrineReconnects", "warning", f"increase(peregrine_reconnects_total{w}) > {rule.reconnects - 0.5:g}", 0,
+              "an order session is cut again and again", "the network to the venue, its silence limit"),
+        Alert("PeregrineDeviceFallback", "warning",
+              f"rate(peregrine_device_fallback_total{w}) / (rate(peregrine_device_fallback_total{w}) + rate(peregrine_device_used_total{w}) > 0)"
+              f" > {rule.fallback_permille / 1000:g}", hold,
+              "the device does not answer in time; the kernels decide with the same bits", "its health and link: the device's self-test"),
+        Alert("PeregrineProcessRestarted", "warning", f"increase(peregrine_process_restarts_total{w}) > 0", 0,
+              "a process died and was started again", "its log; the recovery time is on the dashboard"),
+        Alert("PeregrineMemoryGrows", "warning",
+              f"deriv(peregrine_process_anonymous_bytes[{rule.leak_window_s}s]) > {leak_mb_per_hour * 1_000_000 / 3600:.0f}"
+              f" and delta(peregrine_process_anonymous_bytes[{rule.leak_window_s}s]) > 8e6", hold,
+              "a process grows and does not stop: a leak", "restart it in a quiet hour; keep its metrics for the report"),
+        Alert("PeregrineControlRefused", "warning", f"sum by (engine) (increase(peregrine_control_refused_total{w})) > {rule.refused_attempts}", 0,
+              "somebody tries commands that are refused", "control.log says who, what and why"),
+        Alert("PeregrineNotTrading", "info",
+              'max by (engine, shard, state) (peregrine_trading_state{state=~"starting|paused|draining"}) == 1'
+              ' or label_replace(peregrine_trading_enabled == 0, "state", "not enabled", "", "")', hold,
+              "a shard is paused, drained, or not yet enabled", "wanted? then nothing; else `peregrine status` says who paused it"),
+    )  # fmt: skip
+    return found if leak_mb_per_hour else tuple(a for a in found if a.name != "PeregrineMemoryGrows")

@@ -1,0 +1,82 @@
+"""Bringing a tree down from outside: through its supervisor, or as its last supervisor where it has lost its own."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+
+from orchestrator.cli._errors import EXIT_TRY_AGAIN, EXIT_UNAVAILABLE, CliError
+from orchestrator.supervise import state_file
+from orchestrator.supervise.engine_main import PLAN, Plan, read
+from orchestrator.supervise.launch import take_over
+from orchestrator.supervise.leftovers import put_away
+from orchestrator.supervise.lock import Locked, SupervisorLock
+from orchestrator.supervise.paths import runtime_dir
+from orchestrator.supervise.process import Process, marked
+from orchestrator.supervise.state_file import TreeState
+from orchestrator.supervise.stopping import ENDED, EndReport
+from orchestrator.supervise.takeover import end_all
+
+WHY = "asked to stop by peregrine down"
+
+
+def bring_down(name: str, *, timeout_s: float | None = None) -> EndReport | None:
+    """End the tree called `name`; None when it was down already. Raises CliError: 69 for no such tree, 75 when its
+    supervisor has not ended in time."""
+    folder = runtime_dir(name)
+    try:
+        state = state_file.read(folder)
+    except state_file.StateFileError as err:
+        raise CliError(str(err), hint="peregrine up --detach starts a tree", code=EXIT_UNAVAILABLE) from err
+    if state.supervisor_alive():
+        return _through_supervisor(state, timeout_s)
+    living = marked(folder)
+    if not living and state.state in ("stopped", "failed"):
+        return None
+    if read(Path(state.run) / PLAN, Plan) is not None and any(found[0] in ("engine", "venue") for found in living):
+        supervisor = take_over(name)
+        supervisor.ask_stop(WHY)
+        return supervisor.run()
+    return _remains(name, folder, state)
+
+
+def _through_supervisor(state: TreeState, timeout_s: float | None) -> EndReport | None:
+    try:
+        process = Process.adopt(state.supervisor_pid, state.supervisor_start_ticks)
+    except ProcessLookupError:
+        return bring_down(state.name, timeout_s=timeout_s)
+    process.send(signal.SIGTERM)
+    wait_s = timeout_s if timeout_s is not None else _patience_s(state)
+    ended = process.wait(wait_s)
+    process.close()
+    if not ended:
+        raise CliError(f"the supervisor of {state.name} (process {state.supervisor_pid}) has not ended within {wait_s:.0f} s",
+                       hint=f"peregrine kill {state.name} stops its trading at once; logs: {state.run}/logs", code=EXIT_TRY_AGAIN)  # fmt: skip
+    report = read(Path(state.run) / ENDED, EndReport)
+    if not isinstance(report, EndReport):
+        return bring_down(state.name, timeout_s=timeout_s)  # it died on the way down: go on where it was
+    return report
+
+
+def _patience_s(state: TreeState) -> float:
+    plan = read(Path(state.run) / PLAN, Plan)
+    own = plan.config.get("supervise", {}).get("stop_timeout_s", 15) if isinstance(plan, Plan) else 15
+    return float(own) * 2 + 15
+
+
+def _remains(name: str, folder: Path, state: TreeState) -> EndReport:
+    """Nothing there that could be brought down in order: end what is left of it and put the rest away."""
+    try:
+        lock = SupervisorLock(folder)
+    except Locked as err:
+        raise CliError(str(err), hint="try again in a moment", code=EXIT_TRY_AGAIN) from err
+    ended = end_all(folder)
+    notes = [f"{one} was ended by a signal" for one in ended] + put_away(name, folder, Path(state.run))
+    report = EndReport(name=name, run=state.run, reason="its supervisor and its engine were gone", code=EXIT_UNAVAILABLE, open_orders=None,
+                       notes=[*notes, "whether orders are still open at the venue is not known: ask the venue"])  # fmt: skip
+    state.state, state.reason, state.trading_enabled = "failed", report.reason, False
+    for process in state.processes:
+        process.pid, process.state = 0, "failed" if process.role == "engine" else "stopped"
+    state_file.write(folder, state)
+    lock.close()
+    return report

@@ -1,0 +1,159 @@
+"""The engine process of a supervised tree: `python -m orchestrator.supervise.engine_main PLAN`.
+
+The plan is a file in the run's folder, written by the supervisor: configuration, where the venue is, what to hold. A run
+that has begun is continued, one that has not is begun; which it is the journal says, so that the same plan serves after a
+crash. Every shard is paused by a journaled command before it consumes anything else of weight: no order leaves until the
+supervisor, once all is ready, sends a journaled `resume`.
+
+    RUN/plan.json       written by the supervisor before each start
+    RUN/engine.json     written here once the engine is made: pid, what it recovered, which shards were held
+    RUN/result.json     written here at a clean end: what the run came to
+    RUN/problem.json    written here when it cannot start or go on: exit code, message, hint
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from orchestrator.cli._errors import EXIT_INTERNAL, EXIT_UNAVAILABLE, EXIT_USAGE, CliError
+from orchestrator.control.bodies import KINDS, origin
+from orchestrator.supervise.files import replace_whole
+from orchestrator.supervise.link import own_request
+
+PLAN, MADE, RESULT, PROBLEM = "plan.json", "engine.json", "result.json", "problem.json"
+
+
+class Plan(msgspec.Struct, kw_only=True):
+    """What the engine process is to do."""
+
+    config: dict[str, Any]  # as config.effective gives it
+    folder: str  # of the run, absolute
+    runtime: str  # runtime folder of the name
+    venue: dict[str, Any] | None = None  # ready line of the embedded exchange
+    hold: bool = True  # no orders until resumed
+    held_before: list[int] = []  # shards whose pause, if the journal has them paused, was the supervisor's and not a person's
+
+
+class Made(msgspec.Struct, kw_only=True):
+    """What came of the plan, before the first input."""
+
+    pid: int
+    resumed: bool
+    held: list[int]  # paused here: to be resumed once ready
+    paused_before: list[int]  # a person had paused them: they stay so
+    recovery_ns: int = 0  # reading the journal back
+    replayed_inputs: int = 0
+
+
+class Ended(msgspec.Struct, kw_only=True):
+    """Why the process could not start or go on."""
+
+    code: int
+    message: str
+    hint: str = ""
+
+
+def read(path: Path, kind: type[Any]) -> Any:
+    """One of the files above, None when it is not there or not whole."""
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=kind)
+    except (OSError, msgspec.MsgspecError):
+        return None
+
+
+def write(path: Path, value: msgspec.Struct) -> None:
+    """Replace one of them. Raises OSError."""
+    replace_whole(path, msgspec.json.format(msgspec.json.encode(value), indent=1))
+
+
+def has_begun(folder: Path, shards: int) -> bool:
+    """Does every shard of the run have a journal?"""
+    from orchestrator.run.journals import JournalUnreadable, read_header
+    from orchestrator.run.shards import folder_of
+
+    try:
+        for shard in range(shards):
+            read_header(folder_of(folder, shards, shard))
+    except (JournalUnreadable, OSError, ValueError):
+        return False
+    return True
+
+
+def run(plan: Plan) -> None:
+    """Trade by the plan until stopped; the result goes to its file. Raises what `run.live.host` raises."""
+    from orchestrator.config import from_effective
+    from orchestrator.config.models import EmbeddedVenue
+    from orchestrator.run.addresses import of_embedded, of_external
+    from orchestrator.run.live import Run, host
+    from orchestrator.run.venue_process import accounts_of
+
+    cfg, folder = from_effective(plan.config), Path(plan.folder)
+    if isinstance(cfg.venue, EmbeddedVenue):
+        assert plan.venue is not None
+        addresses = of_embedded(plan.venue, accounts_of(cfg))
+    else:
+        addresses = of_external(cfg.venue)
+    resume = has_begun(folder, cfg.engine.shards)
+
+    def made(engine_run: Run) -> None:
+        write(folder / MADE, hold(engine_run.engine, plan, resumed=resume))
+
+    result = host(cfg, addresses, folder=folder, resume=folder if resume else None, before_run=made, supervised=True)
+    replace_whole(folder / RESULT, msgspec.json.encode(result))
+
+
+def hold(engine: Any, plan: Plan, *, resumed: bool) -> Made:
+    """Pause what is not paused by a person; on the engine made, before its loop."""
+    shards = engine.summary()["shards"]
+    paused = [i for i, s in enumerate(shards) if s["paused"] and i not in plan.held_before]
+    held = [i for i in range(len(shards)) if i not in paused] if plan.hold else []
+    for shard in held:
+        request = own_request("pause", "held until the tree is ready")
+        if not engine.command(KINDS["pause"], b"", request.key(), None, shard, origin(request)):
+            raise RuntimeError(f"shard {shard} did not take its first command")
+    return Made(pid=os.getpid(), resumed=resumed, held=held, paused_before=paused,
+                recovery_ns=sum(s["recovery_ns"] for s in shards), replayed_inputs=sum(s["recovered_inputs"] for s in shards))  # fmt: skip
+
+
+def problem_of(err: BaseException) -> Ended:
+    """An exception as exit code, message and hint."""
+    from orchestrator.run.device import DeviceUnusable
+    from orchestrator.run.journals import JournalUnreadable
+
+    if isinstance(err, CliError):
+        return Ended(code=err.code, message=str(err), hint=err.hint)
+    if isinstance(err, JournalUnreadable):
+        return Ended(code=EXIT_UNAVAILABLE, message=f"the journal cannot be used: {err}", hint=err.hint)
+    if isinstance(err, DeviceUnusable):
+        return Ended(code=EXIT_UNAVAILABLE, message=str(err), hint=err.hint)
+    if isinstance(err, ValueError):  # the compiled engine's own words
+        return Ended(code=EXIT_UNAVAILABLE, message=str(err), hint="peregrine doctor looks at this machine")
+    return Ended(code=EXIT_INTERNAL, message=f"{type(err).__name__}: {err}", hint="a defect: the engine's log has the lines")
+
+
+def main(arguments: list[str]) -> int:
+    """Entry point; returns the exit code."""
+    if len(arguments) != 1 or (plan := read(Path(arguments[0]), Plan)) is None:
+        print("error: one argument, the plan a supervisor wrote", file=sys.stderr)
+        return EXIT_USAGE
+    folder = Path(plan.folder)
+    for name in (MADE, RESULT, PROBLEM):
+        (folder / name).unlink(missing_ok=True)
+    try:
+        run(plan)
+    except BaseException as err:
+        ended = problem_of(err)
+        traceback.print_exc()
+        write(folder / PROBLEM, ended)
+        return ended.code
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

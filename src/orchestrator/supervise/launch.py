@@ -1,0 +1,131 @@
+"""How a supervisor comes to be: with a new tree, or by taking over what a dead one left running."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from orchestrator.cli._errors import EXIT_TRY_AGAIN, EXIT_UNAVAILABLE, CliError
+from orchestrator.config import config_hash, from_effective
+from orchestrator.config.models import Config, EmbeddedVenue
+from orchestrator.observe import log
+from orchestrator.run.live import new_run_folder
+from orchestrator.supervise.engine_main import PLAN, Plan, read
+from orchestrator.supervise.leftovers import put_away
+from orchestrator.supervise.lock import Locked, SupervisorLock
+from orchestrator.supervise.paths import RuntimeFolderError, runtime_dir
+from orchestrator.supervise.state_file import TreeState
+from orchestrator.supervise.supervisor import Supervisor
+from orchestrator.supervise.takeover import Takeover, TakeoverRefused, end_all
+from orchestrator.supervise.tree import LOGS, Tree
+
+OnRound = Callable[[Supervisor], None]
+ENDED_STATES = ("stopped", "failed")
+
+
+def launch(cfg: Config, *, config_file: str = "", on_round: OnRound | None = None) -> Supervisor:
+    """A supervisor for `cfg`, ready to `run`: of the tree that runs under that name without one, else of a new tree.
+
+    Raises CliError: 75 when the name has a supervisor, 69 when what is left of an earlier tree wants a decision.
+    """
+    runtime = _runtime(cfg.engine.name)
+    takeover = Takeover(runtime)
+    lock = _lock(takeover)
+    try:
+        found = _found(takeover)
+        if found is not None and found.state not in ENDED_STATES:
+            living = takeover.check()
+            if _worth_taking(cfg, found, living):
+                if found.config_sha256 != config_hash(cfg):
+                    raise CliError(f"{cfg.engine.name} runs without a supervisor, and with another configuration than this",
+                                   hint="take it over as it runs: peregrine up --take-over; or end it first: peregrine down",
+                                   code=EXIT_UNAVAILABLE)  # fmt: skip
+                return _taken(takeover, lock, on_round)
+        end_all(runtime)  # of a tree that was being stopped, or whose exchange has died: nothing to be continued
+        run = Path(found.run) if found is not None and found.run else None
+        notes = put_away(cfg.engine.name, runtime, run)
+        return _fresh(cfg, runtime, lock, config_file, notes, on_round)
+    except BaseException:
+        lock.close()
+        raise
+
+
+def take_over(name: str, *, on_round: OnRound | None = None) -> Supervisor:
+    """A supervisor for the tree called `name`, which has lost its own. Raises CliError (69) when there is none to take
+    over, (75) when it has a supervisor."""
+    runtime = _runtime(name)
+    takeover = Takeover(runtime)
+    lock = _lock(takeover)
+    try:
+        found = takeover.read()
+        takeover.check()
+        if found.state in ENDED_STATES and not takeover.living:
+            raise takeover.refuse(f"{name} is {found.state}: {found.reason}", "start it: peregrine up")
+        return _taken(takeover, lock, on_round)
+    except TakeoverRefused as err:
+        lock.close()
+        raise CliError(str(err), hint=err.hint, code=EXIT_UNAVAILABLE) from err
+    except BaseException:
+        lock.close()
+        raise
+
+
+def _runtime(name: str) -> Path:
+    try:
+        return runtime_dir(name, make=True)
+    except (RuntimeFolderError, OSError) as err:
+        raise CliError(f"the runtime folder of {name} cannot be used: {err}", code=EXIT_UNAVAILABLE) from err
+
+
+def _lock(takeover: Takeover) -> SupervisorLock:
+    try:
+        return takeover.lock()
+    except Locked as err:
+        raise CliError(str(err), hint=f"peregrine down {takeover.folder.name} ends it; peregrine status says how it is",
+                       code=EXIT_TRY_AGAIN) from err  # fmt: skip
+
+
+def _found(takeover: Takeover) -> TreeState | None:
+    try:
+        return takeover.read()
+    except TakeoverRefused:
+        return None
+
+
+def _worth_taking(cfg: Config, found: TreeState, living: dict[str, tuple[int, int]]) -> bool:
+    """Is there something to be continued? A tree on its way down is not, nor is one whose embedded exchange has died."""
+    if found.state == "draining":
+        return False
+    if isinstance(cfg.venue, EmbeddedVenue):
+        return "venue" in living
+    if "engine" not in living:
+        raise CliError(f"the engine of {found.name} died without a supervisor, in {found.run}",
+                       hint="recover it and trade on: peregrine up --take-over; or close that run: peregrine down",
+                       code=EXIT_UNAVAILABLE)  # fmt: skip
+    return True
+
+
+def _fresh(cfg: Config, runtime: Path, lock: SupervisorLock, config_file: str, notes: list[str], on_round: OnRound | None) -> Supervisor:
+    run = new_run_folder(Path(cfg.journal.dir).resolve(), cfg.name)
+    (run / LOGS).mkdir()
+    log.configure("supervisor", path=run / LOGS / "supervisor.log", level=cfg.observe.log_level)
+    for note in notes:
+        log.logger().warning("left by an earlier tree", what=note)
+    return Supervisor(Tree(cfg, runtime, run, config=config_file), lock, on_round=on_round)
+
+
+def _taken(takeover: Takeover, lock: SupervisorLock, on_round: OnRound | None) -> Supervisor:
+    found = takeover.found
+    assert found is not None
+    run = Path(found.run)
+    plan = read(run / PLAN, Plan)
+    if plan is None:
+        raise takeover.refuse(f"{run / PLAN} is not there: the tree died before its engine began", f"peregrine down {found.name}")
+    log.configure("supervisor", path=run / LOGS / "supervisor.log", level=from_effective(plan.config).observe.log_level)
+    tree = Tree(from_effective(plan.config), takeover.folder, run, config=found.config, generation=found.generation + 1)
+    tree.started_ns, tree.trading_enabled = found.started_ns, found.trading_enabled
+    tree.life.state, tree.life.reason, tree.life.since_ns = found.state, found.reason, found.started_ns
+    for process in found.processes:
+        if (member := tree.get(process.role)) is not None:
+            member.restore(process)
+    return Supervisor(tree, lock, takeover=takeover, on_round=on_round)

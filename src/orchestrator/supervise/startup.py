@@ -1,0 +1,130 @@
+"""The order in which a tree becomes ready: each stage is begun, waited for, and only then the next one begins.
+
+    venue ▶ engine ▶ books ▶ session ▶ telemetry ▶ trading
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from orchestrator.cli._errors import EXIT_UNAVAILABLE
+from orchestrator.control.engine_link import EngineLinkError
+from orchestrator.control.messages import Effect, Request
+from orchestrator.observe import log
+from orchestrator.supervise.engine_main import MADE, Made, read
+from orchestrator.supervise.link import LIFT_HOLD, own_request
+from orchestrator.supervise.members import EngineKeeper, Failure, TelemetryKeeper, VenueKeeper
+from orchestrator.supervise.tree import Tree
+
+STAGES = ("venue", "engine", "books", "session", "telemetry", "trading")
+LIFT_WAIT_S = 0.5  # the heartbeat waits meanwhile
+_log = log.logger()
+
+
+class Startup:
+    """Where a tree is on its way to trading. `done` once it has traded; a restarted engine goes only through the last."""
+
+    def __init__(self, tree: Tree, engine: EngineKeeper, venue: VenueKeeper | None, telemetry: TelemetryKeeper | None) -> None:
+        self.tree, self.engine, self.venue, self.telemetry = tree, engine, venue, telemetry
+        self.done = False
+        self._stage = 0
+        self._asked: tuple[int, Request] | None = None  # the resume of this engine (pid)
+        self._begun_ns = 0  # of the stage under way; 0 = not begun
+        self._timeout_ns = tree.cfg.supervise.ready_timeout_s * 1_000_000_000
+        self._begin: dict[str, Callable[[int], None]] = {
+            "venue": venue.start if venue else _nothing,
+            "engine": engine.start,
+            "telemetry": telemetry.start if telemetry else _nothing,
+        }
+
+    @property
+    def stage(self) -> str:
+        """The stage under way; the last one once all are over."""
+        return STAGES[min(self._stage, len(STAGES) - 1)]
+
+    def advance(self, now_ns: int) -> None:
+        """One round. Raises Failure when a stage takes longer than it may."""
+        if self.done:
+            if not self.engine.lifted and self.engine.member.life.state == "ready":
+                self._lift_by_itself("recovered: books in step, session reconciled")
+            return
+        while not self.done:
+            if not self._begun_ns:
+                self._begun_ns = now_ns
+                self._begin.get(self.stage, _nothing)(now_ns)
+            missing = self._missing()
+            if missing:
+                if now_ns - self._begun_ns > self._timeout_ns:
+                    seconds = self._timeout_ns // 1_000_000_000
+                    raise Failure(f"not ready: {missing}, {seconds} s after this was waited for", EXIT_UNAVAILABLE,
+                                  f"logs: {self.tree.run / 'logs'}; supervise.ready_timeout_s is the wait")  # fmt: skip
+                return
+            _log.info("stage done", stage=self.stage, ms=(now_ns - self._begun_ns) // 1_000_000)
+            self._stage, self._begun_ns = self._stage + 1, 0
+            self.done = self._stage == len(STAGES)
+
+    def _missing(self) -> str:
+        """What the stage under way waits for; empty when it is over."""
+        engine, view = self.engine, self.engine.view
+        match self.stage:
+            case "venue":
+                return "" if self.venue is None or self.venue.member.life.state == "ready" else "the exchange has not opened its sockets"
+            case "engine":
+                return "" if engine.member.life.state != "starting" and engine.link is not None else "the engine is not up"
+            case "books":
+                return "" if view and view.books_live() else view.missing() if view else "the engine is not up"
+            case "session":
+                return "" if view and view.synced() else view.missing() if view else "the engine is not up"
+            case "telemetry":
+                over = self.telemetry is None or self.telemetry.member.life.state == "ready"
+                return "" if over else "telemetry does not answer"
+            case _:
+                return self._trading()
+
+    def _trading(self) -> str:
+        engine = self.engine
+        if engine.lifted and engine.trades_or_may_not():
+            return ""
+        if not engine.lifted and engine.member.life.state == "ready":
+            self._lift_by_itself("all is ready: venue, books, session, telemetry")
+        return f"the engine is {engine.member.life.state}: {engine.member.life.reason}"
+
+    def enable(self, request: Request) -> list[Effect]:
+        """Trading enabled by a person. Raises Failure when the engine is not ready for it."""
+        life = self.engine.member.life
+        if self.engine.lifted:
+            return []
+        if life.state != "ready":
+            raise Failure(f"the engine is {life.state}: {life.reason}", EXIT_UNAVAILABLE, "it trades by itself once it is ready")
+        return self._lift(request)
+
+    def _lift_by_itself(self, why: str) -> None:
+        """Asked again with the same id until it is answered: no shard does it twice."""
+        pid = self.engine.member.last[0]
+        if self._asked is None or self._asked[0] != pid:
+            self._asked = (pid, own_request("start", why))
+        try:
+            self._lift(self._asked[1])
+        except EngineLinkError as err:
+            _log.warning("the engine has not taken the resume", error=str(err))
+
+    def _lift(self, request: Request) -> list[Effect]:
+        """Resume every shard that was held for the start; those a person had paused stay paused."""
+        engine = self.engine
+        process = engine.member.process
+        made: Made | None = read(self.tree.run / MADE, Made)
+        if process is None or engine.link is None or made is None or made.pid != process.pid:
+            return []
+        effects: list[Effect] = []
+        if not self.tree.trading_enabled:
+            for shard in made.held:
+                effects.append(engine.link.send("resume", shard=shard, body=LIFT_HOLD, request=request, timeout_s=LIFT_WAIT_S))
+        engine.lifted_pid = process.pid
+        self.tree.trading_enabled = True
+        _log.info("trading enabled", id=request.id, held=made.held, paused_by_a_person=made.paused_before)
+        self.tree.save()
+        return effects
+
+
+def _nothing(now_ns: int) -> None:
+    """A stage that only waits."""

@@ -1,0 +1,235 @@
+"""The supervisor of one engine: starts its processes in order, watches them, restarts what died, ends them in reverse.
+
+One thread, one loop; each round beats into the engine's shared memory, looks for deaths, reads the engine's state and
+takes the next step. What comes from elsewhere (signals, the control API's threads) is handed to the loop.
+"""
+
+from __future__ import annotations
+
+import os
+import queue
+import select
+import signal
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from orchestrator.cli._errors import EXIT_INTERNAL, EXIT_UNAVAILABLE
+from orchestrator.config.models import Config
+from orchestrator.control.engine_link import EngineLink
+from orchestrator.control.messages import Request
+from orchestrator.observe import log
+from orchestrator.supervise import hosting
+from orchestrator.supervise.files import replace_whole
+from orchestrator.supervise.leftovers import put_away
+from orchestrator.supervise.lock import SupervisorLock
+from orchestrator.supervise.members import EngineKeeper, Failure, TelemetryKeeper, VenueKeeper
+from orchestrator.supervise.startup import Startup
+from orchestrator.supervise.state_file import TreeState
+from orchestrator.supervise.stopping import ENDED, EndReport, stop
+from orchestrator.supervise.takeover import Takeover
+from orchestrator.supervise.tree import Tree
+from orchestrator.supervise.watching import steps
+
+BUSY_S = 0.02  # between rounds while something is on its way
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_log = log.logger()
+
+
+class Supervisor:
+    """Supervises `tree` until asked to stop or until it cannot go on; `run` returns what it came to.
+
+    It fulfils control.dispatch.TreeControl: those methods may be called from any thread.
+    """
+
+    def __init__(self, tree: Tree, lock: SupervisorLock, *, takeover: Takeover | None = None,
+                 on_round: Callable[[Supervisor], None] | None = None) -> None:
+        self.tree, self.lock = tree, lock
+        self.engine = EngineKeeper(tree)
+        self.venue = VenueKeeper(tree) if tree.get("venue") else None
+        self.telemetry = TelemetryKeeper(tree) if tree.get("telemetry") else None
+        self.startup = Startup(tree, self.engine, self.venue, self.telemetry)
+        self.ready_s = 0.0  # of the last start or takeover: begin to trading
+        self._takeover, self._on_round = takeover, on_round
+        self._began = time.monotonic()
+        self._ending: Failure | None = None
+        self._calls: queue.SimpleQueue[tuple[Callable[[], Any], Future[Any]]] = queue.SimpleQueue()
+        self._wake_out, self._wake_in = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._server: Any = None
+
+    # ---- the loop
+
+    def run(self) -> EndReport:
+        """Until the end; nothing of the tree is left then, whatever happened. Call it on the main thread."""
+        with self._signals():
+            try:
+                if self._takeover is not None:
+                    self._take_over(self._takeover)
+                self._server = hosting.start_control(self, self.tree.cfg, self.tree.runtime)
+                self.tree.save()
+                while self._ending is None:
+                    self._round()
+                    if self._ending is None:
+                        self._sleep()
+            except Failure as failure:
+                self._ending = failure
+            except Exception as err:  # a defect here must not leave processes behind
+                _log.exception("the supervisor failed")
+                self._ending = Failure(f"the supervisor failed: {type(err).__name__}: {err}", EXIT_INTERNAL, "its log has the lines")
+            return self._end(self._ending or Failure("asked to stop", 0))
+
+    def _round(self) -> None:
+        now = time.monotonic_ns()
+        self.engine.beat()
+        for keeper in (self.venue, self.engine, self.telemetry):
+            if keeper is not None:
+                keeper.look(now, started=self.startup.done)
+        self.startup.advance(now)
+        self._follow()
+        while not self._calls.empty():
+            call, future = self._calls.get()
+            try:
+                future.set_result(call())
+            except Exception as err:
+                future.set_exception(err)
+        if self._on_round:
+            self._on_round(self)
+
+    def _follow(self) -> None:
+        """The tree's life is its engine's; while that is away, it syncs."""
+        life, tree = self.tree.engine.life, self.tree.life
+        wanted = life.state
+        if wanted in ("starting", "failed"):
+            wanted = "syncing" if self.startup.done or tree.state != "starting" else "starting"
+        for state in steps(tree.state, wanted):
+            tree.move(state, life.reason if life.state == wanted else f"the engine is {life.state}: {life.reason}")
+        if self.startup.done and not self.ready_s and tree.state == life.state:
+            self.ready_s = time.monotonic() - self._began
+            _log.info("ready", seconds=round(self.ready_s, 3), generation=self.tree.generation)
+            self.tree.save()
+
+    def _sleep(self) -> None:
+        settled = self.startup.done and self.tree.life.state == "trading"
+        poller = select.poll()
+        poller.register(self._wake_out, select.POLLIN)
+        for member in self.tree.members.values():
+            if member.alive() and member.process is not None:
+                poller.register(member.process.fileno(), select.POLLIN)
+        wait_s = self.tree.cfg.supervise.heartbeat_ms / 1000
+        for fd, _ in poller.poll(int(1000 * (wait_s if settled else min(wait_s, BUSY_S)))):
+            if fd == self._wake_out:
+                os.read(fd, 4096)
+
+    @contextmanager
+    def _signals(self) -> Iterator[None]:
+        def taken(number: int, frame: object) -> None:
+            self.ask_stop(f"asked to stop by {signal.Signals(number).name}")
+
+        before = {number: signal.signal(number, taken) for number in STOP_SIGNALS}
+        fd = signal.set_wakeup_fd(self._wake_in, warn_on_full_buffer=False)
+        try:
+            yield
+        finally:
+            signal.set_wakeup_fd(fd)
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def _take_over(self, takeover: Takeover) -> None:
+        for name, process in takeover.adopt().items():
+            member = next((m for m in self.tree.members.values() if m.spec.name == name), None)
+            if member is not None:
+                member.take(process)
+        if self.venue is not None and not self.venue.member.alive():
+            raise Failure("the embedded exchange died without a supervisor: its trading day ended with it", EXIT_UNAVAILABLE,
+                          "peregrine up begins a new day")  # fmt: skip
+        takeover.move("leasing")
+        self.engine.taken_over()
+        takeover.move("beating")
+        self.engine.beat()
+        takeover.move("writing")
+        self.tree.save()
+        takeover.move("done")
+        _log.info("taken over", generation=self.tree.generation, adopted=sorted(takeover.adopted))
+
+    # ---- the end
+
+    def ask_stop(self, why: str, code: int = 0, hint: str = "") -> None:
+        """End the tree at the next round; the first reason counts. From any thread, and from a signal handler."""
+        if self._ending is None:
+            self._ending = Failure(why, code, hint)
+
+    def _end(self, ending: Failure) -> EndReport:
+        say = _log.error if ending.code else _log.info
+        say("the tree ends", reason=str(ending), code=ending.code)
+        tree = self.tree
+        report = stop(tree, self.engine.link, timeout_s=tree.cfg.supervise.stop_timeout_s, why=str(ending), beat=self.engine.beat)
+        report.code, report.hint = ending.code, ending.hint
+        self.engine.close_link()
+        hosting.stop_control(self._server)
+        report.notes += put_away(tree.name, tree.runtime, tree.run)
+        if report.open_orders != 0 or any(m.life.state == "failed" for m in tree.members.values()):
+            report.code = report.code or EXIT_UNAVAILABLE
+        tree.trading_enabled = False
+        tree.addresses.clear()
+        for member in tree.members.values():
+            if member.process is not None and not member.alive():
+                member.process.close()
+                member.process = None
+        tree.life.settle("draining")
+        tree.life.move("failed" if report.code else "stopped", str(ending))
+        try:
+            replace_whole(tree.run / ENDED, hosting.encode(report))
+        except OSError as err:
+            report.notes.append(f"the report could not be written: {err}")
+        self.lock.close()
+        for fd in (self._wake_out, self._wake_in):
+            os.close(fd)
+        return report
+
+    # ---- control.dispatch.TreeControl
+
+    def state(self) -> TreeState:
+        """The tree as it is."""
+        return self.tree.state()
+
+    def config(self) -> Config:
+        """The configuration in force."""
+        return self.tree.cfg
+
+    def link(self) -> EngineLink | None:
+        """The hand on the engine; None while it is away."""
+        return self.engine.link
+
+    def enable_trading(self, request: Request) -> Any:
+        """Lift the hold of a tree that is ready. Raises Failure when it is not."""
+        return self._in_loop(lambda: self.startup.enable(request))
+
+    def stop_tree(self, request: Request) -> None:
+        """End the tree as `peregrine down` does."""
+        self._in_loop(lambda: self.ask_stop(f"asked to stop by {request.who or 'a command'}" + (f": {request.why}" if request.why else "")))
+
+    def restart_engine(self, request: Request) -> None:
+        """End the engine cleanly and start it again on the same run."""
+        self._in_loop(lambda: self.engine.ask_restart(f"restart asked for by {request.who or 'a command'}"))
+
+    def set_log_level(self, level: str) -> None:
+        """Of the supervisor's log. Raises ValueError for a level that does not exist."""
+        log.set_level(level)
+
+    def deploy(self, request: Request) -> Any:
+        """Take a changed configuration."""
+        return hosting.deploy(self, request)
+
+    def _in_loop(self, call: Callable[[], Any], timeout_s: float = 5.0) -> Any:
+        future: Future[Any] = Future()
+        self._calls.put((call, future))
+        os.write(self._wake_in, b"c")
+        return future.result(timeout_s)
+
+    @property
+    def run_folder(self) -> Path:
+        """Of the run under supervision."""
+        return self.tree.run

@@ -1,0 +1,150 @@
+"""The processes of one engine and their lives, as they stand in supervisor.json."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from orchestrator.config import config_hash
+from orchestrator.config.models import Config, EmbeddedVenue
+from orchestrator.observe import log
+from orchestrator.observe.segment import process_start_ticks
+from orchestrator.supervise import state_file
+from orchestrator.supervise.lifecycle import Life
+from orchestrator.supervise.process import Process, ProcessSpec
+from orchestrator.supervise.restart import RestartPolicy
+from orchestrator.supervise.state_file import LifeState, ProcessState, Role, TreeState
+
+LOGS = "logs"
+_log = log.logger()
+
+
+class Member:
+    """One place in the tree: who it is, its life, and the process that fills it now, if one does."""
+
+    def __init__(self, spec: ProcessSpec, restart: RestartPolicy, on_move: Callable[[Life, LifeState], None]) -> None:
+        self.spec = spec
+        self.life = Life(spec.name, trades=spec.role == "engine", on_move=on_move)
+        self.restart = restart
+        self.process: Process | None = None
+        self.last: tuple[int, int] = (0, 0)  # pid and start ticks of the last process
+        self.restarts = 0
+        self.died_ns = 0  # monotonic, of the death being recovered from; 0 = none is
+        self.due_ns = 0  # monotonic, when it is started again; 0 = it is not waiting
+        self.recovery_ns = 0
+        self.stalled_ns = 0
+
+    def start(self, folder: Path) -> None:
+        """Start its process in runtime folder `folder`. Raises OSError."""
+        self.take(Process.start(self.spec, folder))
+
+    def take(self, process: Process) -> None:
+        """This process fills the place from now on."""
+        self.process = process
+        self.last = (process.pid, process.start_ticks)
+
+    def alive(self) -> bool:
+        """Has it a living process?"""
+        return self.process is not None and self.process.alive()
+
+    def state(self) -> ProcessState:
+        """For the state file."""
+        here = self.process is not None
+        return ProcessState(
+            name=self.spec.name, role=self.spec.role, pid=self.last[0] if here else 0, start_ticks=self.last[1] if here else 0,
+            state=self.life.state, since_ns=self.life.since_ns, restarts=self.restarts, reason=self.life.reason,
+            cpus=list(self.spec.cpus), log=str(self.spec.log), recovery_ns=self.recovery_ns, stalled_ns=self.stalled_ns,
+        )  # fmt: skip
+
+    def restore(self, found: ProcessState) -> None:
+        """Go on where an earlier supervisor was."""
+        self.life.state, self.life.since_ns, self.life.reason = found.state, found.since_ns, found.reason
+        self.restarts, self.recovery_ns = found.restarts, found.recovery_ns
+
+
+class Tree:
+    """All members, in the order they are started; writes the state file at each change."""
+
+    def __init__(self, cfg: Config, runtime: Path, run: Path, *, config: str = "", generation: int = 1) -> None:
+        self.cfg, self.runtime, self.run = cfg, runtime, run
+        self.name = cfg.engine.name
+        self.config, self.generation = config, generation
+        self.trading_enabled = False
+        self.started_ns = time.time_ns()
+        self.addresses: dict[str, str] = {}
+        self.on_change: Callable[[TreeState], None] | None = None
+        self.life = Life(self.name, on_move=self._moved)
+        self.members: dict[Role, Member] = {}
+        for spec in specs(cfg, runtime, run):
+            self.members[spec.role] = Member(spec, RestartPolicy(cfg.supervise.restart), self._moved)
+        self._me = (os.getpid(), process_start_ticks(os.getpid()))
+
+    def _moved(self, life: Life, before: LifeState) -> None:
+        say = _log.warning if life.state == "failed" else _log.info
+        say(f"{life.name} is {life.state}", of=life.name, before=before, reason=life.reason)
+        self.save()
+
+    def get(self, role: Role) -> Member | None:
+        """The member of that role, None when this tree has none."""
+        return self.members.get(role)
+
+    @property
+    def engine(self) -> Member:
+        """The one every tree has."""
+        return self.members["engine"]
+
+    def state(self) -> TreeState:
+        """The tree as it is."""
+        return TreeState(
+            name=self.name, supervisor_pid=self._me[0], supervisor_start_ticks=self._me[1], generation=self.generation,
+            run=str(self.run), config=self.config, config_sha256=config_hash(self.cfg), trading_enabled=self.trading_enabled,
+            state=self.life.state, reason=self.life.reason, started_ns=self.started_ns, written_ns=time.time_ns(),
+            processes=[m.state() for m in self.members.values()], addresses=dict(self.addresses),
+        )  # fmt: skip
+
+    def save(self) -> None:
+        """Write it where others find it; a disk that does not take it is said, and does not stop the supervisor."""
+        state = self.state()
+        try:
+            state_file.write(self.runtime, state)
+        except OSError as err:
+            _log.error("the state file could not be written", error=str(err))
+        if self.on_change:
+            self.on_change(state)
+
+    def close(self) -> None:
+        """Let every process go, alive or dead."""
+        for member in self.members.values():
+            if member.process is not None:
+                member.process.close()
+
+
+def specs(cfg: Config, runtime: Path, run: Path) -> list[ProcessSpec]:
+    """What the processes of a configuration are, in the order they are started."""
+    from orchestrator.config.cores import resolve_cores
+    from orchestrator.run.live import helper_cores
+    from orchestrator.run.venue_process import arguments_of
+    from orchestrator.supervise.engine_main import PLAN
+
+    allowed = os.sched_getaffinity(0)
+    beside = tuple(sorted(helper_cores(resolve_cores(cfg.engine, allowed)) or allowed))
+    logs = run / LOGS
+    out = []
+    if isinstance(cfg.venue, EmbeddedVenue):
+        out.append(ProcessSpec("venue", "venue", tuple(arguments_of(cfg)), logs / "venue.log", out=logs / "venue.ready",
+                               cpus=beside, nice=cfg.supervise.nice))  # fmt: skip
+    out.append(ProcessSpec("engine", "engine", ("-m", "orchestrator.supervise.engine_main", str(run / PLAN)), logs / "engine.log",
+                           cpus=tuple(sorted(allowed))))  # fmt: skip
+    if (exporter := telemetry_arguments(cfg)) is not None:
+        out.append(ProcessSpec("telemetry", "telemetry", exporter, logs / "telemetry.log", cpus=beside,
+                               nice=cfg.supervise.nice))  # fmt: skip
+    return out
+
+
+def telemetry_arguments(cfg: Config) -> tuple[str, ...] | None:
+    """What this interpreter is called with for the telemetry process; None where this build has none."""
+    from importlib.util import find_spec
+
+    return ("-m", "orchestrator.observe.exporter", "--name", cfg.engine.name) if find_spec("orchestrator.observe.exporter") else None

@@ -1,0 +1,84 @@
+"""The engine as its supervisor sees it: a few words out of shared memory, nothing asked of the engine."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from orchestrator.observe.segment import Segment, SegmentError
+from orchestrator.observe.shards import region_names
+from orchestrator.observe.telemetry import COUNTERS_END, TelemetryError, read_counters
+
+FEED_LIVE = 2
+FEED_WORDS = ("down", "recovering", "live", "gapped", "stale", "ended")
+PAUSED = 3
+UP_STATES = ("trading", "paused", "killed")  # of the segment: the loop runs
+
+
+@dataclass(frozen=True)
+class ShardView:
+    """One shard: states as telemetry numbers them, and the orders that are out."""
+
+    feed_state: int
+    session_ready: bool
+    trading_state: int
+    working_orders: int
+    unknown_orders: int
+
+
+@dataclass(frozen=True)
+class EngineView:
+    """One reading."""
+
+    pid: int
+    epoch: int
+    up: bool  # its loop runs
+    heartbeat_count: int
+    kill_level: int
+    shards: tuple[ShardView, ...]
+
+    def books_live(self) -> bool:
+        """Are the books of every shard in step with the feed?"""
+        return bool(self.shards) and all(s.feed_state == FEED_LIVE for s in self.shards)
+
+    def sessions_ready(self) -> bool:
+        """Is every shard logged in and agreed with the venue?"""
+        return bool(self.shards) and all(s.session_ready for s in self.shards)
+
+    def synced(self) -> bool:
+        """Could it trade?"""
+        return self.up and self.books_live() and self.sessions_ready()
+
+    def open_orders(self) -> int:
+        """Orders that work, or may work, at the venue."""
+        return sum(max(s.working_orders, s.unknown_orders) for s in self.shards)
+
+    def missing(self) -> str:
+        """What keeps it from trading, a line; empty when nothing does."""
+        if not self.up:
+            return "its loop does not run"
+        for i, s in enumerate(self.shards):
+            of = f" of shard {i}" if len(self.shards) > 1 else ""
+            if s.feed_state != FEED_LIVE:
+                return f"the books{of} are not in step with the feed ({FEED_WORDS[s.feed_state]})"
+            if not s.session_ready:
+                return f"the order session{of} is not logged in and reconciled"
+        return "" if self.shards else "it shows no shard"
+
+
+def read_view(name: str) -> EngineView | None:
+    """The engine of that name now; None while there is none to be read. Opens the segment anew each time: a restarted
+    engine has another."""
+    try:
+        with Segment(name) as segment:
+            status = segment.status()
+            shards = []
+            for region in region_names(segment):
+                c = read_counters(segment.region(region, COUNTERS_END))
+                shards.append(ShardView(c["feed_state"], c["session_ready"] == 1, c["trading_state"],
+                                        c["working_orders"], c["unknown_orders"]))  # fmt: skip
+    except TelemetryError:
+        shards = []
+    except SegmentError:
+        return None
+    return EngineView(status.pid, status.epoch, status.alive and status.state in UP_STATES, status.heartbeat_count,
+                      status.kill_level, tuple(shards))  # fmt: skip

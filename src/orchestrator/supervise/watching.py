@@ -1,0 +1,37 @@
+"""What a reading of the engine says about its life; pure, so that every case of it can be tried."""
+
+from __future__ import annotations
+
+from orchestrator.supervise.state_file import LifeState
+from orchestrator.supervise.view import EngineView
+
+#: of telemetry's trading_state: shards that send no new orders whatever the tree allows
+HELD_WORDS = {3: "paused", 4: "draining", 5: "killed", 6: "stopped by its journal"}
+
+
+def engine_state(state: LifeState, view: EngineView | None, pid: int, *, still_ns: int, enabled: bool) -> tuple[LifeState, str]:
+    """Where an engine in `state` belongs by this reading, and why. `still_ns`: its heartbeat has stood still so long as
+    to count as stalled, else 0. `enabled`: is trading enabled in the tree. An engine that drains or has ended stays."""
+    if state not in ("starting", "syncing", "ready", "trading"):
+        return state, ""
+    if view is None or view.pid != pid or not view.up:
+        return ("starting", "") if state == "starting" else ("syncing", "its shared memory is not to be read")
+    if still_ns > 0:
+        return "syncing", f"stalled: no heartbeat for {still_ns / 1e9:.1f} s"
+    if not view.synced():
+        return "syncing", view.missing()
+    if not enabled:
+        return "ready", "books in step, session reconciled; trading is held"
+    held = {HELD_WORDS.get(s.trading_state, "") for s in view.shards}
+    if "" not in held:
+        return "ready", "no shard trades: " + ", ".join(sorted(held))
+    return "trading", "books in step, session reconciled, trading enabled"
+
+
+def steps(before: LifeState, after: LifeState) -> tuple[LifeState, ...]:
+    """The moves from one to the other along the table: an engine found trading has come up and got ready on the way."""
+    order: tuple[LifeState, ...] = ("starting", "syncing", "ready", "trading")
+    if before not in order or after not in order or before == after:
+        return ()
+    i, k = order.index(before), order.index(after)
+    return order[i + 1 : k + 1] if k > i else (after,)

@@ -1,0 +1,161 @@
+"""The dispatcher: from arguments to commands of shards, and what becomes of failures."""
+
+from __future__ import annotations
+
+import struct
+
+import pytest
+from control_rig import FakeLink, FakeTree
+
+from orchestrator.control import arguments, bodies, limits
+from orchestrator.control.dispatch import Dispatcher
+from orchestrator.control.errors import ControlError
+from orchestrator.control.lanes import answer
+from orchestrator.control.messages import COMMANDS, Caller, Request
+from orchestrator.control.revival import Revival
+
+ANNA = Caller("anna", "risk", "tcp")
+
+
+class Agent:
+    def __init__(self):
+        self.calls = []
+
+    def call(self, op, **args):
+        self.calls.append((op, args))
+        return {"asked": True}
+
+
+@pytest.fixture
+def world():
+    link, agent = FakeLink(), Agent()
+    tree = FakeTree(link=link)
+    dispatcher = Dispatcher(tree.link, tree, agent=lambda: agent)
+    dispatcher._revival = Revival(lambda: 60, kill_of=lambda name: (1, 7))
+
+    def do(cmd, **args):
+        assert arguments.problems(cmd, args) == []
+        return answer(dispatcher, Request(cmd=cmd, args=args, why="test"), ANNA)
+
+    do.link, do.tree, do.agent, do.dispatcher = link, tree, agent, dispatcher
+    return do
+
+
+def test_every_command_has_a_place_here_and_arguments_there(world):
+    assert set(world.dispatcher._commands) == set(COMMANDS) == set(arguments.ARGUMENTS)
+
+
+@pytest.mark.parametrize(("cmd", "kind"), [("pause", "pause"), ("resume", "resume"), ("drain", "drain")])
+def test_a_target_is_every_shard_or_one_or_one_symbol(world, cmd, kind):
+    assert [e.shard for e in world(cmd, all=True).effects] == [0, 1]
+    assert world(cmd, shard=1).ok and world.link.kinds() == [(kind, 0), (kind, 1), (kind, 1)]
+    if cmd != "drain":
+        assert world(cmd, symbol="SYM3").ok
+        sent = world.link.sent[-1]
+        assert sent[:3] == (f"{kind}_symbol", 1, struct.pack("<I", 1))
+    assert world(cmd, shard=2).error.code == "usage"
+
+
+def test_a_symbol_nobody_trades_is_told_with_those_that_are(world):
+    problem = world("pause", symbol="NONE").error
+    assert problem.code == "usage" and "SYM0" in problem.hint
+
+
+def test_a_shard_that_fails_does_not_keep_the_others_from_it_and_the_effects_are_told(world):
+    world.link.broken[0] = ControlError("timeout", "shard 0 did not take it", "ask again")
+    reply = world("pause", all=True)
+    assert not reply.ok and reply.error.code == "timeout" and [e.shard for e in reply.effects] == [1]
+    world.link.broken[1] = ControlError("refused", "nor 1")
+    assert "and 1 more shards: 1" in world("pause", all=True).error.message
+
+
+def test_bodies_are_those_the_engine_reads(world):
+    world("weights", weights=[3, 1])
+    assert world.link.sent[-1][2] == bodies.weights([3, 1, 0, 0, 0, 0, 0, 0])
+    world("reduce_only", on=True, shard=0)
+    assert world.link.sent[-1][:3] == ("reduce_only", 0, struct.pack("<I", 1))
+    world("note", text="grüß")
+    assert world.link.sent[-1][2] == "grüß".encode()
+    world("move", shard=1, thread=3)
+    assert world.link.sent[-1][:3] == ("move", 1, struct.pack("<I", 3))
+    world("active_symbols", count=25)
+    assert world.link.sent[-1][:3] == ("active_symbols", 1, struct.pack("<I", 25))
+
+
+def test_without_an_engine_a_command_is_unavailable_and_the_tree_can_still_be_asked():
+    tree = FakeTree()
+    dispatcher = Dispatcher(tree.link, tree)
+    assert answer(dispatcher, Request(cmd="pause", args={"all": True}), ANNA).error.code == "unavailable"
+    assert answer(dispatcher, Request(cmd="stop"), ANNA).data == {"did": "stop_tree"}
+    assert answer(dispatcher, Request(cmd="snapshot"), ANNA).error.code == "unavailable"
+
+
+def test_start_lets_trade_or_starts_again_what_has_ended(world):
+    assert world("start").data == {"did": "enable_trading"}
+    assert world("start", restart=True).data == {"did": "restart_engine"}
+    world.tree.engine_state = "failed"
+    assert world("start").data == {"did": "restart_engine"}
+
+
+def test_the_trees_own_commands_reach_it(world):
+    assert world("deploy", path="x.yaml").data == {"did": "deploy"} and world("stop").ok
+    assert world("log_level", level="debug").data["level"] == "debug"
+    assert world.tree.asked[-1] == ("set_log_level", "debug") and world.agent.calls[-1] == ("log_level", {"level": "debug"})
+
+
+def test_a_policy_is_checked_when_loaded_and_swapped_in_every_shard(world):
+    assert "policy refused" in world("policy.load", slot=0, data=b"nonsense").error.message
+    assert world("policy.swap", slot=0).error.code == "refused"
+    loaded = world("policy.load", slot=0, path="builtin:default")
+    assert loaded.ok and len(loaded.data["sha256"]) == 64
+    swapped = world("policy.swap", slot=0)
+    assert [e.shard for e in swapped.effects] == [0, 1] and swapped.data["sha256"] == loaded.data["sha256"]
+    assert [(op, a["shard"]) for op, a in world.agent.calls] == [("bank_swap", 0), ("bank_swap", 1)]
+    assert bodies.parse_origin(world.agent.calls[0][1]["origin"])["why"] == "test"
+    back = world("policy.swap", slot=0, back=True, shard=1)
+    assert back.ok and world.link.sent[-1][:3] == ("bank_swap", 1, struct.pack("<I", 0))
+
+
+def test_a_revival_takes_two_steps_by_the_same_caller(world):
+    first = world("revive")
+    token = first.data["token"]
+    assert world.link.word == [] and not world.link.sent
+    other = answer(world.dispatcher, Request(cmd="revive", args={"token": token}, why="x"), Caller("bob", "risk", "tcp"))
+    assert other.error.code == "refused"
+    done = world("revive", token=token)
+    assert done.ok and world.link.word == [0] and world.link.kinds() == [("revive", 0), ("revive", 1)]
+    assert world("revive", token=token).error.message == "no such token"
+
+
+def test_a_token_is_void_after_its_time_and_after_another_kill(world):
+    now, killed = [0.0], [(1, 7)]
+    world.dispatcher._revival = Revival(lambda: 60, clock=lambda: now[0], kill_of=lambda name: killed[0])
+    token = world("revive").data["token"]
+    now[0] = 61.0
+    assert "too old" in world("revive", token=token).error.message
+    token = world("revive").data["token"]
+    killed[0] = (1, 8)
+    assert "killed again" in world("revive", token=token).error.message
+    token = world("revive").data["token"]
+    world("kill")
+    assert world("revive", token=token).error.message == "no such token"
+    assert world.link.word == []
+
+
+def test_all_problems_of_arguments_are_told_at_once():
+    found = arguments.problems("limits.set", {"limits": {"a": -1, "b": "x"}, "symbol": "TOOLONGSYMBOL", "colour": 1})
+    text = "; ".join(found)
+    assert all(word in text for word in ("a: found -1", "b: expected an integer", "1 to 8 characters", "`colour` is no argument"))
+    assert "exactly one of" in arguments.problems("pause", {})[0]
+    assert "exactly one of" in arguments.problems("pause", {"all": True, "shard": 1})[0]
+    assert "at most one of" in arguments.problems("flatten", {"all": True, "shard": 1})[0]
+    assert "`weights` is missing" in arguments.problems("weights", {})[0]
+
+
+def test_every_limit_of_the_engine_has_a_name_of_the_configuration():
+    from orchestrator.config.models import InstrumentLimits, Risk
+
+    assert set(limits.OF_SYMBOLS) == set(InstrumentLimits.model_fields)
+    others = {"short_sales", "restricted_symbols", "authorised_strategies", "by_symbol"}
+    assert set(limits.OF_ACCOUNT) == set(Risk.model_fields) - set(InstrumentLimits.model_fields) - others
+    assert {f for f in bodies.LIMIT_FIELDS if f} == set(limits.ALL.values())

@@ -1,0 +1,34 @@
+"""A real venue and engine for these tests, a short life each."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+from chaos_world import EngineRun, VenueRun, until
+
+_numbers = count()
+
+
+@contextlib.contextmanager
+def trading(folder: Path, *, faults: str = "", seed: int = 7, rate: int = 1000, wait: bool = True, **changes: Any) -> Iterator[tuple[VenueRun, EngineRun]]:
+    """A venue with these faults and an engine that trades on it; `changes` of its settings with __ for a dot."""
+    folder.mkdir(parents=True, exist_ok=True)
+    venue = VenueRun(folder, seed, rate, cancel_on_disconnect=True, args=("--fault", faults) if faults else ())
+    engine: EngineRun | None = None
+    try:
+        venue.start()
+        engine = EngineRun(folder, f"obs{os.getpid()}-{next(_numbers)}", venue, {k.replace("__", "."): v for k, v in changes.items()})
+        engine.start()
+        if wait:
+            until(engine.ready, "an engine that may trade")
+            until(lambda: engine.counters().get("fills", 0) > 0, "a fill")
+        yield venue, engine
+    finally:
+        if engine is not None:
+            engine.clean_up()
+        venue.kill()

@@ -1,0 +1,182 @@
+"""Every alert fired by a fault, read back from a real Prometheus and a real Alertmanager.
+
+A share runs with the tests; all of it with `make alerts` (PEREGRINE_ALERTS=all). Where the fault is not made in a real
+engine the test's name says `stand-in`: then a segment of the real layout, or a real state file, is written by the test.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from orchestrator.config.models_operate import AlertRule
+from orchestrator.observe.alerts import alerts
+from orchestrator.observe.segment import KILL_LEVELS, Segment, process_start_ticks
+from orchestrator.supervise import state_file
+from orchestrator.supervise.paths import runtime_dir
+from orchestrator.supervise.state_file import ProcessState, TreeState
+from tests.observe.engines import trading
+from tests.observe.monitoring import QUICK, ExporterRun, Monitoring, needs_prometheus, until
+
+pytestmark = [needs_prometheus, pytest.mark.slow]
+whole = pytest.mark.skipif(os.environ.get("PEREGRINE_ALERTS") != "all", reason="make alerts runs it")
+
+#: alert → the test that fires it
+FIRED_BY = {
+    "PeregrineKilled": "killed", "PeregrineHeartbeatLost": "killed", "PeregrineEngineDown": "killed", "PeregrineTelemetryDown": "killed",
+    "PeregrineBooksStale": "silent", "PeregrineSessionDown": "silent", "PeregrineOrdersUnanswered": "silent",
+    "PeregrineFeedGaps": "noisy", "PeregrineVenueRejects": "noisy", "PeregrineReconnects": "noisy", "PeregrineLatencyHigh": "noisy",
+    "PeregrineLimitReached": "limits", "PeregrineLimitNear": "limits", "PeregrineRiskRejects": "limits",
+    "PeregrineJournalNearlyFull": "journal", "PeregrineJournalStopped": "journal",
+    "PeregrineOverruns": "overruns", "PeregrineDeviceFallback": "device", "PeregrineDeviceWrong": "device",
+    "PeregrineProcessFailed": "tree", "PeregrineProcessRestarted": "tree", "PeregrineSupervisorLost": "tree",
+    "PeregrineNotTrading": "tree", "PeregrineMemoryGrows": "tree", "PeregrineControlRefused": "tree",
+}  # fmt: skip
+
+
+def test_every_alert_is_fired_by_a_test():
+    assert set(FIRED_BY) == {a.name for a in alerts(AlertRule())}
+    tests = " ".join(name for name in globals() if name.startswith("test_"))
+    assert all(word in tests for word in FIRED_BY.values())
+
+
+def test_a_killed_stopped_and_dead_engine_and_a_dead_exporter_are_told_and_what_they_explain_is_kept_back(tmp_path):
+    with trading(tmp_path / "w") as (_, engine), ExporterRun(engine.name, "--heartbeat-after-s", "1") as exporter, Monitoring(tmp_path / "m") as seen:
+        seen.watch(exporter.address)
+        os.kill(engine.pid, signal.SIGSTOP)
+        seen.expect("PeregrineHeartbeatLost", engine=engine.name, severity="page")
+        assert exporter.get("/healthz")[0] == 503 and "no heartbeat" in exporter.get("/readyz")[1]
+        os.kill(engine.pid, signal.SIGCONT)
+        until(lambda: exporter.get("/readyz")[0] == 200, "an engine that trades on")
+        with Segment(engine.name, write=True) as segment:
+            segment.kill(KILL_LEVELS["cancel"])
+        seen.expect("PeregrineKilled", engine=engine.name, severity="page")
+        for receiver in ("record", "desk", "oncall", "pager"):
+            until(lambda receiver=receiver: "PeregrineKilled" in seen.receiver.heard(receiver), f"{receiver} to hear of it")
+        engine.kill()
+        seen.expect("PeregrineEngineDown", engine=engine.name, severity="page")
+        assert "ended without a word" in exporter.get("/healthz")[1]
+        engine.start()
+        until(lambda: exporter.get("/healthz")[0] == 200, "the exporter to show the engine's next life")
+        until(lambda: "shard 0: killed" in exporter.get("/readyz")[1], "it to say that a kill outlives the process")
+        until(lambda: not seen.firing("PeregrineEngineDown"), "the alert to end")
+        exporter.stop(signal.SIGKILL)
+        seen.expect("PeregrineTelemetryDown", instance=exporter.address, severity="critical")
+
+
+@whole
+def test_a_venue_that_falls_silent_or_answers_late_makes_books_stale_the_session_go_down_and_orders_unanswered(tmp_path):
+    with (trading(tmp_path / "w") as (venue, engine), trading(tmp_path / "v", faults="lag=30s", wait=False) as (_, unanswered),
+          ExporterRun(engine.name) as exporter, ExporterRun(unanswered.name) as other, Monitoring(tmp_path / "m") as seen):  # fmt: skip
+        seen.watch(exporter.address, other.address)
+        seen.expect("PeregrineOrdersUnanswered", engine=unanswered.name, severity="critical")
+        os.kill(venue.pid, signal.SIGSTOP)
+        seen.expect("PeregrineBooksStale", engine=engine.name, severity="critical")
+        seen.expect("PeregrineSessionDown", engine=engine.name, severity="critical")
+        assert "books are" in exporter.get("/readyz")[1] and "session is not ready" in exporter.get("/readyz")[1]
+
+
+@whole
+def test_noisy_venues_raise_gaps_rejects_and_reconnects_and_a_threshold_below_this_machines_latency_is_passed(tmp_path):
+    rule = AlertRule(**QUICK | {"tick_to_order_p99_us": 1, "reconnects": 1})
+    with (trading(tmp_path / "w", faults="reject=30%,disconnect=4s", wait=False) as (_, refused),
+          trading(tmp_path / "v", faults="a.loss=10%,b.loss=10%", wait=False) as (_, lossy),
+          ExporterRun(refused.name) as exporter, ExporterRun(lossy.name) as other, Monitoring(tmp_path / "m", rule) as seen):  # fmt: skip
+        seen.watch(exporter.address, other.address)
+        for name in ("PeregrineVenueRejects", "PeregrineLatencyHigh", "PeregrineReconnects"):
+            seen.expect(name, engine=refused.name, severity="warning")
+        seen.expect("PeregrineFeedGaps", engine=lossy.name, severity="warning")
+        codes = seen.query(f'sum by (code) (peregrine_venue_rejects_total{{engine="{refused.name}"}}) > 0')
+        assert codes and all(r["metric"]["code"].isdigit() for r in codes)
+
+
+@whole
+def test_limits_that_are_used_up_are_told_with_the_limit_and_the_reason(tmp_path):
+    rule = AlertRule(**QUICK | {"risk_rejects": 2})
+    with trading(tmp_path / "w", risk__max_account_orders=1, risk__max_working_orders=1) as (_, engine), ExporterRun(engine.name) as exporter, Monitoring(tmp_path / "m", rule) as seen:
+        seen.watch(exporter.address)
+        seen.expect("PeregrineLimitReached", engine=engine.name, limit="orders")
+        seen.expect("PeregrineLimitNear", engine=engine.name, limit="orders")
+        seen.expect("PeregrineRiskRejects", engine=engine.name, reason="account_orders")
+
+
+@whole
+def test_a_journal_whose_writer_stands_still_is_told_before_and_after_its_ring_is_full(tmp_path):
+    from thread_stop import StoppedThread, permitted, thread_of
+
+    if why := permitted():
+        pytest.skip(f"one thread of a child cannot be stopped here: {why}")
+    with trading(tmp_path / "w", rate=3000) as (_, engine), ExporterRun(engine.name) as exporter, Monitoring(tmp_path / "m") as seen:
+        seen.watch(exporter.address)
+        thread = until(lambda: thread_of(engine.pid, "prg-journal"), "the writer's thread")
+        stopped = StoppedThread(thread)
+        try:
+            seen.expect("PeregrineJournalNearlyFull", engine=engine.name)
+            seen.expect("PeregrineJournalStopped", engine=engine.name, severity="page")
+        finally:
+            engine.process.kill()
+            stopped.reap()
+
+
+@whole
+def test_overruns_are_told_by_a_stand_in_segment(tmp_path, stand_in):
+    one = stand_in()
+    with ExporterRun(one.name) as exporter, Monitoring(tmp_path / "m") as seen:
+        seen.watch(exporter.address)
+        one.counters[0]["overruns"] = 1
+        one.write()
+        seen.expect("PeregrineOverruns", engine=one.name, shard="0")
+
+
+@whole
+def test_a_device_that_answers_late_or_wrong_is_told_by_a_stand_in_segment(tmp_path, stand_in):
+    one = stand_in()
+    one.counters[0] |= {"device_used": 100}
+    one.write()
+    with ExporterRun(one.name) as exporter, Monitoring(tmp_path / "m") as seen:
+        seen.watch(exporter.address)
+        one.counters[0] |= {"device_used": 110, "device_fallback": 10, "device_wrong": 1}
+        one.write()
+        seen.expect("PeregrineDeviceFallback", engine=one.name)
+        seen.expect("PeregrineDeviceWrong", engine=one.name, severity="critical")
+
+
+@whole
+def test_failed_restarted_and_leaking_processes_a_lost_supervisor_and_refused_commands_are_told_by_a_stand_in_tree(tmp_path, stand_in):
+    one = stand_in()
+    folder = runtime_dir(one.name, make=True)
+    supervisor = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+    leak = subprocess.Popen([sys.executable, "-c", "import time; kept = []\nwhile True: kept.append(bytearray(1 << 20)); time.sleep(0.05)"])
+
+    def process(name: str, pid: int, **more) -> ProcessState:
+        return ProcessState(name=name, role="telemetry", pid=pid, start_ticks=process_start_ticks(pid), **{"state": "trading", **more})
+
+    tree = TreeState(name=one.name, supervisor_pid=supervisor.pid, supervisor_start_ticks=process_start_ticks(supervisor.pid),
+                     trading_enabled=True, state="trading", processes=[process("leaky", leak.pid), process("broken", os.getpid())])  # fmt: skip
+    state_file.write(folder, tree)
+    try:
+        with ExporterRun(one.name, "--heartbeat-after-s", "600") as exporter, Monitoring(tmp_path / "m") as seen:
+            seen.watch(exporter.address)
+            assert not seen.firing("PeregrineSupervisorLost") and exporter.get("/readyz")[0] == 200
+            tree.processes[1].restarts, tree.processes[1].state, tree.trading_enabled = 1, "failed", False
+            state_file.write(folder, tree)
+            with (folder / "control.log").open("a") as log:
+                log.writelines(json.dumps({"event": "refused", "refused": "role", "who": "x"}) + "\n" for _ in range(50))
+            seen.expect("PeregrineProcessFailed", process="broken", severity="page")
+            seen.expect("PeregrineProcessRestarted", process="broken")
+            seen.expect("PeregrineControlRefused", engine=one.name)
+            seen.expect("PeregrineNotTrading", engine=one.name, severity="info")
+            assert "has not enabled trading" in exporter.get("/readyz")[1]
+            seen.expect("PeregrineMemoryGrows", process="leaky")
+            supervisor.kill()
+            supervisor.wait()
+            seen.expect("PeregrineSupervisorLost", engine=one.name, severity="critical")
+    finally:
+        for child in (supervisor, leak):
+            child.kill()
+            child.wait()

@@ -1,0 +1,137 @@
+"""A tree under test: real processes on loopback, a runtime folder of its own, and a check that nothing is left."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from orchestrator.observe.segment import FOLDER, process_start_ticks
+from orchestrator.supervise import paths, state_file
+from orchestrator.supervise.process import marked
+from orchestrator.supervise.state_file import TreeState
+
+_count = itertools.count()
+
+SMALL = {
+    "engine.mlock": "false", "engine.idle": "sleep", "venue.rate_per_s": "300", "journal.ring_mb": "4", "journal.segment_mb": "16",
+    "journal.sync": "none", "supervise.restart.backoff_ms": "50", "report.histograms": "false",
+}  # fmt: skip
+
+
+class Rig:
+    """Commands on one tree. `settings` change what `SMALL` sets."""
+
+    def __init__(self, folder: Path, settings: dict[str, str] | None = None) -> None:
+        self.folder = folder
+        self.name = f"sup-{os.getpid()}-{next(_count)}"
+        self.runtime_base = folder / "rt"
+        self.settings = {**SMALL, "engine.name": self.name, "journal.dir": str(folder / "runs"), **(settings or {})}
+        self.others: list[subprocess.Popen[str]] = []
+
+    @property
+    def runtime(self) -> Path:
+        """Its runtime folder."""
+        return self.runtime_base / self.name
+
+    def environment(self, **more: str) -> dict[str, str]:
+        """Of every command."""
+        return {**os.environ, "NO_COLOR": "1", "PYTHONPATH": os.pathsep.join(p for p in sys.path if p),
+                paths.VARIABLE: str(self.runtime_base), **more}  # fmt: skip
+
+    def options(self) -> list[str]:
+        """The settings for a command line."""
+        return [word for key, value in self.settings.items() for word in ("--set", f"{key}={value}")]
+
+    def call(self, *args: str, code: int | None = 0, timeout: float = 60, **environment: str) -> subprocess.CompletedProcess[str]:
+        """Run a command to its end."""
+        done = subprocess.run([sys.executable, "-m", "orchestrator", *args], capture_output=True, text=True, cwd=self.folder,
+                              timeout=timeout, env=self.environment(**environment))  # fmt: skip
+        if code is not None:
+            assert done.returncode == code, f"{args}: {done.returncode}\n{done.stdout}{done.stderr}{self.logs()}"
+        return done
+
+    def begin(self, *args: str, **environment: str) -> subprocess.Popen[str]:
+        """Start a command and leave it running."""
+        process = subprocess.Popen([sys.executable, "-m", "orchestrator", *args], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                                   text=True, cwd=self.folder, env=self.environment(**environment), start_new_session=True)  # fmt: skip
+        self.others.append(process)
+        return process
+
+    def up(self, *, code: int | None = 0, **environment: str) -> dict[str, Any]:
+        """`up --detach --json`: the tree, ready."""
+        done = self.call("up", "--detach", "--json", *self.options(), code=code, **environment)
+        return json.loads(done.stdout) if done.returncode == 0 else {"error": done.stderr}
+
+    def down(self, *, code: int | None = 0) -> dict[str, Any]:
+        """`down --json`: what it came to."""
+        return json.loads(self.call("down", self.name, "--json", code=code).stdout)
+
+    def state(self) -> TreeState:
+        """The state file as it is."""
+        return state_file.read(self.runtime)
+
+    def pid(self, role: str) -> int:
+        """Of the process of that role now; 0 while there is none."""
+        return next(p.pid for p in self.state().processes if p.role == role)
+
+    def wait(self, what: Any, timeout_s: float = 30.0) -> Any:
+        """Wait until `what()` is true, and return it."""
+        until = time.monotonic() + timeout_s
+        while time.monotonic() < until:
+            with contextlib.suppress(state_file.StateFileError, FileNotFoundError):
+                if found := what():
+                    return found
+            time.sleep(0.02)
+        raise AssertionError(f"not within {timeout_s} s: {self.logs()}")
+
+    def kill_supervisor(self) -> int:
+        """SIGKILL to it, and its pid, gone."""
+        pid = self.state().supervisor_pid
+        os.kill(pid, signal.SIGKILL)
+        self.wait(lambda: process_start_ticks(pid) == 0)
+        return pid
+
+    def run_folder(self) -> Path:
+        """Of the newest run."""
+        return (self.folder / "runs" / "latest").resolve()
+
+    def logs(self) -> str:
+        """What the newest run's logs say, for a failure's message."""
+        texts = []
+        with contextlib.suppress(OSError):
+            for path in sorted((self.run_folder() / "logs").iterdir()):
+                texts.append(f"--- {path.name}\n{path.read_text(errors='replace')[-3000:]}")
+        return "\n".join(texts)
+
+    def left(self) -> list[str]:
+        """What of the tree is still there: processes, shared memory, sockets."""
+        found = [f"process {name} {pid}" for name, pid, _ in marked(self.runtime)]
+        found += [str(p) for p in FOLDER.iterdir() if self.name in p.name]
+        if self.runtime.is_dir():
+            found += [str(p) for p in self.runtime.iterdir() if p.is_socket()]
+        return found
+
+    def sweep(self) -> None:
+        """End whatever a failed test has left."""
+        for process in self.others:
+            if process.poll() is None:
+                process.kill()
+            process.communicate()
+        with contextlib.suppress(state_file.StateFileError):
+            state = self.state()
+            if state.supervisor_alive():
+                os.kill(state.supervisor_pid, signal.SIGKILL)
+        for _, pid, _ in marked(self.runtime):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        for path in FOLDER.iterdir():
+            if self.name in path.name:
+                path.unlink(missing_ok=True)
