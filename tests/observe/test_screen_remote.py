@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from orchestrator.control.errors import ControlError
 from orchestrator.control.messages import Effect, Reply
 from orchestrator.observe import telemetry
 from orchestrator.observe.screen.reading import of_json, of_snapshot
@@ -23,12 +24,6 @@ ENGINE = {
 }  # fmt: skip
 
 
-class Refused(Exception):
-    """As the control client raises it."""
-
-    code, hint = "denied", "ask for the role operator"
-
-
 class Client:
     """Answers as a supervisor would; `calls` is what was asked."""
 
@@ -42,7 +37,7 @@ class Client:
         self.calls.append((cmd, args))
         assert bool(why) == (cmd not in ("status", "commands")) and who
         if self.refuse:
-            raise Refused("viewer may not pause")
+            raise ControlError("denied", "viewer may not pause", "ask for the role operator")
         if cmd == "status":
             return Reply(id="1", ok=True, data={"ts_ns": 5_000, "engine": self.engine, "problems": ["engine: it ended"]})
         if cmd == "commands":
@@ -94,4 +89,4 @@ def test_shared_memory_and_json_of_the_same_engine_make_the_same_rows():
     status: Any = SimpleNamespace(**ENGINE["engine"])  # type: ignore[dict-item]
     near, far = of_snapshot(status, snapshot, 9, []), of_json(to_json(status, snapshot), 9, [])
     assert near.symbols == far.symbols and near.latency == far.latency and near.counters == far.counters
-    assert near.octaves["send"][6:8] == [1, 1] and not far.octaves
+    assert near.octaves["send"][6:8] == [1, 1] and near.octaves == far.octaves and near.limits == far.limits

@@ -78,15 +78,20 @@ def _watch_remote(where: str, key: Path | None, server_key: str | None, refresh_
 
 
 def to_json(status: Any, snapshot: Any) -> dict[str, Any]:
-    """One reading as a JSON-able dict."""
+    """One reading as a JSON-able dict. `octaves` are counts by power of two of the nanoseconds of each stage."""
+    from orchestrator.observe.screen.reading import octaves_of
+
     shards = snapshot.extra.get("shards", [])
     return {
         "engine": vars(status),
         "counters": snapshot.counters,
         **({"shards": [s.counters for s in shards]} if shards else {}),
         "latency_ns": {name: h.summary() for name, h in snapshot.histograms.items()},
+        "octaves": {name: octaves_of(h) for name, h in snapshot.histograms.items()},
         "instruments": [
-            {n: row[n].decode("ascii", "replace").strip() if n == "symbol" else int(row[n]) for n in row.dtype.names}
-            for row in snapshot.instruments
+            {n: row[n].decode("ascii", "replace").strip() if n == "symbol" else int(row[n]) for n in row.dtype.names} | {"shard": shard}
+            for shard, part in enumerate(shards or [snapshot]) for row in part.instruments
         ],
-    }
+        "limits": [{name: int(row[name]) for name in row.dtype.names} for row in snapshot.limits],
+        "units_per_currency": snapshot.units_per_currency,
+    }  # fmt: skip

@@ -102,13 +102,13 @@ def of_snapshot(status: Status, snapshot: Snapshot, taken_ns: int, commands: lis
         counters=snapshot.counters, shards=[part.counters for part in parts], symbols=symbols,
         latency={name: h.summary() for name, h in snapshot.histograms.items()},
         octaves={name: octaves_of(h) for name, h in snapshot.histograms.items()},
-        limits=_limits(snapshot.counters, symbols, _rows_of(getattr(snapshot, "limits", None))),
+        limits=_limits(snapshot.counters, symbols, _rows_of(snapshot.limits)),
         soft_permille=snapshot.counters.get("soft_permille") or SOFT_PERMILLE, commands=commands, tree=tree,
         units_per_currency=snapshot.units_per_currency,
     )  # fmt: skip
 
 
-def of_json(answer: Mapping[str, Any], taken_ns: int, commands: list[CommandRow], units_per_currency: int = 10_000) -> ScreenReading:
+def of_json(answer: Mapping[str, Any], taken_ns: int, commands: list[CommandRow], tree: str = "") -> ScreenReading:
     """A reading out of what `top --json` prints and the control API's `status` answers under `engine`."""
     engine, counters = answer["engine"], answer["counters"]
     shards = answer.get("shards") or [counters]
@@ -117,9 +117,10 @@ def of_json(answer: Mapping[str, Any], taken_ns: int, commands: list[CommandRow]
     symbols = [SymbolRow(row["symbol"], row.get("shard", alone), *(row[name] for name in fields)) for row in answer["instruments"]]
     return ScreenReading(
         name=engine["name"], pid=engine["pid"], alive=engine["alive"], kill_level=engine["kill_level"], taken_ns=taken_ns,
-        counters=counters, shards=shards, symbols=symbols, latency=answer["latency_ns"],
+        counters=counters, shards=shards, symbols=symbols, latency=answer["latency_ns"], octaves=answer.get("octaves", {}),
         limits=_limits(counters, symbols, answer.get("limits") or []),
-        soft_permille=counters.get("soft_permille") or SOFT_PERMILLE, commands=commands, units_per_currency=units_per_currency,
+        soft_permille=counters.get("soft_permille") or SOFT_PERMILLE, commands=commands, tree=tree,
+        units_per_currency=answer.get("units_per_currency", 10_000),
     )  # fmt: skip
 
 
@@ -137,8 +138,8 @@ def _row(row: Any, shard: int) -> SymbolRow:
     return SymbolRow(row["symbol"].decode("ascii", "replace").strip(), shard, *(int(row[name]) for name in names))
 
 
-def _rows_of(table: Any) -> list[dict[str, int]]:
-    return [] if table is None else [{name: int(row[name]) for name in table.dtype.names} for row in table]
+def _rows_of(table: np.ndarray) -> list[dict[str, int]]:
+    return [{name: int(row[name]) for name in table.dtype.names or ()} for row in table]
 
 
 def _limits(counters: Mapping[str, int], symbols: list[SymbolRow], rows: list[dict[str, int]]) -> list[Use]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import threading
 import time
 from pathlib import Path
 from typing import Any, Protocol
@@ -131,6 +132,7 @@ class ControlSource:
     def __init__(self, client: Any, where: str) -> None:
         self.where = where
         self._client = client
+        self._lock = threading.Lock()
 
     def read(self) -> ScreenReading:
         """Ask for `status` and `commands`."""
@@ -141,7 +143,9 @@ class ControlSource:
             CommandRow(c["shard"], c["seq"], c["ts_ns"], c["kind"], "repeated" if c.get("duplicate") else "applied", c.get("who", ""), c.get("why", ""))
             for c in _listed(self._call("commands", {"limit": 200}))
         ]  # fmt: skip
-        return of_json(status["engine"], status.get("ts_ns", time.time_ns()), commands)
+        tree = status.get("tree") or {}
+        said = f"{tree['state']}" + ("" if tree.get("trading_enabled") else ", trading off") if tree else ""
+        return of_json(status["engine"], status.get("ts_ns", time.time_ns()), commands, said)
 
     def pause(self, *, symbol: str = "", shard: int = -1) -> str:
         """As Source.pause."""
@@ -169,12 +173,13 @@ class ControlSource:
         return self._reply(cmd, args).data
 
     def _reply(self, cmd: str, args: dict[str, Any]) -> Any:
-        try:
-            return self._client.call(cmd, args, why=WHY if cmd not in ("status", "commands") else "", who=getpass.getuser())
-        except Exception as err:
-            if not hasattr(err, "code"):
-                raise
-            raise SourceError(str(err), getattr(err, "hint", "")) from err
+        from orchestrator.control.errors import ControlError
+
+        with self._lock:  # the client is not for several threads, and a key may be pressed while a reading is under way
+            try:
+                return self._client.call(cmd, args, why=WHY if cmd not in ("status", "commands") else "", who=getpass.getuser())
+            except ControlError as err:
+                raise SourceError(err.message, err.hint) from err
 
 
 def _listed(answer: Any) -> list[dict[str, Any]]:
@@ -186,11 +191,13 @@ def _by_supervisor(name: str, kind: str, symbol: str, shard: int) -> str | None:
     """Ask the engine's supervisor, which holds the command ring; None where there is none to ask."""
     if not (paths.runtime_dir(name) / "control.sock").exists():
         return None
+    from orchestrator.control.client import ControlClient
+    from orchestrator.control.errors import ControlError
+
     try:
-        from orchestrator.control.client import ControlClient  # type: ignore[import-not-found, unused-ignore]
-    except ModuleNotFoundError:
-        return None
-    source = ControlSource(ControlClient.local(name), "supervisor")
+        source = ControlSource(ControlClient.local(name), "supervisor")
+    except ControlError:
+        return None  # its socket has just gone
     try:
         return source.pause(symbol=symbol, shard=shard) if kind == "pause" else source.resume(symbol=symbol, shard=shard)
     finally:
@@ -199,11 +206,9 @@ def _by_supervisor(name: str, kind: str, symbol: str, shard: int) -> str | None:
 
 def remote_source(host_port: str, key_file: Path, server_key: str) -> ControlSource:
     """An engine on another machine, over the encrypted control API. Raises SourceError."""
-    try:
-        from orchestrator.control import keys  # type: ignore[attr-defined, unused-ignore]
-        from orchestrator.control.client import ControlClient  # type: ignore[import-not-found, unused-ignore]
-    except (ModuleNotFoundError, ImportError) as err:
-        raise SourceError("this release has no control client", "watch the engine on its own machine") from err
+    from orchestrator.control import keys
+    from orchestrator.control.client import ControlClient
+
     try:
         return ControlSource(ControlClient.remote(host_port, keys.read(key_file), keys.public_key(server_key)), host_port)
     except keys.KeyFileError as err:
