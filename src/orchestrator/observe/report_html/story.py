@@ -49,7 +49,7 @@ class Story:
     result: RunResult = field(default_factory=RunResult)
     shards: list[ShardReading] = field(default_factory=list)
     segments: list[Segment] = field(default_factory=list)
-    newest: dict[str, deque[Row]] = field(default_factory=dict)
+    newest: dict[str, list[Row]] = field(default_factory=dict)  # the page's rows of a table, over all shards in time order
     histograms: dict[str, dict[str, int]] = field(default_factory=dict)  # the run's own .hgrm files, ns
     identical: bool = False
     torn_bytes: int = 0
@@ -119,8 +119,6 @@ def read_story(folder: Path, tables: Tables, *, kept: Kept | None = None,
         first.append(found["first_ts_ns"])
         last.append(found["last_ts_ns"])
     story = Story(folder, headers[0], min(first), max(last), kept, LatencyOverTime(min(first), max(last), kept.latency_rows))
-    limits = {"orders": kept.orders, "risk": kept.risk_events, "incidents": kept.incidents, "commands": kept.commands}
-    story.newest = {name: deque(maxlen=n) for name, n in limits.items()}
     for shard, (path, parsed) in enumerate(zip(own, headers, strict=True)):
         _read_shard(story, shard, path, parsed, tables, records[shard], on_progress)
         story.segments += _segments(shard, path)
@@ -140,7 +138,9 @@ def _read_shard(story: Story, shard: int, path: Path, parsed: Any, tables: Table
 
     spec = parsed.config["shard"]
     reading = ShardReading(shard, path, spec, [i["symbol"] for i in spec["instruments"]])
-    reader = ShardReader(reading, tables, story.latency, story.kept, story.newest)
+    most = {"orders": story.kept.orders, "risk": story.kept.risk_events, "incidents": story.kept.incidents, "commands": story.kept.commands}
+    newest: dict[str, deque[Row]] = {name: deque(maxlen=n) for name, n in most.items()}
+    reader = ShardReader(reading, tables, story.latency, story.kept, newest)
     replay = _core.WatchedReplay(
         shard=spec, policies=[p.spec for p in plan.policies_of_header(parsed)], quorum=parsed.config["quorum"], stage=plan.bank_spec
     )
@@ -153,6 +153,8 @@ def _read_shard(story: Story, shard: int, path: Path, parsed: Any, tables: Table
         raise JournalUnreadable(f"{path}: {err}", hint=CORRUPT_HINT) from err
     reader.finish(replay, raw)
     story.shards.append(reading)
+    for name, n in most.items():
+        story.newest[name] = sorted([*story.newest.get(name, []), *newest[name]], key=lambda row: (row["ts_ns"], row["shard"], row["seq"]))[-n:]
     of_shard = f"shard {shard}: " if parsed.config.get("shard_number") is not None else ""
     if not raw["identical"]:
         story.notes.append(f"{of_shard}the replay differs from the journal: peregrine verify shows the first difference")

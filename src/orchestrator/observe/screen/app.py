@@ -51,7 +51,7 @@ class TopApp(App[None]):
     #filter.on { display: block; }
     DataTable { height: auto; max-height: 100%; background: transparent; }
     #symbols { height: 1fr; }
-    #latency-box { height: 12; }
+    #latency-box { height: 13; }
     #limits-box { height: 1fr; }
     #logs { height: 9; }
     #alerts-box { width: 9fr; } #commands-box { width: 11fr; }
@@ -84,6 +84,7 @@ class TopApp(App[None]):
         self._clock = clock or _clock
 
     def compose(self) -> ComposeResult:
+        """The boxes and what is in them."""
         yield Static("…", id="head")
         with Horizontal(id="body"):
             with Vertical(id="left"):

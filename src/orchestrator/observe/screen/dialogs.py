@@ -31,6 +31,7 @@ class KillDialog(ModalScreen[bool]):
         self._engine, self._positions, self._working = name, positions, working
 
     def compose(self) -> ComposeResult:
+        """The question, a line to type in, and what was wrong with it."""
         with Vertical(id="kill"):
             yield Label(f"Kill {self._engine}?", id="kill-title")
             yield Static(
@@ -62,6 +63,7 @@ class HelpDialog(ModalScreen[None]):
     BINDINGS = [Binding("escape,question_mark,q", "leave", "back")]
 
     def compose(self) -> ComposeResult:
+        """A box of text."""
         with Vertical(id="help"):
             yield Static(HELP)
 
