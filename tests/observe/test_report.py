@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from hotpath import _core
 from orchestrator.cli.main import main
 from orchestrator.observe.report_html import build, charts, curves, tables
