@@ -125,7 +125,7 @@ class OracleGate:
         self.limits: list[dict[str, int]] = [{} for _ in range(instruments)]
         self.account: dict[str, int] = {}
         self.duplicate_capacity = duplicate_capacity
-        self.killed = self.paused = self.reduce_only = False
+        self.killed = self.paused = self.reduce_only = self.breaker = False
         self.session_ready = self.journal_healthy = True
         self.loss_tripped = self.drawdown_tripped = False
         self.restricted: set[int] = set()
@@ -184,6 +184,8 @@ class OracleGate:
             return "killed", soft
         if self.paused:
             return "paused", soft
+        if self.breaker:
+            return "breaker", soft
         if not self.session_ready:
             return "session_not_ready", soft
         if not self.journal_healthy:

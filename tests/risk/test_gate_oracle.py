@@ -67,7 +67,7 @@ def episode(seed: int, steps: int) -> tuple[object, object, OracleGate, np.ndarr
     if rng.random() < 0.1:
         oracle.reduce_only = True
         gate.set_reduce_only(True)
-    for flag, setter, chance in (("killed", lambda v: gate.kill() if v else None, 0.02), ("paused", gate.set_paused, 0.02)):
+    for flag, setter, chance in (("killed", lambda v: gate.kill() if v else None, 0.02), ("paused", gate.set_paused, 0.02), ("breaker", gate.set_breaker, 0.02)):
         value = rng.random() < chance
         setter(value)
         setattr(oracle, flag, value)

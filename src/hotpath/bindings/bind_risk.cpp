@@ -5,6 +5,7 @@
 
 #include <cstring>
 
+#include "risk/breakers.h"
 #include "risk/gate.h"
 
 namespace py = pybind11;
@@ -201,6 +202,7 @@ void bind_risk(py::module_& m) {
       .def("update_breakers", &Gate::update_breakers)
       .def("reset_breakers", &Gate::reset_breakers)
       .def("breaker_tripped", &Gate::breaker_tripped)
+      .def("set_breaker", &Gate::set_breaker)
       .def("kill", &Gate::kill)
       .def("revive", &Gate::revive)
       .def("set_paused", &Gate::set_paused)
@@ -229,6 +231,23 @@ void bind_risk(py::module_& m) {
       .def("state_hash", &Gate::state_hash, py::arg("h") = 0)
       .def("run_batch", &run_batch, py::arg("exposure"), py::arg("ops"),
            "A sequence of checks, fills, marks and releases; returns (codes, soft, observed, limit), one entry an op.");
+
+  py::class_<Breakers>(m, "Breakers", "What a shard counts against its breakers; times in ns, any origin")
+      .def(py::init([](u32 messages, i64 message_window, u32 rejects, i64 reject_window, i64 cooldown, bool by_itself) {
+             return std::make_unique<Breakers>(
+                 BreakerConfig{{messages, message_window}, {rejects, reject_window}, cooldown, by_itself, true});
+           }),
+           py::arg("max_messages"), py::arg("message_window_ns"), py::arg("max_rejects"), py::arg("reject_window_ns"),
+           py::arg("cooldown_ns"), py::arg("by_itself"))
+      .def("count_message", &Breakers::count_message)
+      .def("count_reject", &Breakers::count_reject)
+      .def("trip", &Breakers::trip)
+      .def("open", &Breakers::open)
+      .def("trips", &Breakers::trips)
+      .def("hot", &Breakers::hot)
+      .def("due", &Breakers::due)
+      .def("rearm", &Breakers::rearm)
+      .def("fold", &Breakers::fold, py::arg("h") = 0);
 
   m.def("notional", [](i64 price, i64 lots, i64 mult, u8 shift, bool up) -> py::object {
     Money v;

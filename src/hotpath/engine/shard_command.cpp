@@ -106,9 +106,7 @@ bool Shard::apply_command(CommandKind kind, Bytes body) {
       if (!read_body(body, number) || number > 1) return false;
       gate_.set_reduce_only(number == 1);
       return true;
-    case CommandKind::kRearm:
-      gate_.reset_breakers();
-      return true;
+    case CommandKind::kRearm: return read_body(body, number) && rearm(number);
     case CommandKind::kActiveSymbols:
       if (!read_body(body, number)) return false;
       set_active_symbols(number);

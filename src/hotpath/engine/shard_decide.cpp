@@ -10,7 +10,7 @@ using journal::FeedState;
 bool Shard::may_trade(InstrumentIx ix) const {
   // Only states that last; momentary refusals are the gate's, which gives them a reason.
   if (feed_state_ != FeedState::kLive || !session_.ready() || draining_ || flattening_) return false;
-  if (gate_.killed() || gate_.paused() || gate_.symbol_paused(ix) || policies_.n_actions() == 0) return false;
+  if (gate_.killed() || gate_.paused() || gate_.breaker() || gate_.symbol_paused(ix) || policies_.n_actions() == 0) return false;
   return market_.trading_state(ix) == TradingState::kTrading && market_.market_open();
 }
 

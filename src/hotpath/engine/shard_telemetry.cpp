@@ -42,6 +42,7 @@ void ShardStage::update_telemetry(bool whole) {
   if (trading == 1 && shard.gate().positions_throttled(shard.exposure())) trading = 2;
   if (shard.gate().paused()) trading = 3;
   if (shard.draining()) trading = 4;
+  if (shard.gate().breaker()) trading = 7;
   if (shard.gate().killed()) trading = 5;
   if (journal_stopped_) trading = 6;
   set(Counter::trading_state, trading);
@@ -57,8 +58,12 @@ void ShardStage::update_telemetry(bool whole) {
   set(Counter::inputs, runner_.inputs());
   set(Counter::idle_polls, idle_polls_);
   set(Counter::overruns, overruns_);
+  set(Counter::breakers_open, shard.breakers().open());
+  set(Counter::breaker_trips, shard.breakers().trips());
   update_limits();
   update_health();
+  set(Counter::lease_lots, shard.gate().lease().qty_lots);
+  set(Counter::lease_epoch, shard.gate().lease().epoch);  // after the level: who reads it has read no older one
   update_instruments(whole);
   t.publish();
   if (segment_ != nullptr && heartbeats_) segment_->heartbeat(clock_.now_ns);
@@ -132,7 +137,7 @@ void ShardStage::update_instruments(bool whole) {
     it.pnl_units = sub_sat(add_sat(x.realized, x.unrealized()), x.fees);
     it.working_lots = x.open_lots[0] + x.open_lots[1] + x.unknown_lots[0] + x.unknown_lots[1];
     it.state = shard.feed_state() != FeedState::kLive || !shard.market().sound(ix)       ? 0
-               : shard.gate().killed() || shard.gate().paused() || shard.gate().symbol_paused(ix) ? 3
+               : shard.gate().killed() || shard.gate().paused() || shard.gate().breaker() || shard.gate().symbol_paused(ix) ? 3
                : shard.market().trading_state(ix) == TradingState::kTrading              ? 1
                                                                                           : 2;
     telemetry_.set_instrument(ix, it);

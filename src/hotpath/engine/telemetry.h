@@ -29,7 +29,8 @@ namespace peregrine::engine {
   X(gross_units) X(limit_gross_units) X(credit_units) X(limit_credit_units) X(loss_units) X(limit_loss_units)        \
   X(drawdown_units) X(limit_drawdown_units) X(window_messages) X(limit_messages) X(lease_units) X(soft_permille)     \
   X(device_used) X(device_fallback) X(device_late) X(device_dropped) X(device_wrong) X(device_full)        \
-  X(lag_ns) X(stalls) X(stall_max_ns) X(thread) X(active_symbols) X(positions) X(limit_positions) X(soft_positions)
+  X(lag_ns) X(stalls) X(stall_max_ns) X(thread) X(active_symbols) X(positions) X(limit_positions) X(soft_positions) \
+  X(breakers_open) X(breaker_trips) X(lease_lots) X(lease_epoch)
 
 enum class Counter : u32 {
 #define X(name) name,

@@ -47,6 +47,7 @@ struct GateChecks {
   // ---- what is switched off
   bool killed() { return unless(!g.killed_ || g.reduce_only_); }
   bool paused() { return unless(!g.paused_); }
+  bool breaker() { return unless(!g.breaker_ || (g.breaker_reducing_ && g.reduce_only_)); }
   bool session_not_ready() { return unless(g.session_ready_); }
   bool journal_unhealthy() { return unless(g.journal_healthy_); }
   bool reduce_only() { return unless((!g.reduce_only_ && g.active(r.instrument)) || reducing); }
@@ -256,6 +257,7 @@ struct GateChecks {
   // What needs no instrument comes first; the rest counts the order in.
   if (c.killed()) return refuse(R::kKilled);
   if (c.paused()) return refuse(R::kPaused);
+  if (c.breaker()) return refuse(R::kBreaker);
   if (c.session_not_ready()) return refuse(R::kSessionNotReady);
   if (c.journal_unhealthy()) return refuse(R::kJournalUnhealthy);
   if (c.unknown_instrument()) return refuse(R::kUnknownInstrument);

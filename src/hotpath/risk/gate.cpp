@@ -177,7 +177,7 @@ u64 Gate::state_hash(u64 h) const {
   h = messages_.fold(h);
   fold(lease_.epoch), fold(lease_.notional), fold(lease_.qty_lots);
   fold(killed_ | paused_ << 1 | reduce_only_ << 2 | session_ready_ << 3 | journal_healthy_ << 4 | loss_tripped_ << 5 |
-       drawdown_tripped_ << 6);
+       drawdown_tripped_ << 6 | breaker_ << 7 | breaker_reducing_ << 8);
   // Folded only where they say something: journals of before they existed hash as they did.
   if (active_ != kAllActive) fold(active_);
   if (opened_ns_ != 0) fold(opened_ns_);

@@ -65,7 +65,7 @@ enum class RiskReason : u8 {
   kDuplicateOrder = 36,
   kExecutionThrottle = 37,
   kMessageRate = 38,
-  kBreaker = 39,  // a counting breaker has tripped
+  kBreaker = 39,  // a counting breaker has tripped (risk/breakers.h)
   // How many instruments at once.
   kPositions = 40,
 };
@@ -140,12 +140,20 @@ class Gate {
   bool update_breakers(const Exposure& e);
   bool breaker_tripped() const { return loss_tripped_ || drawdown_tripped_; }
   void reset_breakers() { loss_tripped_ = drawdown_tripped_ = false; }
+  bool loss_tripped() const { return loss_tripped_; }
+  bool drawdown_tripped() const { return drawdown_tripped_; }
+  void reset_loss() { loss_tripped_ = false; }
+  void reset_drawdown() { drawdown_tripped_ = false; }
+  // A counting breaker is open: nothing passes, until reduce-only is asked for anew: then reducing orders.
+  void set_breaker(bool v) { breaker_ = v, breaker_reducing_ = false; }
+  bool breaker() const { return breaker_; }
 
   // Levels, changed only by journaled inputs.
   void kill() { killed_ = true, reduce_only_ = false; }  // reduce-only afterwards is a further command
   void revive() { killed_ = false; }
   void set_paused(bool v) { paused_ = v; }
-  void set_reduce_only(bool v) { reduce_only_ = v; }     // when killed: lets reducing orders, and only those, pass
+  // When killed or stopped by a breaker: lets reducing orders, and only those, pass.
+  void set_reduce_only(bool v) { reduce_only_ = v, breaker_reducing_ = v && breaker_; }
   void set_session_ready(bool v) { session_ready_ = v; }
   void set_journal_healthy(bool v) { journal_healthy_ = v; }
   bool killed() const { return killed_; }
@@ -180,7 +188,7 @@ class Gate {
   template <class A>
   void archive(A& a) {
     a(account_, lease_, killed_, paused_, reduce_only_, session_ready_, journal_healthy_, loss_tripped_,
-      drawdown_tripped_, rejects_, active_, opened_ns_);
+      drawdown_tripped_, rejects_, breaker_, breaker_reducing_, active_, opened_ns_);
     a.pool(limits_.data(), limits_.size());
     a.pool(items_.data(), items_.size());
     a.pool(sent_.data(), sent_.size());
@@ -218,6 +226,7 @@ class Gate {
   bool killed_ = false, paused_ = false, reduce_only_ = false;
   bool session_ready_ = false, journal_healthy_ = false;
   bool loss_tripped_ = false, drawdown_tripped_ = false;
+  bool breaker_ = false, breaker_reducing_ = false;
   std::array<u64, kRiskReasons> rejects_{};
   u32 active_ = kAllActive;
   TimeNs opened_ns_ = 0;  // an instrument beyond soft_positions was last opened

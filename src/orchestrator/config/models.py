@@ -206,6 +206,17 @@ class InstrumentLimits(Section):
     max_quote_age_ns: Positive = Field(description="oldest market data an order may rest on")
 
 
+class BreakerSettings(Section):
+    """Breakers that count events in a window: they stop new orders and cancel all; 0 = there is none."""
+
+    max_messages: int = Field(default=0, ge=0, le=1_000_000, description="orders, replaces and cancels within message_window_ns that do not trip it; 0 = off")
+    message_window_ns: Positive = Field(default=1_000_000_000, description="length of that window")
+    max_rejects: int = Field(default=0, ge=0, le=1_000_000, description="orders the venue refused within reject_window_ns that do not trip it; 0 = off")
+    reject_window_ns: Positive = Field(default=1_000_000_000, description="length of that window")
+    cooldown_ns: NotNegative = Field(default=5_000_000_000, description="no breaker, loss and drawdown neither, can be armed again before")
+    rearm: Literal["manual", "after_cooldown"] = Field(default="manual", description="who arms those that count; loss and drawdown: a person, always")
+
+
 class Risk(InstrumentLimits):
     """Every limit of the gate. None has a default: an engine without stated limits does not trade."""
 
@@ -233,6 +244,7 @@ class Risk(InstrumentLimits):
     authorised_strategies: list[Annotated[int, Field(ge=0, le=65535)]] = Field(
         min_length=1, max_length=64, description="strategy numbers that may send orders"
     )
+    breakers: BreakerSettings = Field(default=BreakerSettings(), description="breakers that count events")
     by_symbol: dict[str, InstrumentLimits] = Field(
         default={}, description="limits of single symbols, in place of those above"
     )

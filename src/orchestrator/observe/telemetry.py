@@ -137,7 +137,7 @@ COUNTERS: dict[str, tuple[str, str]] = {
     "session_ready": ("level", "1 when the order session is reconciled and may trade"),
     "trading_state": (
         "level",
-        "0 starting, 1 trading, 2 throttled, 3 paused, 4 draining, 5 killed, 6 journal stopped it",
+        "0 starting, 1 trading, 2 throttled, 3 paused, 4 draining, 5 killed, 6 journal stopped it, 7 stopped by a breaker",
     ),
     "gaps": ("total", "holes in the feed after A/B arbitration"),
     "recovered": ("total", "messages re-requested and received"),
@@ -182,6 +182,10 @@ COUNTERS: dict[str, tuple[str, str]] = {
     "positions": ("level", "symbols with a position or with orders that work or are unknown"),
     "limit_positions": ("level", "how many there may be; 0 = no such limit"),
     "soft_positions": ("level", "from how many on one more has to wait; 0 = no such level"),
+    "breakers_open": ("level", "bits of tripped breakers: 1 message rate, 2 reject rate, 4 loss, 8 drawdown"),
+    "breaker_trips": ("total", "times a breaker tripped"),
+    "lease_lots": ("level", "worst-case lots this shard may come to"),
+    "lease_epoch": ("level", "number of the last change of the lease"),
 }
 
 #: Histograms the engine publishes, nanoseconds. `tick_to_order` is end to end; the rest are its stages, in order.
