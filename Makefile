@@ -76,6 +76,7 @@ asan: build ## the same under AddressSanitizer and UBSan
 
 chaos: build ## kill -9 and stop engine, writer and venue under load, N=50 times (SEED=…); the venue's own record judges
 	@$(PY) tools/chaos.py --kills $(or $(N),50) $(if $(SEED),--seed $(SEED)) $(ARGS)
+	@for storm in disk-full bad-config stops disconnects; do $(PY) tools/chaos_storms.py --storm $$storm $(if $(SEED),--seed $(SEED)) || exit 1; done
 
 audit: build ## what the engine's loop asks of allocator, locks and kernel, counted while it trades
 	@$(PY) tools/loop_audit.py $(ARGS)
