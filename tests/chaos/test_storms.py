@@ -35,7 +35,7 @@ def test_a_full_disk_stops_new_orders_and_a_restart_goes_on(tmp_path):
 
 
 def test_a_damaged_configuration_file_is_refused_while_the_engine_trades_on(tmp_path):
-    storm("bad-config", 2, tmp_path)
+    storm("bad-config", 1, tmp_path)
 
 
 @pytest.mark.slow
