@@ -10,7 +10,7 @@ from contextlib import suppress
 from orchestrator.cli._errors import EXIT_CONFIG, EXIT_INTERNAL, EXIT_UNAVAILABLE
 from orchestrator.config import effective
 from orchestrator.control.engine_link import EngineLink, EngineLinkError
-from orchestrator.observe import log
+from orchestrator.observe import log, traces
 from orchestrator.observe.profile import ProcessGone, read_process
 from orchestrator.observe.watchdog import Limits, Sighting, judge
 from orchestrator.supervise.engine_main import MADE, PLAN, PROBLEM, Ended, Made, Plan, read, write
@@ -126,6 +126,7 @@ class EngineKeeper(Keeper):
         if member.died_ns and started and self.settled(now_ns):
             member.recovery_ns, member.died_ns = time.monotonic_ns() - member.died_ns, 0
             _log.info("the engine is back", recovery_ms=member.recovery_ns // 1_000_000)
+            traces.record("supervise.recovery", member.recovery_ns, process=member.spec.name)
             self.tree.save()
         if member.life.state == "starting" and started and self.started_ns and now_ns - self.started_ns > self._ready_ns:
             _log.error("the engine did not come up in time: killed")

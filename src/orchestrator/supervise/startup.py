@@ -11,7 +11,7 @@ from collections.abc import Callable
 from orchestrator.cli._errors import EXIT_UNAVAILABLE
 from orchestrator.control.engine_link import EngineLinkError
 from orchestrator.control.messages import Effect, Request
-from orchestrator.observe import log
+from orchestrator.observe import log, traces
 from orchestrator.supervise.engine_keeper import EngineKeeper
 from orchestrator.supervise.engine_main import MADE, Made, read
 from orchestrator.supervise.link import LIFT_HOLD, own_request
@@ -62,6 +62,7 @@ class Startup:
                                   f"logs: {self.tree.run / 'logs'}; supervise.ready_timeout_s is the wait")  # fmt: skip
                 return
             _log.info("stage done", stage=self.stage, ms=(now_ns - self._begun_ns) // 1_000_000)
+            traces.record("supervise.stage", now_ns - self._begun_ns, stage=self.stage)
             self._stage, self._begun_ns = self._stage + 1, 0
             self.done = self._stage == len(STAGES)
 

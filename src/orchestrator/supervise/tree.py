@@ -9,7 +9,7 @@ from pathlib import Path
 
 from orchestrator.config import config_hash
 from orchestrator.config.models import Config, EmbeddedVenue
-from orchestrator.observe import log
+from orchestrator.observe import log, traces
 from orchestrator.observe.segment import process_start_ticks
 from orchestrator.observe.topology import read_topology
 from orchestrator.supervise import state_file
@@ -88,7 +88,8 @@ class Tree:
     def _moved(self, life: Life, before: LifeState) -> None:
         say = _log.warning if life.state == "failed" else _log.info
         say(f"{life.name} is {life.state}", of=life.name, before=before, reason=life.reason)
-        self.save()
+        with traces.span(f"supervise.{life.state}", process=life.name, before=before, reason=life.reason or None):
+            self.save()
 
     def get(self, role: Role) -> Member | None:
         """The member of that role, None when this tree has none."""
