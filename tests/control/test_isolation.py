@@ -200,6 +200,9 @@ def test_limits_and_commands_are_known_over_a_restart_of_the_engine(tree):
     with ControlClient.local(tree.name, timeout_s=20) as control:
         control.call("limits.set", {"limits": {"collar_bps": 321}}, why="before the restart")
         first = control.call("commands").data["commands"]
+        token = control.call("revive", why="too soon").data["token"]
+        with pytest.raises(ControlError, match="kill stands"):
+            control.call("revive", {"token": token}, why="too soon")
         control.call("start", {"restart": True}, why="test")
         with Segment(tree.name) as segment:
             until(segment.superseded, timeout_s=60)
@@ -216,3 +219,4 @@ def test_limits_and_commands_are_known_over_a_restart_of_the_engine(tree):
         listed = control.call("commands").data["commands"]
         assert [c["seq"] for c in listed[: len(first)]] == [c["seq"] for c in first]
         assert any(c.get("text") == "after the restart" for c in listed)
+    revive(tree.name)  # the signal's kill lasted as long as the process it was sent to, and its effect until now
