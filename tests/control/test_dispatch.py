@@ -78,6 +78,9 @@ def test_bodies_are_those_the_engine_reads(world):
     assert world.link.sent[-1][2] == "grüß".encode()
     world("move", shard=1, thread=3)
     assert world.link.sent[-1][:3] == ("move", 1, struct.pack("<I", 3))
+    world("rearm", breaker="drawdown", shard=0)
+    assert world.link.sent[-1][:3] == ("rearm", 0, struct.pack("<I", 8))
+    assert world("rearm").ok and world.link.sent[-1][2] == struct.pack("<I", 15)
     world("active_symbols", count=25)
     assert world.link.sent[-1][:3] == ("active_symbols", 1, struct.pack("<I", 25))
 
@@ -156,6 +159,6 @@ def test_every_limit_of_the_engine_has_a_name_of_the_configuration():
     from orchestrator.config.models import InstrumentLimits, Risk
 
     assert set(limits.OF_SYMBOLS) == set(InstrumentLimits.model_fields)
-    others = {"short_sales", "restricted_symbols", "authorised_strategies", "by_symbol", "breakers"}
+    others = {"breakers", "short_sales", "restricted_symbols", "authorised_strategies", "by_symbol"}
     assert set(limits.OF_ACCOUNT) == set(Risk.model_fields) - set(InstrumentLimits.model_fields) - others
     assert {f for f in bodies.LIMIT_FIELDS if f} == set(limits.ALL.values())

@@ -28,6 +28,7 @@ from tree_rig import Rig  # noqa: E402
 
 from orchestrator.cli.main import main  # noqa: E402
 from orchestrator.control.client import ControlClient  # noqa: E402
+from orchestrator.control.errors import ControlError  # noqa: E402
 from orchestrator.control.messages import Request  # noqa: E402
 from orchestrator.observe.segment import Segment  # noqa: E402
 from orchestrator.observe.shards import read_engine  # noqa: E402
@@ -192,3 +193,30 @@ def test_the_signal_stops_the_engine_with_the_supervisor_stopped(tree, capsys):
     with supervisor_stopped(tree):
         assert "SIGUSR1 sent" in kill(capsys, tree.name, "--signal")
         until(lambda: killed(tree.name), timeout_s=30)
+
+
+def test_limits_and_commands_are_known_over_a_restart_of_the_engine(tree):
+    """Last: the signal before has killed this engine for good; a new process of it goes on with the run."""
+    with ControlClient.local(tree.name, timeout_s=20) as control:
+        control.call("limits.set", {"limits": {"collar_bps": 321}}, why="before the restart")
+        first = control.call("commands").data["commands"]
+        token = control.call("revive", why="too soon").data["token"]
+        with pytest.raises(ControlError, match="kill stands"):
+            control.call("revive", {"token": token}, why="too soon")
+        control.call("start", {"restart": True}, why="test")
+        with Segment(tree.name) as segment:
+            until(segment.superseded, timeout_s=60)
+
+        def again():
+            try:
+                effects = control.call("note", {"text": "after the restart"}, why="test").effects
+            except ControlError:
+                return False
+            return effects[0].seq > first[-1]["seq"]
+
+        until(again, timeout_s=60)
+        assert control.call("limits.get").data["symbols_default"]["collar_bps"] == 321
+        listed = control.call("commands").data["commands"]
+        assert [c["seq"] for c in listed[: len(first)]] == [c["seq"] for c in first]
+        assert any(c.get("text") == "after the restart" for c in listed)
+    revive(tree.name)  # the signal's kill lasted as long as the process it was sent to, and its effect until now

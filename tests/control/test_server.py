@@ -234,3 +234,26 @@ def test_many_clients_at_once_are_each_given_their_own_reply(make_rig, recorder)
     for t in threads:
         t.join()
     assert not wrong and len(recorder.seen) == 160
+
+
+def test_a_client_does_not_speak_to_a_socket_in_a_folder_of_somebody_else(make_rig, recorder, folder, monkeypatch):
+    from orchestrator.control import client
+
+    make_rig(recorder)
+    with client.ControlClient.local(folder.name) as control:
+        assert control.call("note", {"text": "x"}, why="mine").ok
+    monkeypatch.setattr(client.os, "getuid", lambda: folder.stat().st_uid + 1)
+    with pytest.raises(ControlError, match="belongs to another user"):
+        client.ControlClient.local(folder.name)
+
+
+def test_a_client_that_gets_no_answer_asks_again_with_the_same_id_and_then_says_what_to_do(make_rig, recorder, folder):
+    from orchestrator.control.client import ControlClient
+
+    make_rig(recorder)
+    recorder.hang.add("note")
+    recorder.gate.clear()
+    with ControlClient.local(folder.name, timeout_s=0.6) as control, pytest.raises(ControlError, match="did not answer") as found:
+        control.call("note", {"text": "x"}, why="test")
+    recorder.gate.set()
+    assert found.value.code == "timeout" and "peregrine kill" in found.value.hint and len(recorder.seen) == 1

@@ -10,6 +10,8 @@ from typing import Any
 
 import msgspec
 
+from orchestrator.control.breakers import BITS
+
 MAX_SHARDS = 16
 MAX_VALUE = 2**62
 MAX_NOTE_BYTES = 400
@@ -69,7 +71,7 @@ ARGUMENTS: dict[str, dict[str, Arg]] = {
     "flatten": _WHERE,
     "reduce_only": {"on": Arg("flag", "true: only reducing orders pass; false: all do", required=True), **_WHERE},
     "revive": {"token": Arg("text", "what the first of the two requests was given")},
-    "rearm": _WHERE,
+    "rearm": {"breaker": Arg("text", "one of them; without it all that tripped", one_of=tuple(BITS)), **_WHERE},
     "snapshot": _WHERE,
     "log_level": {"level": Arg("text", "how much is logged", required=True, one_of=("debug", "info", "warning", "error"))},
     "deploy": {"path": Arg("text", "configuration file, on the engine's machine", required=True)},

@@ -8,6 +8,7 @@ A request that is not answered in time is sent again with the same id, so that n
 
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
 from types import TracebackType
@@ -42,6 +43,9 @@ class ControlClient:
         folder = paths.runtime_dir(name)
         if not (folder / SOCKET).exists():
             raise _not_there(name, folder)
+        if os.getuid() not in (0, folder.stat().st_uid):
+            raise ControlError("denied", f"{folder} belongs to another user: what listens there may be anybody's",
+                               f"as the user that runs it, or set {paths.VARIABLE}")  # fmt: skip
         return cls(f"ipc://{folder / SOCKET}", f"the supervisor of {name}", timeout_s=timeout_s)
 
     @classmethod

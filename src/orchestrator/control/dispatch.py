@@ -120,7 +120,7 @@ class Dispatcher:
             "flatten": lambda r, _: self._to_shards(r, "flatten"),
             "reduce_only": lambda r, _: self._to_shards(r, "reduce_only", bodies.number(int(r.args["on"]))),
             "revive": self._revive,
-            "rearm": lambda r, _: self._to_shards(r, "rearm", bodies.number(breakers.ALL)),
+            "rearm": lambda r, _: self._to_shards(r, "rearm", bodies.number(breakers.bits([r.args["breaker"]] if "breaker" in r.args else []))),
             "snapshot": self._snapshot,
             "log_level": self._log_level,
             "deploy": lambda r, _: _good(r, _dict(tree.deploy(r))),
