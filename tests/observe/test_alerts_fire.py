@@ -180,7 +180,7 @@ def test_failed_restarted_and_leaking_processes_a_lost_supervisor_and_refused_co
             tree.processes[1].restarts, tree.processes[1].state, tree.trading_enabled = 1, "failed", False
             state_file.write(folder, tree)
             with (folder / "control.log").open("a") as log:
-                log.writelines(json.dumps({"event": "refused", "reason": "role", "count": 1, "who": "x"}) + "\n" for _ in range(50))
+                log.writelines(json.dumps({"event": "refused", "refused": "role", "count": 1, "who": "x"}) + "\n" for _ in range(50))
             seen.expect("PeregrineProcessFailed", process="broken", severity="page")
             seen.expect("PeregrineProcessRestarted", process="broken")
             seen.expect("PeregrineControlRefused", engine=one.name)

@@ -8,7 +8,7 @@ from orchestrator.observe.refusals import KNOWN, MOST_REASONS, RefusalCounter
 
 
 def line(reason: str, count: int = 1) -> str:
-    return json.dumps({"ts": "x", "event": "refused", "reason": reason, "count": count}) + "\n"
+    return json.dumps({"ts": "x", "event": "refused", "refused": reason, "count": count}) + "\n"
 
 
 def seen(counter: RefusalCounter) -> dict[str, int]:
@@ -41,7 +41,7 @@ def test_a_log_that_is_rotated_or_cut_is_begun_again_and_nothing_is_forgotten(tm
 
 def test_what_is_no_line_of_ours_is_passed_over(tmp_path):
     log, counter = tmp_path / "control.log", RefusalCounter(tmp_path)
-    log.write_bytes(b"\xff\xfe\n[1]\n{}\nnull\n" + b'{"event":"refused","reason":"role","count":-5}\n{"event":"refused","count":"x"}\n' + line("role").encode())
+    log.write_bytes(b"\xff\xfe\n[1]\n{}\nnull\n" + b'{"event":"refused","refused":"role","count":-5}\n{"event":"refused","count":"x"}\n' + line("role").encode())
     assert seen(counter) == {"role": 1}
 
 

@@ -1,8 +1,8 @@
 """Attempts the control API refused, counted from its audit log as it grows: a seam of one small file.
 
-`control.log` in the engine's runtime folder holds a JSON object a line; refused attempts are `{"event": "refused", "reason",
-"count"}`, where a line may stand for many. The file is read from where the last reading ended; a file that was replaced or
-cut is begun again, and what was counted before is kept: the count never falls.
+`control.log` in the engine's runtime folder holds a JSON object a line (control/audit.py); of refused attempts a line has
+`"refused"` with a word that says why, and `"count"` where it stands for several. The file is read from where the last
+reading ended; a file that was replaced or cut is begun again, and what was counted before is kept: the count never falls.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ FILE = "control.log"
 MOST_BYTES = 4 << 20  # read at once; the rest comes with the next reading
 MOST_REASONS = 32
 #: told from the start, as 0: a series that begins above 0 hides its first attempts from `increase`
-KNOWN = ("oversized", "garbage", "version", "command", "form", "arguments", "role", "denied", "key", "stale", "rate", "queue", "conflict")
+KNOWN = ("oversized", "garbage", "version", "command", "form", "arguments", "role", "key", "stale", "rate", "queue", "conflict", "handshake")
 
 
 class RefusalCounter:
@@ -49,9 +49,10 @@ class RefusalCounter:
             entry = json.loads(line)
         except ValueError:
             return
-        if not isinstance(entry, dict) or entry.get("event") != "refused":
+        reason = entry.get("refused") if isinstance(entry, dict) else None
+        if not reason:
             return
-        name, count = str(entry.get("reason", "other"))[:40], entry.get("count", 1)
+        name, count = str(reason)[:40], entry.get("count", 1)
         if name not in self._counts and len(self._counts) >= MOST_REASONS:
             name = "other"
         if isinstance(count, int) and count > 0:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 from importlib import import_module
 from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from orchestrator.cli._errors import EXIT_UNAVAILABLE
+from orchestrator.control.audit import FILE
 from orchestrator.control.dispatch import Dispatcher
 from orchestrator.control.engine_agent import AgentClient
 from orchestrator.control.errors import ControlError
@@ -46,7 +49,8 @@ class Hosted:
         tree = supervisor.tree
         found: list[ControlServer] = []
         handler = Dispatcher(supervisor.link, supervisor, agent=lambda: AgentClient(tree.runtime), server_stats=lambda: found[0].stats())
-        found.append(ControlServer(tree.cfg.control, handler, tree.runtime))
+        found.append(ControlServer(tree.cfg.control, handler, tree.runtime, audit_path=tree.run / FILE))
+        _point(tree.runtime / FILE, tree.run / FILE)
         found[0].start()
         return found[0]
 
@@ -73,6 +77,13 @@ class Hosted:
             self._server.stop()
         self._vitals.close()
         self.notify.close()
+
+
+def _point(link: Path, to: Path) -> None:
+    """The run keeps its audit log; the runtime folder leads to that of the run that goes on."""
+    with contextlib.suppress(OSError):
+        link.unlink(missing_ok=True)
+        link.symlink_to(to)
 
 
 def deploy(supervisor: Supervisor, request: Any) -> Any:
