@@ -34,6 +34,7 @@ from orchestrator.observe.health import health, readiness
 from orchestrator.observe.metrics import EngineCollector
 from orchestrator.observe.publish import Publisher
 from orchestrator.observe.reading import Reader
+from orchestrator.observe.vitals import Vitals, vitals
 from orchestrator.supervise.paths import RuntimeFolderError, runtime_dir
 
 DEFAULT_LISTEN = "127.0.0.1:9464"
@@ -54,6 +55,7 @@ class Exporter:
         self._publish_s = publish_ms / 1000
         self._heartbeat_after_s = heartbeat_after_s
         self._over = threading.Event()
+        self.vitals: Vitals | None = None  # beats with each reading
         self._publisher = Publisher(runtime_dir(name, make=True))
         self._server: _Server | None = None
         self._at = parse_address(listen)
@@ -116,6 +118,8 @@ class Exporter:
 
     def _publish(self) -> None:
         while not self._over.wait(self._publish_s):
+            if self.vitals is not None:
+                self.vitals.beat()
             try:
                 self._publisher.send(self.reader.read())
             except Exception as err:  # one reading that cannot be shown must not end the rest
@@ -243,8 +247,9 @@ def main(argv: list[str] | None = None) -> int:
     exporter.start()
     print(json.dumps(exporter.ready_line()), flush=True)
     log.logger().info("serving", engine=options.name, metrics=exporter.address)
-    over.wait()
-    exporter.stop()
+    with vitals(runtime_dir(options.name), "telemetry") as exporter.vitals:
+        over.wait()
+        exporter.stop()
     log.logger().info("ended")
     return 0
 

@@ -14,6 +14,7 @@ from orchestrator.config.cores import COOL_THREADS, resolve_cores, share_threads
 from orchestrator.config.models import Config
 from orchestrator.config.problems import ConfigError, Problem
 from orchestrator.observe import machine
+from orchestrator.observe.clock_sync import read_clock
 from orchestrator.observe.result import RunResult
 from orchestrator.observe.topology import isolated_cpus
 from orchestrator.run import device, plan
@@ -39,7 +40,7 @@ def run_live(cfg: Config, *, for_ns: int | None, on_tick: OnTick | None, resume:
     what follows damage at the journal's end may go (it is kept beside the segment). Raises ConfigError, VenueError, or
     ValueError with the engine's own words.
     """
-    cores = resolve_cores(cfg.engine, os.sched_getaffinity(0))
+    cores = resolve_cores(cfg.engine, os.sched_getaffinity(0), isolated_cpus())
     with venue_addresses(cfg, helper_cores(cores)) as addresses:
         return host(cfg, addresses, for_ns=for_ns, on_tick=on_tick, resume=resume, use_snapshots=use_snapshots,
                     cut_damaged_tail=cut_damaged_tail)
@@ -117,13 +118,14 @@ def _make(cfg: Config, cores: dict[str, int | None], addresses: dict[str, Any], 
     signal_fn = load_signal(cfg.policies.signal) if cfg.policies.signal else None
     recovery = {"use_snapshots": use_snapshots, "cut_damaged_tail": cut_damaged_tail}
     shards = []
+    clock = read_clock().to_json() if resume is None else None
     for shard in range(n):
         own = folder_of(folder, n, shard)
         if resume is None:
             own.mkdir(exist_ok=True)
             spec = plan.shard_spec(cfg, midnight_ns=plan.session_midnight_ns(day), shard=shard)
             spec["user_signal"] |= signal_address != 0
-            header, quorum = plan.journal_header(cfg, spec, policies, day, shard=shard), cfg.policies.quorum_q8
+            header, quorum = plan.journal_header(cfg, spec, policies, day, shard=shard, clock=clock), cfg.policies.quorum_q8
         else:
             from orchestrator.run.journals import read_header, require_semantics
 

@@ -232,8 +232,11 @@ def shard_spec(cfg: Config, *, midnight_ns: int, epoch: int = 1, shard: int = 0)
 
 
 def journal_header(cfg: Config, spec: dict[str, Any], policies: list[LoadedPolicy], day: dt.date, *,
-                   shard: int = 0) -> bytes:
-    """The journal's self-contained header record, of shard number `shard`."""
+                   shard: int = 0, clock: dict[str, Any] | None = None) -> bytes:
+    """The journal's self-contained header record, of shard number `shard`.
+
+    `clock` says how far the machine's clock was off when the run began; a run in virtual time has none.
+    """
     from hotpath.journal import header
     from orchestrator.config import effective
     from orchestrator.observe import machine
@@ -253,7 +256,7 @@ def journal_header(cfg: Config, spec: dict[str, Any], policies: list[LoadedPolic
             },
             instruments=[{"symbol": i.symbol, "increment_ticks": i.increment_ticks} for i in instruments_of(cfg, shard)],
             artifacts={f"slot{p.slot}": p.data for p in policies},
-            machine=machine.describe(),
+            machine={**machine.describe(), **({"clock": clock} if clock else {})},
         )
     )
 

@@ -65,6 +65,7 @@ class TreeState(msgspec.Struct, kw_only=True):
     started_ns: int = 0
     written_ns: int = 0
     processes: list[ProcessState] = []
+    alarms: list[str] = []  # stalls and leaks that stand now, a line each
     addresses: dict[str, str] = {}  # control, telemetry, metrics …: where they are reached
 
     def supervisor_alive(self) -> bool:
