@@ -31,6 +31,7 @@ FIRED_BY = {
     "PeregrineKilled": "killed", "PeregrineHeartbeatLost": "killed", "PeregrineEngineDown": "killed", "PeregrineTelemetryDown": "killed",
     "PeregrineBooksStale": "silent", "PeregrineSessionDown": "silent", "PeregrineOrdersUnanswered": "silent",
     "PeregrineFeedGaps": "noisy", "PeregrineVenueRejects": "noisy", "PeregrineReconnects": "noisy", "PeregrineLatencyHigh": "noisy",
+    "PeregrineStalls": "killed", "PeregrineBreakerTripped": "breaker",
     "PeregrineLimitReached": "limits", "PeregrineLimitNear": "limits", "PeregrineRiskRejects": "limits",
     "PeregrineJournalNearlyFull": "journal", "PeregrineJournalStopped": "journal",
     "PeregrineOverruns": "overruns", "PeregrineDeviceFallback": "device", "PeregrineDeviceWrong": "device",
@@ -53,6 +54,7 @@ def test_a_killed_stopped_and_dead_engine_and_a_dead_exporter_are_told_and_what_
         assert exporter.get("/healthz")[0] == 503 and "no heartbeat" in exporter.get("/readyz")[1]
         os.kill(engine.pid, signal.SIGCONT)
         until(lambda: exporter.get("/readyz")[0] == 200, "an engine that trades on")
+        seen.expect("PeregrineStalls", engine=engine.name, shard="0")
         with Segment(engine.name, write=True) as segment:
             segment.kill(KILL_LEVELS["cancel"])
         seen.expect("PeregrineKilled", engine=engine.name, severity="page")
@@ -103,6 +105,15 @@ def test_limits_that_are_used_up_are_told_with_the_limit_and_the_reason(tmp_path
         seen.expect("PeregrineLimitReached", engine=engine.name, limit="orders")
         seen.expect("PeregrineLimitNear", engine=engine.name, limit="orders")
         seen.expect("PeregrineRiskRejects", engine=engine.name, reason="account_orders")
+
+
+@whole
+def test_a_breaker_that_trips_is_told_by_its_name(tmp_path):
+    quick = {"max_messages": 3}
+    with trading(tmp_path / "w", risk__breakers=quick, wait=False) as (_, engine), ExporterRun(engine.name) as exporter, Monitoring(tmp_path / "m") as seen:
+        seen.watch(exporter.address)
+        seen.expect("PeregrineBreakerTripped", engine=engine.name, breaker="message_rate", severity="critical")
+        assert "shard 0: breaker" in exporter.get("/readyz")[1]
 
 
 @whole

@@ -91,6 +91,18 @@ def test_values_come_in_base_units_with_their_labels(stand_in):
     assert value(found, "peregrine_process_resident_bytes", process="engine") > 1e6
 
 
+def test_a_limit_of_none_is_left_out_and_breakers_are_named(stand_in):
+    one = stand_in(shards=2)
+    one.counters[0] |= {"positions": 4, "limit_positions": 0, "breakers_open": 9}
+    one.counters[1] |= {"positions": 4, "limit_positions": 5}
+    one.write()
+    found = samples_of(Reader(one.name))
+    assert not [have for n, have in found if n == "peregrine_limit" and {("shard", "0"), ("limit", "positions")} <= have]
+    assert value(found, "peregrine_limit_use_ratio", shard="1", limit="positions") == 0.8
+    tripped = {b: value(found, "peregrine_breaker_open", shard="0", breaker=b) for b in ("message_rate", "reject_rate", "loss", "drawdown")}
+    assert tripped == {"message_rate": 1, "reject_rate": 0, "loss": 0, "drawdown": 1}
+
+
 def test_the_histogram_of_a_stage_holds_every_value_once(stand_in):
     one = stand_in()
     found = samples_of(Reader(one.name))

@@ -56,6 +56,8 @@ CASES: dict[str, tuple[list[tuple[str, str]], list[tuple[str, str]], dict[str, s
     "PeregrineRiskRejects": ([of("risk_rejects_total", "0+5x60", S + ',reason="gross"')], [of("risk_rejects_total", "0+6x60", S + ',reason="gross"')], {"reason": "gross"}),
     "PeregrineFeedGaps": ([of("gaps_total", "7x60")], [of("gaps_total", "7x45 8x10")], {"shard": "0"}),
     "PeregrineOverruns": ([of("overruns_total", "0x60")], [of("overruns_total", "0x45 1x10")], {"shard": "0"}),
+    "PeregrineStalls": ([of("stalls_total", "3x60")], [of("stalls_total", "3x45 4x10")], {"shard": "0"}),
+    "PeregrineBreakerTripped": ([of("breaker_open", "0x60", S + ',breaker="loss"')], [of("breaker_open", "1x60", S + ',breaker="loss"')], {"shard": "0", "breaker": "loss"}),
     "PeregrineReconnects": ([of("reconnects_total", "0x45 2x10")], [of("reconnects_total", "0x45 3x10")], {"shard": "0"}),
     "PeregrineDeviceFallback": ([of("device_fallback_total", "0+4x60"), of("device_used_total", "0+96x60")],
                                 [of("device_fallback_total", "0+6x60"), of("device_used_total", "0+94x60")], {"shard": "0"}),

@@ -62,6 +62,8 @@ def alerts(rule: AlertRule, leak_mb_per_hour: int = 64) -> tuple[Alert, ...]:
         Alert("PeregrineLimitReached", "critical",
               "max by (engine, shard, limit) (peregrine_limit_use_ratio) >= 1 or max by (engine, symbol, limit) (peregrine_symbol_limit_use_ratio) >= 1", 0,
               "a limit is used up: orders that add to it are refused", "is the position wanted? reduce it, or have risk change the limit"),
+        Alert("PeregrineBreakerTripped", "critical", "peregrine_breaker_open == 1", 0,
+              "a breaker has stopped a shard's new orders", "why it tripped stands in the report and the journal; a person arms it again"),
         Alert("PeregrineDeviceWrong", "critical", f"increase(peregrine_device_wrong_total{w}) > 0", 0,
               "the device answered other bits than the kernels", "its answers are not used any more; run the device's self-test"),
         Alert("PeregrineLimitNear", "warning",
@@ -82,6 +84,8 @@ def alerts(rule: AlertRule, leak_mb_per_hour: int = 64) -> tuple[Alert, ...]:
               "both lines of the feed lost packets", "receive buffers (`peregrine doctor`), the network"),
         Alert("PeregrineOverruns", "warning", f"increase(peregrine_overruns_total{w}) > 0", 0,
               "a shard did not keep up with its feed and is rebuilt", "fewer symbols a shard, or a core of its own"),
+        Alert("PeregrineStalls", "warning", f"increase(peregrine_stalls_total{w}) > 0", 0,
+              "a shard was not looked at for longer than `engine.stall_ms`", "who takes its core? `peregrine doctor`, and the thread's waits on the dashboard"),
         Alert("PeregrineReconnects", "warning", f"increase(peregrine_reconnects_total{w}) > {rule.reconnects - 0.5:g}", 0,
               "an order session is cut again and again", "the network to the venue, its silence limit"),
         Alert("PeregrineDeviceFallback", "warning",
@@ -100,7 +104,7 @@ def alerts(rule: AlertRule, leak_mb_per_hour: int = 64) -> tuple[Alert, ...]:
         Alert("PeregrineControlRefused", "warning", f"sum by (engine) (increase(peregrine_control_refused_total{w})) > {rule.refused_attempts}", 0,
               "somebody tries commands that are refused", "control.log says who, what and why"),
         Alert("PeregrineNotTrading", "info",
-              'max by (engine, shard, state) (peregrine_trading_state{state=~"starting|paused|draining"}) == 1'
+              'max by (engine, shard, state) (peregrine_trading_state{state=~"starting|paused|draining|breaker"}) == 1'
               ' or label_replace(peregrine_trading_enabled == 0, "state", "not enabled", "", "")', hold,
               "a shard is paused, drained, or not yet enabled", "wanted? then nothing; else `peregrine top` says who paused it"),
     )  # fmt: skip

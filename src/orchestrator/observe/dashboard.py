@@ -66,6 +66,8 @@ ROWS: dict[str, tuple[Panel, ...]] = {
         Panel("Stale time", "percentunit", ((_rate("peregrine_stale_seconds_total"), "shard {{shard}}"),), text="Share of the time without sound books."),
         Panel("Gaps, rebuilds, overruns", "short", tuple((f"sum by (shard) (increase(peregrine_{name}_total{{{E}}}[$__rate_interval]))", f"{name}, shard {{{{shard}}}}")
               for name in ("gaps", "snapshots", "overruns", "malformed")), width=12),
+        Panel("Lag behind the feed", "s", ((f"peregrine_lag_seconds{{{E}}}", "now, shard {{shard}}"), (_quantile(0.99, "lag"), "p99")), width=12),
+        Panel("Stalls", "short", ((f"sum by (shard) (increase(peregrine_stalls_total{{{E}}}[$__rate_interval]))", "shard {{shard}}"),), width=12),
         Panel("Reconnects", "short", ((f"sum by (shard) (increase(peregrine_reconnects_total{{{E}}}[$__rate_interval]))", "shard {{shard}}"),), width=12),
     ),
     "Positions and limits": (
@@ -74,6 +76,7 @@ ROWS: dict[str, tuple[Panel, ...]] = {
         Panel("Profit and fees", "currencyUSD", ((f"sum(peregrine_pnl_currency{{{E}}})", "profit"), (f"sum(peregrine_fees_currency{{{E}}})", "fees"))),
         Panel("Use of account limits", "percentunit", ((f"max by (limit) (peregrine_limit_use_ratio{{{E}}})", "{{limit}}"),), "bargauge", 8),
         Panel("Account limits: used and limit", "short", ((f"sum by (limit) (peregrine_limit_used{{{E}}})", "{{limit}} used"), (f"sum by (limit) (peregrine_limit{{{E}}})", "{{limit}} limit")), "table", 8),
+        Panel("Breakers", "short", ((f"max by (breaker) (peregrine_breaker_open{{{E}}})", "{{breaker}}"),)),
         Panel("Symbols nearest to a limit", "percentunit", ((f"topk(10, max by (symbol, limit) (peregrine_symbol_limit_use_ratio{{{E}}}))", "{{symbol}} {{limit}}"),), "bargauge", 8),
     ),
     "Journal": (

@@ -25,6 +25,10 @@ ACCOUNT_LIMITS = {
     "drawdown": ("drawdown_units", "limit_drawdown_units"),
     "messages": ("window_messages", "limit_messages"),
 }
+#: the same where a limit of 0 means that there is none
+OPTIONAL_LIMITS = {"positions": ("positions", "limit_positions")}
+#: bit of `breakers_open` → label
+BREAKERS = {1: "message_rate", 2: "reject_rate", 4: "loss", 8: "drawdown"}
 #: the same of one symbol, by column of its row
 SYMBOL_LIMITS = {
     "long": ("worst_long_lots", "limit_long_lots"),
@@ -35,7 +39,7 @@ SYMBOL_LIMITS = {
 #: counters that are shown in another way, or nowhere because they name no quantity
 SHOWN_OTHERWISE = {
     "feed_state", "trading_state", "session_ready", "policy_version", "rejects", "risk_rejects", "soft_permille", "now_ns",
-    "started_ns", *(name for pair in ACCOUNT_LIMITS.values() for name in pair),
+    "started_ns", "breakers_open", *(name for pair in (ACCOUNT_LIMITS | OPTIONAL_LIMITS).values() for name in pair),
 }  # fmt: skip
 
 
@@ -88,6 +92,11 @@ def _states(counter: str, states: tuple[str, ...]) -> Callable[[Reading], Iterab
     return samples
 
 
+def _breakers(r: Reading) -> Iterable[Sample]:
+    for shard, s in per_shard(r):
+        yield from (((shard, name), int(bool(s["breakers_open"] & bit))) for bit, name in BREAKERS.items())
+
+
 def _venue_rejects(r: Reading) -> Iterable[Sample]:
     """All codes, seen or not: a series that begins above 0 hides its first rejects from `increase`."""
     for shard, s in per_shard(r):
@@ -102,8 +111,8 @@ def _risk_rejects(r: Reading) -> Iterable[Sample]:
 def _account(value: Callable[[str, int, int, float], float]) -> Callable[[Reading], Iterable[Sample]]:
     def samples(r: Reading) -> Iterable[Sample]:
         for shard, s in per_shard(r):
-            for label, (used, limit) in ACCOUNT_LIMITS.items():
-                if limit in s.counters:
+            for label, (used, limit) in (ACCOUNT_LIMITS | OPTIONAL_LIMITS).items():
+                if limit in s.counters and (label in ACCOUNT_LIMITS or s[limit] > 0):
                     yield (shard, label), value(used, s[used], s[limit], s.units_per_currency)
 
     return samples
@@ -180,8 +189,9 @@ METRICS: tuple[Metric, ...] = (
     _metric("rejects", "venue_rejects_total", "counter", "", "shard code",
             "orders the venue refused, by its code (63: that or higher)", _venue_rejects),
     _metric("rejects", "risk_rejects_total", "counter", "", "shard reason", "orders the gate refused, by reason", _risk_rejects),
+    _metric("limits", "breaker_open", "gauge", "", "shard breaker", "1 while the breaker is tripped: no new orders until it is armed again", _breakers),
     _metric("limits", "limit_used", "gauge", "", "shard limit",
-            "what the shard uses of its part of an account limit: orders, currency or messages", _account(lambda n, u, _, units: u / _money(n, units))),
+            "what the shard uses of its part of an account limit: orders, currency, messages or symbols", _account(lambda n, u, _, units: u / _money(n, units))),
     _metric("limits", "limit", "gauge", "", "shard limit", "that part itself, as in force",
             _account(lambda n, _, limit, units: limit / _money(n, units))),
     _metric("limits", "limit_use_ratio", "gauge", "ratio", "shard limit", "used / limit; a limit of 0 that is used is 1", _account(lambda _, u, limit, __: ratio(u, limit))),

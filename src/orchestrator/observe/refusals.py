@@ -1,8 +1,8 @@
 """Attempts the control API refused, counted from its audit log as it grows: a seam of one small file.
 
 `control.log` in the engine's runtime folder holds a JSON object a line (control/audit.py); of refused attempts a line has
-`"refused"` with a word that says why, and `"count"` where it stands for several. The file is read from where the last reading ended; a file that was replaced or cut is begun again, and
-what was counted before is kept: the count never falls.
+`"refused"` with a word that says why, and `"count"` where it stands for several. The file is read from where the last
+reading ended; a file that was replaced or cut is begun again, and what was counted before is kept: the count never falls.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from pathlib import Path
 FILE = "control.log"
 MOST_BYTES = 4 << 20  # read at once; the rest comes with the next reading
 MOST_REASONS = 32
+#: told from the start, as 0: a series that begins above 0 hides its first attempts from `increase`
+KNOWN = ("oversized", "garbage", "version", "command", "form", "arguments", "role", "key", "stale", "rate", "queue", "conflict", "handshake")
 
 
 class RefusalCounter:
@@ -23,7 +25,7 @@ class RefusalCounter:
         self._path = folder / FILE
         self._inode = 0
         self._offset = 0
-        self._counts: dict[str, int] = {}
+        self._counts: dict[str, int] = dict.fromkeys(KNOWN, 0)
 
     def read(self) -> dict[str, int]:
         """All counts so far, by reason."""
@@ -50,9 +52,8 @@ class RefusalCounter:
         reason = entry.get("refused") if isinstance(entry, dict) else None
         if not reason:
             return
-        name = str(reason)[:40]
+        name, count = str(reason)[:40], entry.get("count", 1)
         if name not in self._counts and len(self._counts) >= MOST_REASONS:
             name = "other"
-        count = entry.get("count", 1)
         if isinstance(count, int) and count > 0:
             self._counts[name] = self._counts.get(name, 0) + count

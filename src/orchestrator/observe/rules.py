@@ -40,7 +40,8 @@ ESCALATION: dict[Severity, tuple[str, ...]] = {
 #: an alert that explains others: they are kept back while it fires, for the same engine
 EXPLAINS = {
     "PeregrineEngineDown": "PeregrineHeartbeatLost|PeregrineBooksStale|PeregrineSessionDown|PeregrineOrdersUnanswered|PeregrineNotTrading|PeregrineProcessRestarted",
-    "PeregrineHeartbeatLost": "PeregrineBooksStale|PeregrineSessionDown|PeregrineOrdersUnanswered|PeregrineNotTrading|PeregrineLatencyHigh",
+    "PeregrineBreakerTripped": "PeregrineNotTrading|PeregrineRiskRejects",
+    "PeregrineHeartbeatLost": "PeregrineBooksStale|PeregrineStalls|PeregrineSessionDown|PeregrineOrdersUnanswered|PeregrineNotTrading|PeregrineLatencyHigh",
     "PeregrineKilled": "PeregrineNotTrading|PeregrineRiskRejects",
     "PeregrineJournalStopped": "PeregrineJournalNearlyFull|PeregrineRiskRejects",
     "PeregrineSessionDown": "PeregrineReconnects|PeregrineOrdersUnanswered",
