@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from orchestrator.config.cores import COOL_THREADS, resolve_cores
+from orchestrator.config.cores import COOL_THREADS, resolve_cores, share_threads
 from orchestrator.config.models import Config
 from orchestrator.config.problems import ConfigError, Problem
 from orchestrator.observe import machine
@@ -20,6 +20,7 @@ from orchestrator.observe.topology import isolated_cpus
 from orchestrator.run import device, plan
 from orchestrator.run.addresses import venue_addresses
 from orchestrator.run.live_result import live_result
+from orchestrator.run.safety_result import apply_safety
 from orchestrator.run.shards import folder_of, folders, instruments_of
 from orchestrator.run.signals import load_signal
 from orchestrator.run.venue_process import VenueError
@@ -54,6 +55,8 @@ def host(cfg: Config, addresses: dict[str, Any], *, for_ns: int | None = None, o
     consumed yet. `supervised`: somebody else gives the heartbeat, and its silence is to be noticed. Raises as `run_live`.
     """
     allowed = os.sched_getaffinity(0)
+    engine, sharing = share_threads(cfg.engine, allowed)
+    cfg = cfg.model_copy(update={"engine": engine})
     cores = resolve_cores(cfg.engine, allowed, isolated_cpus())
     helpers = helper_cores(cores)
     facts = machine.describe()  # before this process keeps itself off the hot core
@@ -71,7 +74,8 @@ def host(cfg: Config, addresses: dict[str, Any], *, for_ns: int | None = None, o
         finally:
             watcher.stop()
         result = live_result(cfg, run.folder, run.policies, summary, facts, watcher.notes, len(allowed))
-        result.placement = run.placement
+        result.placement = "; ".join(text for text in (run.placement, sharing) if text)
+        apply_safety(result, run.folder, summary, watcher.trips)
         if cfg.report.histograms:
             try:
                 _write_histograms(run)
@@ -240,6 +244,7 @@ def _live_spec(cfg: Config, cores: dict[str, int | None], addresses: dict[str, A
         "refuse_bad_placement": engine.refuse_shared_cores,
         "mlock": engine.mlock,
         "stage_sample": engine.stage_sample,
+        "stall_ns": engine.stall_ms * 1_000_000,
         "run_for_ns": for_ns or 0,
     }
 

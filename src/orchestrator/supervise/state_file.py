@@ -59,6 +59,7 @@ class TreeState(msgspec.Struct, kw_only=True):
     config: str = ""  # file it was started with, absolute; "" = a shipped profile
     config_sha256: str = ""  # of the effective configuration
     trading_enabled: bool = False
+    has_traded: bool = False  # since the run began: orders may have gone out
     state: LifeState = "starting"
     reason: str = ""
     started_ns: int = 0
