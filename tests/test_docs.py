@@ -86,7 +86,11 @@ def shell_env(tmp_path):
     }
 
 
-@pytest.mark.parametrize("page", [p for p in PAGES if any(b.language in ("bash", "python") for b in blocks_of(p))], ids=page_id)
+#: followed by tests/docs/test_runbooks.py, each against an engine in the page's situation
+RUNBOOKS = [p for p in PAGES if p.parent.name == "runbooks"]
+
+
+@pytest.mark.parametrize("page", [p for p in PAGES if p not in RUNBOOKS and any(b.language in ("bash", "python") for b in blocks_of(p))], ids=page_id)
 def test_every_block_of_the_page_runs(page, tmp_path, shell_env):
     blocks = [b for b in blocks_of(page) if b.language in ("bash", "python") and not b.tag.startswith("no-run:")]
     if importlib.util.find_spec("orchestrator.runner") is None and any(ENGINE_COMMANDS.search(b.text) for b in blocks):

@@ -33,6 +33,7 @@ def fed(values, rule=RULE) -> int | None:
     return next((i for i, held in enumerate(values, 1) if watch.add_bytes("engine", held) is not None), None)
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(0, 10**12), min_size=16, max_size=16))
 def test_the_slope_is_the_oracles(values):
     assert math.isclose(slope(values, 5.0), theil_oracle(values, 5.0), rel_tol=1e-12, abs_tol=1e-3)
@@ -41,20 +42,20 @@ def test_the_slope_is_the_oracles(values):
 ripples = st.lists(st.integers(0, RULE.ripple_bytes), min_size=150, max_size=150)
 
 
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 @given(ripples, st.integers(0, 10**12))
 def test_memory_that_only_ripples_never_alarms(ripple, base):
     assert fed(base + r for r in ripple) is None
 
 
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 @given(ripples, st.integers(0, 149), st.integers(0, 10**10))
 def test_memory_taken_once_never_alarms_however_much(ripple, at, step):
     calm = [r // 2 for r in ripple]
     assert fed(BASE + r + (step if i >= at else 0) for i, r in enumerate(calm)) is None
 
 
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 @given(st.integers(65, 100_000), ripples)
 def test_a_leak_alarms_no_later_than_the_rule_states(rate, ripple):
     amplitude = RULE.ripple_bytes // 4
@@ -67,7 +68,7 @@ def test_a_leak_alarms_no_later_than_the_rule_states(rate, ripple):
     assert at is None or at >= RULE.warm_up + RULE.windows[0]
 
 
-@settings(max_examples=40)
+@settings(max_examples=40, deadline=None)
 @given(st.integers(0, 63), st.lists(st.integers(0, MB // 1000), min_size=150, max_size=150))
 def test_growth_below_the_limit_never_alarms_while_it_ripples_little(rate, ripple):
     slack = (64 - rate) * MB / HOUR_S * RULE.quarter_s(RULE.windows[0])

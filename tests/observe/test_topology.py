@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from machines import container, numa2, smt16, vm2
@@ -16,11 +16,13 @@ from orchestrator.observe.topology import cpu_list, cpu_mask, read_topology
 cpus = st.sets(st.integers(0, 300))
 
 
+@settings(deadline=None)
 @given(cpus)
 def test_a_list_of_cpus_is_read_back_as_it_was_written(numbers):
     assert set(parse_cpu_list(cpu_list(numbers))) == numbers
 
 
+@settings(deadline=None)
 @given(cpus)
 def test_a_mask_has_a_bit_a_cpu_and_words_of_32(numbers):
     mask = cpu_mask(numbers)

@@ -9,7 +9,7 @@ import sys
 import time
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestrator.observe.profile import ProcessProfile, ThreadProfile, read_process
@@ -84,6 +84,7 @@ def test_without_a_profile_before_there_is_a_verdict_without_evidence():
     assert verdict.kind == "stalled" and "no cause seen" in verdict.line
 
 
+@settings(deadline=None)
 @given(st.integers(0, 10**11), st.integers(0, 10**11), st.sampled_from("RSDTtZ"))
 def test_longer_silence_never_makes_a_milder_verdict(a, b, state):
     order = ["alive", "slow", "stalled", "stopped", "dead"]

@@ -10,7 +10,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from machines import numa2
@@ -69,6 +69,7 @@ def test_the_same_status_twice_is_said_once(manager):
     notifier.close()
 
 
+@settings(deadline=None)
 @given(st.text())
 def test_a_status_is_one_line_whatever_it_holds(text):
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
