@@ -24,6 +24,7 @@ from orchestrator.day.drop_copy import DropCopy, DropCopyError, read_drop_copy  
 from orchestrator.day.fills import DayRecord, Fill, read_day  # noqa: E402
 from orchestrator.day.positions import Carry, carry_of, opening_problems, read_carry  # noqa: E402
 from orchestrator.day.reconcile import reconcile  # noqa: E402
+from orchestrator.day.tca import price_fills, report  # noqa: E402
 
 
 def call(cwd: Path, *args: str, code: int = 0, **env: str) -> subprocess.CompletedProcess[str]:
@@ -222,3 +223,50 @@ def test_a_drop_copy_in_any_pieces_is_read_to_its_end_and_a_lost_line_is_no_end(
         read_drop_copy(serve(b"".join(packets), 5), "D", "P")
     with pytest.raises(DropCopyError, match="refused the login"):
         read_drop_copy(serve(encode_soup({"type": "J", "reason": "A"}), 5), "D", "P")
+
+
+def slow_mids(run: Path) -> list[tuple[int, int, int | None]]:
+    """(ts_ns, seq, bid + ask) after every record of a run of one symbol: a Python book that keeps all history."""
+    sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "oracles"))
+    from market_book import OracleMarket
+
+    from hotpath import _core
+
+    book, live, out = OracleMarket(), False, []
+    for kind, seq, ts_ns, _, payload in _core.journal.Reader(str(run)):
+        payload = bytes(payload)
+        if kind in (16, 17):
+            if kind == 17 and int.from_bytes(payload[:8], "little") == 1:
+                book = OracleMarket()
+            book.on_message(payload[16:])
+        elif kind == 18:
+            live = payload[0] == 2
+        if kind in (16, 17, 18, 19):
+            sides = [book.levels("PRGN", side, 1) for side in ("B", "S")] if live else [[], []]
+            out.append((ts_ns, seq, sides[0][0][0] + sides[1][0][0] if sides[0] and sides[1] else None))
+    return out
+
+
+def test_costs_are_those_of_a_slow_book_that_looks_every_moment_up_and_fees_those_of_the_engine(traded):
+    _, run, said, _ = traded
+    horizons = (1_000_000, 50_000_000, 1_000_000_000)
+    priced, _ = price_fills(run, horizons)
+    history = slow_mids(run)
+    last_ns = history[-1][0]
+    expected = dict.fromkeys(((role, h) for role in ("maker", "taker") for h in (0, *horizons)), (0, 0, 0))
+    for one in priced:
+        before = [mid for ts_ns, seq, mid in history if seq <= one.fill.seq][-1]
+        assert one.at_mid2 == before
+        for horizon in (0, *horizons):
+            due = one.fill.ts_ns + horizon
+            mid = before if horizon == 0 else [m for ts_ns, _, m in history if ts_ns <= due][-1] if due <= last_ns else None
+            assert horizon == 0 or one.later_mid2[horizon] == mid, (one, horizon)
+            known, unknown, total = expected[one.role, horizon]
+            gain = 0 if mid is None else one.fill.signed_lots * (mid - 2 * one.fill.price_ticks)
+            expected[one.role, horizon] = (known + (mid is not None), unknown + (mid is None), total + gain)
+    found = report(run, horizons)
+    assert found["fees_units"] == said["fees_units"] and found["fills"] == said["fills"] == sum(r["fills"] for r in found["by_flag"])
+    rows = {(r["role"], r["horizon_ns"]): (r["fills"], r["without_mid"], r["markout_units"]) for r in found["markouts"]}
+    assert rows == {key: (k, u, t // 2) for key, (k, u, t) in expected.items() if key in rows} and len(rows) >= 4
+    shown = json.loads(call(run, "day", "tca", str(run), "--horizon", "50ms", "--horizon", "1ms", "--json").stdout)
+    assert {r["horizon_ns"] for r in shown["markouts"]} == {0, 1_000_000, 50_000_000}
