@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from orchestrator.cli import _config_deploy
+from orchestrator.cli import _config_assign, _config_deploy
 from orchestrator.cli._named import Desk, Environment, Settings
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ def register(app: typer.Typer) -> None:
     group.command(help="Print a shipped profile, or a file or folder as one merged view; --origin tells where each value came from.")(show)
     group.command(help="What differs between two configurations; exit code 1 when something does.")(diff)
     _config_deploy.register(group)
+    _config_assign.register(group)
     app.add_typer(group, name="config")
 
 

@@ -99,7 +99,13 @@ def read_story(folder: Path, tables: Tables, *, kept: Kept | None = None,
     `on_progress(shard, records, of)` hears how far it is. Raises JournalUnreadable.
     """
     from hotpath import _core
-    from orchestrator.run.journals import CORRUPT_HINT, NO_JOURNAL_HINT, JournalUnreadable, read_header, require_semantics
+    from orchestrator.run.journals import (
+        CORRUPT_HINT,
+        NO_JOURNAL_HINT,
+        JournalUnreadable,
+        read_header,
+        require_semantics,
+    )
     from orchestrator.run.shards import folders
 
     kept = kept or Kept()
