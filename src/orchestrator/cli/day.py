@@ -95,6 +95,7 @@ def carry(run: Run, out: Annotated[Path, typer.Option("-o", "--out", help="The c
           as_json: AsJson = False) -> None:
     """The end of the day."""
     from orchestrator.day.fills import read_day
+    from orchestrator.day.marks import closing_marks
     from orchestrator.day.positions import carry_of
 
     with _errors():
@@ -106,7 +107,7 @@ def carry(run: Run, out: Annotated[Path, typer.Option("-o", "--out", help="The c
                 raise CliError(f"{len(result.problems)} differences with the venue, nothing written:\n  " + "\n  ".join(result.problems[:50]),
                                hint="peregrine day reconcile says more", code=EXIT_TRY_AGAIN)  # fmt: skip
             agreed = True
-    found = carry_of(day, reconciled=agreed)
+    found = carry_of(day, closing_marks(run, day.close_lots()), reconciled=agreed)
     out.write_text(found.text(), encoding="utf-8")
     if as_json:
         typer.echo(json.dumps({"out": str(out), "positions": found.positions, "reconciled": agreed, "session_date": found.session_date}))

@@ -12,17 +12,16 @@ ends before, the fill is counted as `without_mid` and in no sum. Markouts look a
 from __future__ import annotations
 
 import heapq
-import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from orchestrator.day.fills import Fill, read_day
+from orchestrator.day.marks import LIVE, apply, books_of
 
 HORIZONS_NS = (1_000_000, 10_000_000, 100_000_000, 1_000_000_000, 10_000_000_000)
 _FEED, _SNAPSHOT, _FEED_STATE, _SESSION = 16, 17, 18, 19
-_FEED_HEAD_BYTES, _LIVE = 16, 2
 
 
 @dataclass
@@ -54,9 +53,7 @@ def price_fills(run: Path, horizons_ns: Sequence[int] = HORIZONS_NS) -> tuple[li
 def _price_shard(folder: Path, spec: dict[str, Any], mine: dict[int, Priced], horizons_ns: Sequence[int]) -> None:
     from hotpath import _core
 
-    market = _core.market.Market(max_instruments=len(spec["instruments"]), max_orders=spec["max_book_orders"], auto_instruments=False,
-                                 max_levels=spec["max_book_levels"], midnight_ns=spec["midnight_ns"])  # fmt: skip
-    index = {i["symbol"]: market.add_instrument(i["symbol"]) for i in spec["instruments"]}
+    market, index = books_of(spec)
     live, last_ns = False, 0
     due: list[tuple[int, int, int]] = []  # moment, fill, horizon
     reader = _core.journal.Reader(str(folder))
@@ -67,11 +64,9 @@ def _price_shard(folder: Path, spec: dict[str, Any], mine: dict[int, Priced], ho
             mine[at].later_mid2[horizon_ns] = _mid2(market, index[mine[at].fill.symbol], live)
         last_ns = ts_ns
         if kind in (_FEED, _SNAPSHOT):
-            number = struct.unpack_from("<Q", payload)[0]
-            apply = market.on_message if kind == _FEED else market.on_snapshot_message
-            apply(bytes(payload[_FEED_HEAD_BYTES:]), number, ts_ns)
+            apply(market, kind, ts_ns, payload)
         elif kind == _FEED_STATE:
-            live = payload[0] == _LIVE
+            live = payload[0] == LIVE
         elif seq in mine:
             mine[seq].at_mid2 = _mid2(market, index[mine[seq].fill.symbol], live)
             for horizon_ns in horizons_ns:

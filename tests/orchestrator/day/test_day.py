@@ -90,11 +90,13 @@ def test_a_day_is_closed_with_the_venues_word_and_the_next_one_opened_on_it(trad
     call(folder, "day", "carry", str(run), "-o", "close.yaml", "--drop-copy", at["ouch"], PEREGRINE_DROP_COPY_PASSWORD="PEREGRINE1")
     found, problems = read_carry(folder / "close.yaml")
     assert not problems and found is not None and found.reconciled and found.positions == {"PRGN": lots}
+    assert set(found.marks) == ({"PRGN"} if lots else set())
     assert "a day that is not over" in call(folder, "day", "open", "close.yaml", "-c", "day.yaml", "-o", "next.yaml", code=78).stderr
     found.session_date, found.limits = "2020-01-02", {"max_loss_units": 1_000_000_000}
     (folder / "close.yaml").write_text(found.text())
     call(folder, "day", "open", "close.yaml", "-c", "day.yaml", "-o", "next.yaml")
     opened = load_file(folder / "next.yaml")
+    assert opened.account.start_cost_units == {symbol: lots * ticks for symbol, ticks in found.marks.items()}
     assert opened.account.start_position_lots == {"PRGN": lots} and opened.risk.max_loss_units == 1_000_000_000
     assert "PEREGRINE_DROP_COPY_PASSWORD is not set" in call(folder, "day", "reconcile", str(run), "--drop-copy", at["ouch"], code=64, PEREGRINE_DROP_COPY_PASSWORD="").stderr
     refused = call(folder, "day", "reconcile", str(run), "--drop-copy", at["ouch"], code=69, PEREGRINE_DROP_COPY_PASSWORD="WRONG").stderr
@@ -159,7 +161,7 @@ def test_the_archive_commands_say_where_and_end_with_their_codes(traded, tmp_pat
 
 
 def carried(**changes) -> Carry:
-    return Carry(**{"session_date": "2026-01-05", "run": "/r", "reconciled": True, "positions": {"A": 5, "B": 0}, "limits": {}, **changes})
+    return Carry(**{"session_date": "2026-01-05", "run": "/r", "reconciled": True, "positions": {"A": 5, "B": 0}, "marks": {"A": 90}, "limits": {}, **changes})
 
 
 def test_a_carry_over_file_changed_by_hand_or_wrong_is_told_with_its_line(tmp_path):
@@ -168,7 +170,7 @@ def test_a_carry_over_file_changed_by_hand_or_wrong_is_told_with_its_line(tmp_pa
     assert read_carry(file) == (carried(), [])
     file.write_text(carried().text().replace('"A": 5', '"A": 6'))
     found, problems = read_carry(file)
-    assert found is not None and [(p.path, p.line) for p in problems] == [("sha256", 7)]
+    assert found is not None and [(p.path, p.line) for p in problems] == [("sha256", 8)]
     for text, path in (("positions: {A: 1.5}\nversion: 1\n", "positions.A"), ("version: 2\n", "version"), ("version: 1\npositoins: {}\n", "positoins"),
                        ("version: 1\npositions: [1]\n", "positions"), ("[", "")):  # fmt: skip
         file.write_text(text)
@@ -184,13 +186,13 @@ def test_positions_are_opened_only_where_somebody_watches_them():
 
     assert paths() == []
     assert paths(session_date="2026-01-06") == ["session_date"] and paths(reconciled=False) == ["reconciled"]
-    assert paths(positions={"Z": 1}) == ["positions.Z"] and paths(positions={"Z": 0}) == [] and paths(limits={"nothing": 1}) == ["limits.nothing"]
+    assert paths(marks={}) == ["marks.A"] and paths(positions={"Z": 1}, marks={"Z": 1}) == ["positions.Z"] and paths(positions={"Z": 0}) == [] and paths(limits={"nothing": 1}) == ["limits.nothing"]
 
 
 def test_a_broken_trade_counts_on_neither_side():
     fill = Fill(0, 1, 1, "A", 100, 50, "A", 7, 70)
     day = DayRecord(Path("/r"), "2026-01-05", {}, {"A": 10}, fills=[], broken=[fill])
-    assert reconcile(day, DropCopy(broken={7})).agreed and carry_of(day, reconciled=True).positions == {"A": 10}
+    assert reconcile(day, DropCopy(broken={7})).agreed and carry_of(day, {}, reconciled=True).positions == {"A": 10}
     assert not reconcile(day, DropCopy(fills={(7, 70): (100, 50, "A")})).agreed
     day.fills, day.broken = [fill], []
     assert "broken at the venue" in reconcile(day, DropCopy(broken={7})).problems[0]
