@@ -10,15 +10,30 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from rig import call
 
 from hotpath import _core
+from orchestrator.cli.main import main
 from orchestrator.observe.report_html import build, charts, curves, tables
 from orchestrator.observe.report_html.curves import SPAN_DTYPE
 from orchestrator.observe.report_html.numbers import Format
 from orchestrator.observe.report_html.reading import Kept
 from orchestrator.run import plan
 from orchestrator.run.journals import read_header, replay_journal
+
+
+@pytest.fixture
+def peregrine(capsys):
+    """Runs the command line in this process: `peregrine("report", …, code=1)` → (stdout, stderr)."""
+
+    def run(*args: str, code: int = 0) -> tuple[str, str]:
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            main(list(args))
+        out, err = capsys.readouterr()
+        assert ended.value.code == code, err or out
+        return out, err
+
+    return run
 
 
 def rows(folder: Path, name: str) -> list[dict[str, str]]:
@@ -39,9 +54,9 @@ def live_report(live_run, tmp_path_factory):
     return build.build_report(live_run.folder, tmp_path_factory.mktemp("report"))
 
 
-def test_the_report_of_a_live_run_agrees_with_the_run_and_with_its_replay_to_the_unit(live_run, tmp_path):
+def test_the_report_of_a_live_run_agrees_with_the_run_and_with_its_replay_to_the_unit(live_run, tmp_path, peregrine):
     out = tmp_path / "report"
-    said = json.loads(call(tmp_path, "report", str(live_run.folder), "--out", str(out), "--json").stdout)
+    said = json.loads(peregrine("report", str(live_run.folder), "--out", str(out), "--json")[0])
     replayed = replay_journal(live_run.folder)
     assert said["identical"] and not said["notes"]
     for name in ("pnl_units", "fees_units", "orders", "fills", "position", "risk_reasons", "order_hash", "state_hash"):
@@ -191,11 +206,11 @@ def test_without_the_extra_there_are_csv_tables_and_a_page_that_says_what_is_mis
     assert "<svg" not in text and "matplotlib is not installed" in text and "pip install" in text
 
 
-def test_a_journal_that_replays_to_something_else_is_reported_as_different_and_ends_with_1(virtual_run, tmp_path):
+def test_a_journal_that_replays_to_something_else_is_reported_as_different_and_ends_with_1(virtual_run, tmp_path, peregrine):
     altered = tmp_path / "altered"
     rewrite(virtual_run.folder, altered)
-    result = call(tmp_path, "report", str(altered), "--out", str(tmp_path / "out"), code=1)
-    assert "DIFFERENT" in result.stdout and "replay differs" in result.stderr
+    out, err = peregrine("report", str(altered), "--out", str(tmp_path / "out"), code=1)
+    assert "DIFFERENT" in out and "replay differs" in err
     assert "replayed: DIFFERENT" in (tmp_path / "out/report.html").read_text()
 
 
@@ -223,8 +238,8 @@ def rewrite(source: Path, target: Path) -> None:
     path.write_bytes(data)
 
 
-def test_what_is_no_run_is_refused_with_what_to_do(tmp_path):
-    missing = call(tmp_path, "report", str(tmp_path / "nowhere"), code=64)
-    assert "is not the folder of a run" in missing.stderr and "hint:" in missing.stderr
-    empty = call(tmp_path, "report", str(tmp_path), code=69)
-    assert "no journal" in empty.stderr and "hint:" in empty.stderr
+def test_what_is_no_run_is_refused_with_what_to_do(tmp_path, peregrine):
+    _, err = peregrine("report", str(tmp_path / "nowhere"), code=64)
+    assert "is not the folder of a run" in err and "hint:" in err
+    _, err = peregrine("report", str(tmp_path), code=69)
+    assert "no journal" in err and "hint:" in err

@@ -27,6 +27,9 @@ def join(children: Iterable[object], between: str = "") -> Html:
     return Html(between.join(c if isinstance(c, Html) else escape(str(c), quote=False) for c in children if c is not None))
 
 
+TALL_ROWS = 25  # a longer table scrolls in a box of its own
+
+
 @dataclass(frozen=True)
 class Column:
     """A column of a table: its title, its unit (small, beside it), and whether its cells are numbers."""
@@ -47,7 +50,8 @@ def table(columns: Sequence[Column], rows: Iterable[Sequence[object]], *, empty:
     if not body:
         return el("p", empty, cls="none")
     head = el("tr", *(el("th", c.title, el("small", f" {c.unit}") if c.unit else None, cls="n" if c.number else None, scope="col") for c in columns))
-    return el("div", el("table", el("thead", head), el("tbody", *body), cls=cls or None, **attributes), cls="scroll", tabindex="0")
+    box = "scroll tall" if len(body) > TALL_ROWS else "scroll"
+    return el("div", el("table", el("thead", head), el("tbody", *body), cls=cls or None, **attributes), cls=box, tabindex="0")
 
 
 def side(word: str) -> Html:

@@ -170,7 +170,7 @@ class OrderTracker:
 
     def _less(self, order: Order, ts_ns: int, lots: int, reason: str) -> None:
         order.gone_lots += lots
-        order.reason = f"venue code {reason}"
+        order.reason = CANCEL_REASONS.get(reason, f"venue code {reason}")
         asked_ns = self._cancels.pop(order.number, 0)
         if asked_ns:
             order.reason = "our cancel"
@@ -204,6 +204,10 @@ class OrderTracker:
         }  # fmt: skip
 
 
+#: OUCH's letter for why an order is gone
+CANCEL_REASONS = {"U": "asked for", "I": "immediate or cancel", "T": "its time was over", "E": "market closed", "H": "halted",
+                  "Q": "self-trade prevention", "S": "supervisory", "D": "regulatory", "K": "market collar", "G": "would have taken",
+                  "Z": "by the venue"}  # fmt: skip
 TIFS = {"0": "day", "3": "ioc", "5": "extended", "6": "until", "E": "after hours"}
 
 #: OUCH liquidity flags: who was there first (execution/ouch.h, is_added and is_removed)

@@ -74,7 +74,7 @@ class ShardReader:
         self.tables = tables
         self.latency = latency
         self.kept = kept
-        self.newest = newest  # orders, risk, incidents, commands: the page's rows, over all shards
+        self.newest = newest  # orders, risk, incidents, commands: the page's rows of this shard
         spec = reading.spec
         limits = {NO_INSTRUMENT: spec["limits"]} | {i: x["limits"] for i, x in enumerate(spec["instruments"]) if x.get("limits")}
         self._commands = CommandReader(reading.shard, reading.symbols, limits)

@@ -49,7 +49,7 @@ class Story:
     result: RunResult = field(default_factory=RunResult)
     shards: list[ShardReading] = field(default_factory=list)
     segments: list[Segment] = field(default_factory=list)
-    newest: dict[str, deque[Row]] = field(default_factory=dict)
+    newest: dict[str, list[Row]] = field(default_factory=dict)  # the page's rows of a table, over all shards in time order
     histograms: dict[str, dict[str, int]] = field(default_factory=dict)  # the run's own .hgrm files, ns
     identical: bool = False
     torn_bytes: int = 0
@@ -99,13 +99,7 @@ def read_story(folder: Path, tables: Tables, *, kept: Kept | None = None,
     `on_progress(shard, records, of)` hears how far it is. Raises JournalUnreadable.
     """
     from hotpath import _core
-    from orchestrator.run.journals import (
-        CORRUPT_HINT,
-        NO_JOURNAL_HINT,
-        JournalUnreadable,
-        read_header,
-        require_semantics,
-    )
+    from orchestrator.run import journals
     from orchestrator.run.shards import folders
 
     kept = kept or Kept()
@@ -113,20 +107,18 @@ def read_story(folder: Path, tables: Tables, *, kept: Kept | None = None,
     headers, records, first, last = [], [], [], []
     for path in own:
         if not any(path.glob("journal-*.pgj")):
-            raise JournalUnreadable(f"{path}: no journal in it", hint=NO_JOURNAL_HINT)
-        parsed, _ = read_header(path)
-        require_semantics(parsed, path)
+            raise journals.JournalUnreadable(f"{path}: no journal in it", hint=journals.NO_JOURNAL_HINT)
+        parsed, _ = journals.read_header(path)
+        journals.require_semantics(parsed, path)
         headers.append(parsed)
         try:
             found = _core.journal.summarize(str(path))
         except (ValueError, RuntimeError, OSError) as err:
-            raise JournalUnreadable(f"{path}: {err}", hint=CORRUPT_HINT) from err
+            raise journals.JournalUnreadable(f"{path}: {err}", hint=journals.CORRUPT_HINT) from err
         records.append(found["records"])
         first.append(found["first_ts_ns"])
         last.append(found["last_ts_ns"])
     story = Story(folder, headers[0], min(first), max(last), kept, LatencyOverTime(min(first), max(last), kept.latency_rows))
-    limits = {"orders": kept.orders, "risk": kept.risk_events, "incidents": kept.incidents, "commands": kept.commands}
-    story.newest = {name: deque(maxlen=n) for name, n in limits.items()}
     for shard, (path, parsed) in enumerate(zip(own, headers, strict=True)):
         _read_shard(story, shard, path, parsed, tables, records[shard], on_progress)
         story.segments += _segments(shard, path)
@@ -146,7 +138,9 @@ def _read_shard(story: Story, shard: int, path: Path, parsed: Any, tables: Table
 
     spec = parsed.config["shard"]
     reading = ShardReading(shard, path, spec, [i["symbol"] for i in spec["instruments"]])
-    reader = ShardReader(reading, tables, story.latency, story.kept, story.newest)
+    most = {"orders": story.kept.orders, "risk": story.kept.risk_events, "incidents": story.kept.incidents, "commands": story.kept.commands}
+    newest: dict[str, deque[Row]] = {name: deque(maxlen=n) for name, n in most.items()}
+    reader = ShardReader(reading, tables, story.latency, story.kept, newest)
     replay = _core.WatchedReplay(
         shard=spec, policies=[p.spec for p in plan.policies_of_header(parsed)], quorum=parsed.config["quorum"], stage=plan.bank_spec
     )
@@ -159,6 +153,8 @@ def _read_shard(story: Story, shard: int, path: Path, parsed: Any, tables: Table
         raise JournalUnreadable(f"{path}: {err}", hint=CORRUPT_HINT) from err
     reader.finish(replay, raw)
     story.shards.append(reading)
+    for name, n in most.items():
+        story.newest[name] = sorted([*story.newest.get(name, []), *newest[name]], key=lambda row: (row["ts_ns"], row["shard"], row["seq"]))[-n:]
     of_shard = f"shard {shard}: " if parsed.config.get("shard_number") is not None else ""
     if not raw["identical"]:
         story.notes.append(f"{of_shard}the replay differs from the journal: peregrine verify shows the first difference")
