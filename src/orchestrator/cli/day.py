@@ -32,6 +32,7 @@ def register(app: typer.Typer) -> None:
     group.command(help="Put a run away: compressed, with a manifest that shows any change.")(archive)
     group.command(help="Read every byte of an archive and compare; exit code 69 when one differs.")(verify)
     group.command(help="Write an archived run out again, as it was.")(restore)
+    group.command(help="What trading cost: fees by liquidity flag, and markouts of the fills.")(tca)
     app.add_typer(group, name="day")
 
 
@@ -94,6 +95,7 @@ def carry(run: Run, out: Annotated[Path, typer.Option("-o", "--out", help="The c
           as_json: AsJson = False) -> None:
     """The end of the day."""
     from orchestrator.day.fills import read_day
+    from orchestrator.day.marks import closing_marks
     from orchestrator.day.positions import carry_of
 
     with _errors():
@@ -105,7 +107,7 @@ def carry(run: Run, out: Annotated[Path, typer.Option("-o", "--out", help="The c
                 raise CliError(f"{len(result.problems)} differences with the venue, nothing written:\n  " + "\n  ".join(result.problems[:50]),
                                hint="peregrine day reconcile says more", code=EXIT_TRY_AGAIN)  # fmt: skip
             agreed = True
-    found = carry_of(day, reconciled=agreed)
+    found = carry_of(day, closing_marks(run, day.close_lots()), reconciled=agreed)
     out.write_text(found.text(), encoding="utf-8")
     if as_json:
         typer.echo(json.dumps({"out": str(out), "positions": found.positions, "reconciled": agreed, "session_date": found.session_date}))
@@ -158,6 +160,26 @@ def restore(folder: Annotated[Path, typer.Argument(help="An archive.")], to: Ann
     with _errors():
         write_out(folder, to)
     typer.echo(f"{to}: written; peregrine verify {to} replays it")
+
+
+def tca(run: Run, horizon: Annotated[list[str] | None, typer.Option("--horizon", help="Time after a fill: 1ms, 10s; may be repeated.")] = None,
+        as_json: AsJson = False) -> None:
+    """Fees and markouts."""
+    from orchestrator.cli._durations import duration_ns
+    from orchestrator.day.tca import HORIZONS_NS, report
+
+    with _errors():
+        found = report(run, sorted({duration_ns(text) for text in horizon}) if horizon else HORIZONS_NS)
+    if as_json:
+        typer.echo(json.dumps(found))
+        return
+    typer.echo(f"{found['fills']} fills, fees {found['fees_units']:,} units ({found['units_per_currency']:,} to the {found['currency']})")
+    for row in found["by_flag"]:
+        typer.echo(f"  {row['symbol']:8} {row['role']:6} flag {row['flag']}  {row['fills']:>6} fills {row['lots']:>9,} lots  "
+                   f"value {row['value_units']:>16,}  fees {row['fee_units']:>10,}")  # fmt: skip
+    for row in found["markouts"]:
+        after = "at the fill" if row["horizon_ns"] == 0 else f"after {row['horizon_ns'] / 1e6:g} ms"
+        typer.echo(f"  {row['symbol']:8} {row['role']:6} {after:16} {row['markout_units']:>14,} units over {row['fills']} fills, {row['without_mid']} without a mid")
 
 
 def _reconciled(run: Path, address: str, user: str, password_env: str, other_ports: bool) -> tuple[Any, Any]:

@@ -8,6 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
+from orchestrator.cli._named import Desk, Environment
+
 ORDER = 11
 
 
@@ -16,7 +18,9 @@ def register(app: typer.Typer) -> None:
 
     @app.command(help="Start venue, engine and telemetry under a supervisor, and trade once all are ready. Ctrl-C ends all cleanly.")
     def up(
-        config: Annotated[Path | None, typer.Option("-c", "--config", help="Configuration file.")] = None,
+        config: Annotated[Path | None, typer.Option("-c", "--config", help="Configuration file, or FOLDER#ENVIRONMENT/DESK.")] = None,
+        environment: Environment = None,
+        desk: Desk = None,
         profile: Annotated[str | None, typer.Option(help="A shipped profile: laptop (default) or pinned.")] = None,
         overrides: Annotated[
             list[str] | None, typer.Option("--set", metavar="PATH=VALUE", help="Change a setting; may be repeated.")
@@ -43,7 +47,7 @@ def register(app: typer.Typer) -> None:
         else:
             from orchestrator.config import effective
 
-            cfg = load_config(profile, config, list(overrides or []))
+            cfg = load_config(profile, config, list(overrides or []), "laptop", environment, desk)
             order = Order(config=effective(cfg), config_file=str(config.resolve()) if config else "")
         if detach:
             _detached(order, as_json)

@@ -170,6 +170,18 @@ def _start_positions(instruments: list[m.Instrument], account: m.Account, risk: 
             )
 
 
+def _start_costs(account: m.Account) -> Iterator[Finding]:
+    for symbol, cost in account.start_cost_units.items():
+        lots = account.start_position_lots.get(symbol, 0)
+        if (cost > 0) != (lots > 0) or (cost < 0) != (lots < 0):
+            yield (
+                ("account", "start_cost_units", symbol),
+                f"{cost} for {lots} lots",
+                "the sign of the position",
+                "a long position has cost something, a short one has brought it in",
+            )
+
+
 def _engine(engine: m.Engine) -> Iterator[Finding]:
     cores, pipelined = engine.cores, engine.topology == "pipelined"
     named = cores.engine if isinstance(cores.engine, list) else [cores.engine]
@@ -353,6 +365,7 @@ CHECKS: list[tuple[tuple[str, ...], Callable[..., Iterator[Finding]]]] = [
     (("instruments", "risk"), _restricted),
     (("instruments", "risk"), _by_symbol),
     (("instruments", "account", "risk"), _start_positions),
+    (("account",), _start_costs),
     (("engine",), _engine),
     (("instruments", "engine"), _shards),
     (("risk", "engine"), _shared_limits),

@@ -36,6 +36,9 @@ class Account(Section):
     taker_fee_units_per_lot: Fee = Field(default=30, description="fee of an execution that removed liquidity")
     maker_fee_units_per_lot: Fee = Field(default=-20, description="fee of an execution that added it; negative: rebate")
     start_position_lots: dict[str, int] = Field(default={}, description="position carried in, by symbol")
+    start_cost_units: dict[str, int] = Field(
+        default={}, description="what that position counts as having cost, by symbol; negative for a short one; none: nothing"
+    )
 
 
 class EmbeddedVenue(Section):

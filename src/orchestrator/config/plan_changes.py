@@ -1,7 +1,7 @@
 """From what differs between the running configuration and the wanted one to commands: what a running engine can take.
 
     setting                        becomes
-    risk.…  (numbers)              limits.set of the account, which is the default of symbols without limits of their own
+    risk.…  (limits)               limits.set of the account, which is the default of symbols without limits of their own
     risk.by_symbol[…]              limits.set of that symbol, whole
     risk.restricted_symbols        pause of a symbol that is added; resume of one that was added while it ran
     policies.members[…].weight     weights, all slots
@@ -22,8 +22,6 @@ from typing import Any
 
 from orchestrator.config.difference import ABSENT, Change, changes
 
-#: settings of `risk` that are no numbers
-_NOT_LIMITS = ("short_sales", "restricted_symbols", "authorised_strategies", "by_symbol")
 SLOTS = 8
 
 
@@ -96,13 +94,21 @@ def plan(before: Mapping[str, Any], after: Mapping[str, Any], *, own_limits: Ite
 
 
 def _account_limits(before: Mapping[str, Any], after: Mapping[str, Any], taken: set[str]) -> list[Step]:
-    changed = [name for name, value in after.items() if name not in _NOT_LIMITS and before[name] != value]
+    known = _limits_of_commands()
+    changed = [name for name, value in after.items() if name in known and before[name] != value]
     taken.update(f"risk.{name}" for name in changed)
     if not changed:
         return []
     says = "account limits: " + ", ".join(f"{name} {before[name]} → {after[name]}" for name in changed)
     undo = (("limits.set", {"limits": {name: before[name] for name in changed}}),)
     return [Step("limits.set", {"limits": {name: after[name] for name in changed}}, says, undo)]
+
+
+def _limits_of_commands() -> frozenset[str]:
+    """What `limits.set` takes, by the names of the configuration; the rest of `risk` is made at the start."""
+    from orchestrator.control.limits import ALL
+
+    return frozenset(ALL)
 
 
 def _symbol_limits(before: Mapping[str, Any], after: Mapping[str, Any], symbols: list[str], own: set[str], account: bool,

@@ -195,6 +195,7 @@ RULES: tuple[Rule, ...] = (
     Rule("limits from --set", "nobody reviewed it and the next start forgets it", "write it into a file", _limits_from("set")),
     Rule("limits from a variable", "nobody reviewed it and another shell has another", "write it into a file", _limits_from("variable")),
     Rule("unbounded limit", "a limit nothing can reach is none", "the largest value you mean to allow", _unbounded),
+    Rule("positions without number", "nothing would stop a thousand open positions", "risk.max_positions: 500", _is("risk.max_positions", 0, "more than 0")),
     Rule("check switched off", "it would never act", "duplicate_window_ns: 100_000, soft_permille: 800", _checks_off),
     Rule("journal not synced", "a power cut loses what was traded", "journal.sync: interval or always", _is("journal.sync", "none", "interval, segment or always")),
     Rule("journal in memory", "it is gone with the machine's power", "journal.dir: a folder on a disk", _journal_in_memory),

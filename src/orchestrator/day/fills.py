@@ -78,7 +78,7 @@ def _read_shard(day: DayRecord, shard: int, folder: Path) -> None:
             message = decode_ouch(bytes(payload[1:]), from_host=True) if bytes(payload[:1]) == b"S" else None
             if message is None:
                 continue
-            kind, number = message["type"], message.get("user_ref_num")
+            kind, number = message["type"], int(message.get("user_ref_num", 0))
             if kind in ("A", "U"):
                 orders[number] = (message["symbol"], 1 if message["side"] == "B" else -1, message["order_ref"])
             elif kind == "E" and number in orders:

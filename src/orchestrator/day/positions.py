@@ -5,6 +5,7 @@
     run: /var/lib/peregrine/runs/…
     reconciled: true                  with the venue's drop copy
     positions: {PRGN: -56}            lots
+    marks: {PRGN: 995900}             ticks: what they would have been closed at, and cost the next day
     limits: {max_loss_units: …}       of the account for the next day; may be left out, or added by hand
     sha256: …                         of the lines above: a file changed by hand is taken only when it is told so
 """
@@ -22,7 +23,7 @@ from orchestrator.config.yaml_tree import parse
 from orchestrator.day.fills import DayRecord
 
 VERSION = 1
-_KEYS = {"version", "session_date", "run", "reconciled", "positions", "limits", "sha256"}
+_KEYS = {"version", "session_date", "run", "reconciled", "positions", "marks", "limits", "sha256"}
 
 
 @dataclass
@@ -33,23 +34,24 @@ class Carry:
     run: str
     reconciled: bool
     positions: dict[str, int]
+    marks: dict[str, int] = field(default_factory=dict)
     limits: dict[str, int] = field(default_factory=dict)
 
     def digest(self) -> str:
         """SHA-256 of all of it."""
-        text = json.dumps([VERSION, self.session_date, self.run, self.reconciled, self.positions, self.limits], sort_keys=True)
+        text = json.dumps([VERSION, self.session_date, self.run, self.reconciled, self.positions, self.marks, self.limits], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
 
     def text(self) -> str:
         """The file."""
         body: dict[str, Any] = {"version": VERSION, "session_date": self.session_date, "run": self.run, "reconciled": self.reconciled,
-                                "positions": self.positions, "limits": self.limits, "sha256": self.digest()}  # fmt: skip
+                                "positions": self.positions, "marks": self.marks, "limits": self.limits, "sha256": self.digest()}  # fmt: skip
         return "".join(f"{key}: {json.dumps(value)}\n" for key, value in body.items())
 
 
-def carry_of(day: DayRecord, *, reconciled: bool) -> Carry:
+def carry_of(day: DayRecord, marks: dict[str, int], *, reconciled: bool) -> Carry:
     """The close of a day; symbols that are flat stay in it, as 0: they were looked at."""
-    return Carry(day.session_date, str(day.run), reconciled, dict(sorted(day.close_lots().items())))
+    return Carry(day.session_date, str(day.run), reconciled, dict(sorted(day.close_lots().items())), dict(sorted(marks.items())))
 
 
 def read_carry(path: Path) -> tuple[Carry | None, list[Problem]]:
@@ -65,7 +67,7 @@ def read_carry(path: Path) -> tuple[Carry | None, list[Problem]]:
                                          "peregrine day carry RUN -o FILE writes one", tree.line_of(("version",)), source)]  # fmt: skip
     for key in sorted(set(value) - _KEYS):
         problems.append(Problem(key, "an unknown key", ", ".join(sorted(_KEYS)), "", tree.line_of((key,)), source))
-    for key in ("positions", "limits"):
+    for key in ("positions", "marks", "limits"):
         found = value.get(key, {})
         if not isinstance(found, dict):
             problems.append(Problem(key, "no mapping", "name: number", "", tree.line_of((key,)), source))
@@ -77,7 +79,7 @@ def read_carry(path: Path) -> tuple[Carry | None, list[Problem]]:
     if problems:
         return None, problems
     carry = Carry(str(value.get("session_date", "")), str(value.get("run", "")), value.get("reconciled") is True,
-                  dict(value.get("positions", {})), dict(value.get("limits", {})))  # fmt: skip
+                  dict(value.get("positions", {})), dict(value.get("marks", {})), dict(value.get("limits", {})))  # fmt: skip
     if value.get("sha256") != carry.digest():
         problems.append(Problem("sha256", str(value.get("sha256", "nothing"))[:16], carry.digest()[:16] + "…",
                                 "the file was changed after it was written: check it, then --edited", tree.line_of(("sha256",)), source))  # fmt: skip
@@ -96,6 +98,8 @@ def opening_problems(carry: Carry, effective: dict[str, Any], today: str, source
         if lots and symbol not in known:
             out.append(Problem(f"positions.{symbol}", f"{lots} lots of a symbol that is not configured", f"one of {', '.join(known[:12])}",
                                "nobody would watch this position: add the instrument", source=source))  # fmt: skip
+        if lots and symbol not in carry.marks:
+            out.append(Problem(f"marks.{symbol}", "nothing", "a price in ticks", "without one the whole position would count as profit or loss", source=source))
     for name in carry.limits:
         if name not in effective["risk"]:
             out.append(Problem(f"limits.{name}", "no such limit", "a setting of `risk`", "", source=source))
@@ -104,6 +108,7 @@ def opening_problems(carry: Carry, effective: dict[str, Any], today: str, source
 
 def opening_overrides(carry: Carry, effective: dict[str, Any]) -> dict[str, Any]:
     """The settings that take the positions and limits into a configuration."""
-    known = {i["symbol"] for i in effective["instruments"]}
+    known = {i["symbol"]: i for i in effective["instruments"]}
     lots = {symbol: n for symbol, n in carry.positions.items() if symbol in known}
-    return {"account.start_position_lots": lots, **{f"risk.{name}": value for name, value in carry.limits.items()}}
+    cost = {s: n * carry.marks[s] * known[s]["multiplier"] >> known[s]["shift"] for s, n in lots.items() if n}
+    return {"account.start_position_lots": lots, "account.start_cost_units": cost, **{f"risk.{name}": value for name, value in carry.limits.items()}}

@@ -167,7 +167,7 @@ def shard_spec(cfg: Config, *, midnight_ns: int, epoch: int = 1, shard: int = 0)
                 "multiplier": instrument.multiplier,
                 "shift": instrument.shift,
                 "start_position_lots": cfg.account.start_position_lots.get(instrument.symbol, 0),
-                "start_cost_basis": 0,
+                "start_cost_basis": cfg.account.start_cost_units.get(instrument.symbol, 0),
                 "restricted": instrument.symbol in risk.restricted_symbols,
                 "order_qty_lots": execution.order_qty_lots,
                 "max_inventory_lots": execution.max_inventory_lots,

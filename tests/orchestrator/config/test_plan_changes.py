@@ -121,3 +121,13 @@ def test_any_chain_of_deploys_leaves_the_engine_as_the_last_configuration_says_a
         for step in found.steps:
             engine.take(step.cmd, step.args)
         touched |= {s.args["symbol"] for s in found.steps if s.cmd == "limits.set" and "symbol" in s.args}
+
+
+def test_every_setting_of_risk_is_a_command_or_needs_a_restart():
+    before = view()
+    for name, value in before["risk"].items():
+        after = copy.deepcopy(before)
+        after["risk"][name] = value + 1 if isinstance(value, int) else ("refuse" if name == "short_sales" else {"x": 1} if isinstance(value, dict) else ["A"])
+        found = plan(before, after)
+        assert found.needs_restart or found.steps or name == "by_symbol", name
+        assert all(isinstance(v, int) for s in found.steps if s.cmd == "limits.set" for v in s.args["limits"].values()), name

@@ -44,6 +44,7 @@ BREAKS: dict[str, tuple[str, str]] = {
     "demo policy": ("policies: {members: [{slot: 0, file: builtin:default}]}", "policies.members[0].file"),
     "simulated device": ("policies: {placement: device}\ndevice: {backend: sim}", "device.backend"),
     "unbounded limit": ("risk: {collar_bps: 9_000}", "risk.collar_bps"),
+    "positions without number": ("risk: {max_positions: 0}", "risk.max_positions"),
     "check switched off": ("risk: {duplicate_window_ns: 0}", "risk.duplicate_window_ns"),
     "journal not synced": ("journal: {sync: none}", "journal.sync"),
     "journal in memory": ("journal: {dir: /dev/shm/runs}", "journal.dir"),
