@@ -243,3 +243,16 @@ def test_what_is_no_run_is_refused_with_what_to_do(tmp_path, peregrine):
     assert "is not the folder of a run" in err and "hint:" in err
     _, err = peregrine("report", str(tmp_path), code=69)
     assert "no journal" in err and "hint:" in err
+
+
+def test_a_damaged_journal_is_refused_with_the_place(virtual_run, tmp_path, peregrine):
+    import shutil
+
+    damaged = tmp_path / "damaged"
+    shutil.copytree(virtual_run.folder, damaged, ignore=shutil.ignore_patterns("snapshot-*", "report"))
+    (path,) = damaged.glob("journal-*.pgj")
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 0xFF
+    path.write_bytes(data)
+    _, err = peregrine("report", str(damaged), code=69)
+    assert "journal-000001.pgj" in err and "hint:" in err and not (damaged / "report/report.html").exists()
