@@ -77,6 +77,12 @@ asan: build ## the same under AddressSanitizer and UBSan
 chaos: build ## kill -9 and stop engine, writer and venue under load, N=50 times (SEED=…); the venue's own record judges
 	@$(PY) tools/chaos.py --kills $(or $(N),50) $(if $(SEED),--seed $(SEED)) $(ARGS)
 
+attack: build $(DEV) ## N=10000 bad attempts against a control server: none accepted, all counted, good clients answered
+	@PEREGRINE_ATTACK=$(or $(N),10000) $(PY) -m pytest tests/control/test_attack.py
+
+alerts: build $(DEV) ## fire every alert by a fault, read it back from a real Prometheus and Alertmanager (Debian's)
+	@PEREGRINE_ALERTS=all $(PY) -m pytest tests/observe/test_alerts_fire.py tests/observe/test_alertmanager.py tests/observe/test_tree_seen.py tests/observe/test_dashboard.py -rs $(ARGS)
+
 audit: build ## what the engine's loop asks of allocator, locks and kernel, counted while it trades
 	@$(PY) tools/loop_audit.py $(ARGS)
 
@@ -105,4 +111,4 @@ clean: ## remove what the build made (the venv stays)
 	@rm -rf build dist *.egg-info src/*.egg-info
 	@find src sim -name '*.so' -delete
 
-.PHONY: help ext build run check test lint simulate bench twins tsan asan chaos audit soak fuzz golden mutate sim sim-long synth clean
+.PHONY: help ext build run check test lint simulate bench twins tsan asan chaos attack alerts audit soak fuzz golden mutate sim sim-long synth clean

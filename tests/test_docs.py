@@ -157,7 +157,7 @@ def test_files_and_commands_named_in_the_text_exist(page):
     commands = set(typer.main.get_command(build_app()).commands)
     text = page.read_text(encoding="utf-8")
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), flags=re.M))
-    for name in re.findall(r"(?:^|`)peregrine ([a-z]+)", text, flags=re.M):
+    for name in re.findall(r"(?:^|`)peregrine ([a-z]+(?:-[a-z]+)*)", text, flags=re.M):
         assert name in commands, f"{page.name} names `peregrine {name}`"
     for name in re.findall(r"(?:^|`)make ([a-z]+)", text, flags=re.M):
         assert name in targets, f"{page.name} names `make {name}`"

@@ -201,7 +201,7 @@ def test_changes_and_refusals_stand_in_the_audit_log_and_questions_do_not(make_r
     assert [line["event"] for line in lines] == ["change", "refused", "change"]
     assert lines[0]["id"] == request.id and lines[0]["effects"] == [{"shard": 0, "seq": 1}]
     assert (lines[0]["who"], lines[0]["why"], lines[0]["cmd"]) == ("anna", "test", "note")
-    assert lines[1]["reason"] == "form" and lines[1]["count"] == 1
+    assert lines[1]["refused"] == "form" and lines[1]["count"] == 1
     assert "secret" not in json.dumps(lines)
 
 

@@ -14,6 +14,8 @@ from control_rig import fresh_name
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tools"))
 from control_world import World  # noqa: E402
 
+from orchestrator.cli.main import main  # noqa: E402
+from orchestrator.control import keys  # noqa: E402
 from orchestrator.control.client import ControlClient  # noqa: E402
 from orchestrator.control.errors import ControlError  # noqa: E402
 from orchestrator.control.messages import Request  # noqa: E402
@@ -28,7 +30,13 @@ def world(tmp_path_factory):
     base = Path(tempfile.mkdtemp(prefix="prg"))
     patch = pytest.MonkeyPatch()
     patch.setenv("PEREGRINE_RUNTIME_DIR", str(base))
-    with World(tmp_path_factory.mktemp("world"), fresh_name(), shards=2) as made:
+    server, anna = keys.make("server"), keys.make("anna")
+    keys.write(server, base / "server.key")
+    keys.write(anna, base / "anna.key")
+    (base / "clients").write_text(anna.line("risk") + "\n")
+    control = {"tcp": "127.0.0.1:0", "key_file": str(base / "server.key"), "clients_file": str(base / "clients")}
+    with World(tmp_path_factory.mktemp("world"), fresh_name(), shards=2, control=control) as made:
+        made.remote = ["--key", str(base / "anna.key"), "--server-key", server.public]
         yield made
     patch.undo()
     shutil.rmtree(base, ignore_errors=True)
@@ -60,6 +68,76 @@ def test_a_new_supervisor_knows_the_limits_and_commands_of_the_one_before(world)
     with ControlClient.local(world.name) as control:
         assert control.call("limits.get").data["symbols_default"]["collar_bps"] == 77
         assert any(line.get("who") == "anna" for line in control.call("commands").data["commands"])
+
+
+@pytest.fixture
+def cli(capsys):
+    """Runs a command line in this process: `cli("pause", …)` → stdout; `code` is what it must end with."""
+
+    def call(*args, code=0):
+        with pytest.raises(SystemExit) as end:
+            main(list(args))
+        out = capsys.readouterr()
+        assert end.value.code == code, out.err + out.out
+        return out.out if code == 0 else out.err
+
+    return call
+
+
+def test_the_command_line_shows_what_there_is(world, cli):
+    shown = cli("status")
+    assert world.name in shown and "FLCN" in shown and "max_loss" not in shown
+    assert json.loads(cli("status", "--json"))["engine"]["counters"]["orders"] >= 3
+    assert "max_order_lots" in cli("limits", "get") and json.loads(cli("limits", "get", "--symbol", "PRGN", "--json"))["shard"] == 0
+    lines = [json.loads(line) for line in cli("tail", "--once", "--json").splitlines()]
+    assert {line["what"] for line in lines} == {"command", "state"}
+    assert any(line.get("kind") == "limits" and line["who"] == "anna" for line in lines)
+    assert "command  limits" in cli("tail", "--once")
+
+
+def test_the_command_line_changes_what_it_is_asked_to(world, cli):
+    why = ("--why", "test", "--who", "cli")
+    assert "shard 1 at" in cli("pause", "FLCN", *why)
+    assert len(json.loads(cli("resume", "--all", "--json", *why))["effects"]) == 2
+    assert "journaled" in cli("resume", "FLCN", *why)
+    assert "limits: done" in cli("limits", "set", "max_order_lots=120", "--symbol", "FLCN", *why)
+    assert json.loads(cli("limits", "get", "--symbol", "FLCN", "--json"))["limits"]["max_order_lots"] == 120
+    assert "artifact" not in cli("swap", "builtin:default", *why) and "journaled" in cli("swap", "--back", *why)
+    for args in (("weights", "2"), ("reduce-only", "on", "--shard", "1"), ("reduce-only", "off"), ("note", "hello"),
+                 ("flatten", "--shard", "0"), ("resume", "--shard", "0"), ("drain", "--shard", "1"), ("resume", "--all"),
+                 ("ask", "snapshot", "all=true")):  # fmt: skip
+        assert "done" in cli(*args, *why)
+    told = [c for c in json.loads(cli("ask", "commands", "--json"))["commands"] if c.get("who") == "cli"]
+    assert {"pause_symbol", "resume", "limits", "bank_swap", "weights", "reduce_only", "note", "flatten", "drain"} <= {c["kind"] for c in told}
+
+
+def test_the_command_line_says_what_is_wrong_and_what_to_do(world, cli):
+    assert "--why is missing" in cli("pause", "--all", code=64)
+    assert "exactly one of the three" in cli("pause", "--why", "x", code=64)
+    assert "no symbol NONE" in cli("pause", "NONE", "--why", "x", code=64)
+    assert "no limit" in cli("limits", "set", "max=1", "--why", "x", code=64)
+    assert "expected NAME=INTEGER" in cli("limits", "set", "max", "--why", "x", code=64)
+    assert "no supervisor of nobody" in cli("status", "--name", "nobody", code=69)
+    assert "there is no tree here" in cli("ask", "stop", "--why", "x", code=69)
+
+
+def test_another_machine_reaches_it_with_a_key_and_what_the_key_may_do(world, cli):
+    remote = ("--remote", world.addresses["control_tcp"].removeprefix("tcp://"), *world.remote)
+    assert json.loads(cli("status", "--json", *remote))["name"] == world.name
+    assert "journaled" in cli("pause", "PRGN", "--why", "test", *remote)
+    assert "resume needs operator" in cli("resume", "PRGN", "--why", "test", *remote, code=69)
+    assert "journaled" in cli("resume", "PRGN", "--why", "test")
+    assert "--remote needs --key" in cli("status", "--remote", "127.0.0.1:1", code=64)
+
+
+def test_the_command_line_kills_and_revives(world, cli):
+    told = cli("kill", world.name, "--yes", "--why", "fire", "--who", "cli")
+    assert "kill word set" in told and "journaled by shard 0 at" in told
+    world.until(lambda: world.counters()["trading_state"] == 5, "the kill")
+    token = json.loads(cli("revive", "--why", "out", "--json"))["data"]["token"]
+    assert "shard 1 at" in cli("revive", "--why", "out", "--token", token)
+    orders = world.counters()["orders"]
+    world.until(lambda: world.counters()["orders"] > orders, "it to trade again")
 
 
 def test_a_day_of_commands_each_named_in_the_journal_and_the_journal_replays(world):
@@ -95,7 +173,7 @@ def test_a_day_of_commands_each_named_in_the_journal_and_the_journal_replays(wor
 
         # a policy: loaded, swapped in, swapped back
         with pytest.raises(ControlError, match="nothing is loaded"):
-            call("policy.swap", slot=0)
+            call("policy.swap", slot=1)
         call("policy.load", slot=0, data=builtin_policy_path().read_bytes())
         assert [e.shard for e in call("policy.swap", slot=0).effects] == [0, 1]
         assert len(call("policy.swap", slot=0, back=True).effects) == 2
@@ -109,7 +187,7 @@ def test_a_day_of_commands_each_named_in_the_journal_and_the_journal_replays(wor
 
         listed = control.call("commands").data["commands"]
         assert [line["ts_ns"] for line in listed] == sorted(line["ts_ns"] for line in listed)
-        note = next(line for line in listed if line["kind"] == "note" and line["shard"] == 1)
+        note = next(line for line in listed if line.get("id") == request.id and line["shard"] == 1)
         assert (note["who"], note["why"], note["id"], note["text"]) == ("anna", "because", request.id, "end of the day")
         assert note["seq"] == first.effects[1].seq
         assert {line["kind"] for line in listed} >= {"limits", "pause", "resume", "pause_symbol", "bank_swap", "weights", "note"}

@@ -131,13 +131,13 @@ class Engine:
     """`peregrine run` in a process of its own."""
 
     def __init__(self, folder: Path, name: str, venue: Venue | None, *, settings: dict[str, Any] | None = None,
-                 args: tuple[str, ...] = (), resume: Path | None = None) -> None:
+                 args: tuple[str, ...] = (), resume: Path | None = None, launcher: list[str] | None = None) -> None:
         self.folder, self.name, self.venue = folder, name, venue
         options = [*(() if "--for" in args else ("--for", "300s")), *args]  # outlives no test run that was killed
         if resume is not None:
             options += ["--resume", str(resume)]
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "orchestrator", "run", "--config", str(self._config(settings or {})), "--json", *options],
+            [*(launcher or [sys.executable, "-m", "orchestrator"]), "run", "--config", str(self._config(settings or {})), "--json", *options],
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=folder, env=environment(),
         )  # fmt: skip
 

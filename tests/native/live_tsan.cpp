@@ -1,5 +1,6 @@
 // A whole pipelined engine under ThreadSanitizer: feed, two shard and session threads, journals and their writers,
-// against the simulated venue on loopback, through orders, a kill from another thread and a clean end.
+// against the simulated venue on loopback, through orders, a kill from another thread and a clean end. All the while the
+// two shards change places: a command moves each to the other's thread and back.
 // The venue's sources are included here because this program is linked with the engine's objects only.
 #include <unistd.h>
 
@@ -143,8 +144,8 @@ int main() {
     OneShard a("AAA", midnight_ns, dir / "shard-00", clock.now_ns()), b("BBB", midnight_ns, dir / "shard-01", clock.now_ns());
     const engine::Endpoint ouch = endpoint(server.addresses().ouch);
     const std::vector<ShardParts> parts = {
-        {a.runner.get(), a.journal.appender.get(), a.telemetry.get(), nullptr, nullptr, {ouch, "ONE", "X"}},
-        {b.runner.get(), b.journal.appender.get(), b.telemetry.get(), nullptr, nullptr, {ouch, "TWO", "X"}}};
+        {a.runner.get(), a.journal.appender.get(), a.telemetry.get(), nullptr, nullptr, {}, {ouch, "ONE", "X"}},
+        {b.runner.get(), b.journal.appender.get(), b.telemetry.get(), nullptr, nullptr, {}, {ouch, "TWO", "X"}}};
     engine::LiveConfig live;
     live.topology = engine::Topology::kPipelined;
     live.itch_a = endpoint(server.addresses().itch_a);
@@ -165,6 +166,19 @@ int main() {
       }
       return false;
     };
+    std::atomic<bool> moving{true};
+    std::atomic<u32> moves{0};
+    std::thread mover([&] {
+      for (u32 n = 0; moving.load(); ++n) {
+        auto command = std::make_unique<engine::CommandMessage>();
+        command->kind = journal::CommandKind::kMove;
+        const u32 thread = (n / 2 + n) % 2;  // 0 1 1 0: each shard to and fro, now apart, now together
+        command->body.resize(sizeof thread);
+        std::memcpy(command->body.data(), &thread, sizeof thread);
+        if (engine.post(n % 2, std::move(command))) moves.fetch_add(1);
+        ::usleep(2'000);
+      }
+    });
     CHECK(seen(engine::Counter::acks, 3));
     server.drop_connections();
     CHECK(seen(engine::Counter::reconnects, 1) && seen(engine::Counter::session_ready, 1));
@@ -174,10 +188,13 @@ int main() {
     CHECK(seen(engine::Counter::trading_state, 5));
     engine.request_stop(engine::StopReason::kAsked);
     hot.join();
+    moving.store(false);
+    mover.join();
+    CHECK(moves.load() >= 100);
     journal::JournalError error;
     CHECK(a.journal.writer->close(error) && b.journal.writer->close(error));
     CHECK(a.shard.working_orders() == 0 && b.shard.working_orders() == 0);
-    std::printf("orders %lld and %lld, events %lld and %lld\n", static_cast<long long>(a.telemetry->get(engine::Counter::orders)),
+    std::printf("%u moves, orders %lld and %lld, events %lld and %lld\n", moves.load(), static_cast<long long>(a.telemetry->get(engine::Counter::orders)),
                 static_cast<long long>(b.telemetry->get(engine::Counter::orders)),
                 static_cast<long long>(a.telemetry->get(engine::Counter::events)),
                 static_cast<long long>(b.telemetry->get(engine::Counter::events)));

@@ -61,7 +61,7 @@ def port_of(pid: int) -> int | None:
     inodes = set()
     for fd in Path(f"/proc/{pid}/fd").iterdir():
         with contextlib.suppress(OSError):
-            inodes.add(os.readlink(fd).removeprefix("socket:[").rstrip("]"))
+            inodes.add(str(fd.readlink()).removeprefix("socket:[").rstrip("]"))
     for table in ("tcp", "tcp6"):
         for line in Path(f"/proc/{pid}/net/{table}").read_text().splitlines()[1:]:
             fields = line.split()

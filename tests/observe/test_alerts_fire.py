@@ -35,7 +35,7 @@ FIRED_BY = {
     "PeregrineJournalNearlyFull": "journal", "PeregrineJournalStopped": "journal",
     "PeregrineOverruns": "overruns", "PeregrineDeviceFallback": "device", "PeregrineDeviceWrong": "device",
     "PeregrineProcessFailed": "tree", "PeregrineProcessRestarted": "tree", "PeregrineSupervisorLost": "tree",
-    "PeregrineNotTrading": "tree", "PeregrineMemoryGrows": "tree", "PeregrineControlRefused": "tree",
+    "PeregrineNotTrading": "tree", "PeregrineEngineStarved": "starved", "PeregrineMemoryGrows": "tree", "PeregrineControlRefused": "tree",
 }  # fmt: skip
 
 
@@ -71,7 +71,7 @@ def test_a_killed_stopped_and_dead_engine_and_a_dead_exporter_are_told_and_what_
 
 @whole
 def test_a_venue_that_falls_silent_or_answers_late_makes_books_stale_the_session_go_down_and_orders_unanswered(tmp_path):
-    with (trading(tmp_path / "w") as (venue, engine), trading(tmp_path / "v", faults="lag=30s", wait=False) as (_, unanswered),
+    with (trading(tmp_path / "w") as (venue, engine), trading(tmp_path / "v", faults="lag=9s", wait=False, execution__session__answer_timeout_ns=60_000_000_000) as (_, unanswered),
           ExporterRun(engine.name) as exporter, ExporterRun(unanswered.name) as other, Monitoring(tmp_path / "m") as seen):  # fmt: skip
         seen.watch(exporter.address, other.address)
         seen.expect("PeregrineOrdersUnanswered", engine=unanswered.name, severity="critical")
@@ -124,6 +124,20 @@ def test_a_journal_whose_writer_stands_still_is_told_before_and_after_its_ring_i
 
 
 @whole
+def test_an_engine_starved_by_busy_neighbours_is_told(tmp_path):
+    busy = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(2 * (os.cpu_count() or 1))]
+    try:
+        rule = AlertRule(**QUICK | {"run_delay_permille": 10})
+        with trading(tmp_path / "w", engine__idle="spin") as (_, engine), ExporterRun(engine.name) as exporter, Monitoring(tmp_path / "m", rule) as seen:
+            seen.watch(exporter.address)
+            seen.expect("PeregrineEngineStarved", engine=engine.name)
+    finally:
+        for one in busy:
+            one.kill()
+            one.wait()
+
+
+@whole
 def test_overruns_are_told_by_a_stand_in_segment(tmp_path, stand_in):
     one = stand_in()
     with ExporterRun(one.name) as exporter, Monitoring(tmp_path / "m") as seen:
@@ -166,7 +180,7 @@ def test_failed_restarted_and_leaking_processes_a_lost_supervisor_and_refused_co
             tree.processes[1].restarts, tree.processes[1].state, tree.trading_enabled = 1, "failed", False
             state_file.write(folder, tree)
             with (folder / "control.log").open("a") as log:
-                log.writelines(json.dumps({"event": "refused", "refused": "role", "who": "x"}) + "\n" for _ in range(50))
+                log.writelines(json.dumps({"event": "refused", "refused": "role", "count": 1, "who": "x"}) + "\n" for _ in range(50))
             seen.expect("PeregrineProcessFailed", process="broken", severity="page")
             seen.expect("PeregrineProcessRestarted", process="broken")
             seen.expect("PeregrineControlRefused", engine=one.name)

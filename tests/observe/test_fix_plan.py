@@ -137,7 +137,7 @@ def test_more_hot_threads_get_more_cpus_each_a_core_of_its_own(tmp_path):
 def test_a_configuration_that_pins_nothing_is_told_what_auto_would_be(tmp_path):
     plan = make_plan(load_profile("laptop", ["engine.cores.engine=null"]), smt16(tmp_path))
     assert plan.roles.assumed and plan.roles.hot == (15,)
-    assert "pins no thread" in script(plan)
+    assert "pins no thread" in script(plan).replace("\n# ", " ")
 
 
 def test_with_too_few_cpus_none_is_set_apart_and_the_rest_of_the_plan_stands(tmp_path):

@@ -6,9 +6,9 @@ import re
 from pathlib import Path
 
 import pytest
-from prometheus_client.parser import text_string_to_metric_families
-from prometheus_client.exposition import generate_latest
 from prometheus_client import CollectorRegistry
+from prometheus_client.exposition import generate_latest
+from prometheus_client.parser import text_string_to_metric_families
 
 from orchestrator.observe import metrics, telemetry
 from orchestrator.observe.metric_engine import SHOWN_OTHERWISE, derived, one_of, ratio

@@ -145,6 +145,17 @@ def test_a_stopped_child_is_stopped_and_a_killed_one_dead(child):
     assert dog.look(3)["child"].kind == "dead"
 
 
+def test_a_process_without_a_heartbeat_is_never_stalled_but_stopped_and_dead_are_seen(child):
+    dog = watching(child, lambda: None)
+    assert [dog.look(s * SECOND)["child"].kind for s in range(10)] == ["alive"] * 10
+    child.send_signal(signal.SIGSTOP)
+    wait_for_state(child.pid, "T")
+    assert dog.look(11 * SECOND)["child"].kind == "stopped"
+    child.kill()
+    wait_for_state(child.pid, "Z")
+    assert dog.look(12 * SECOND)["child"].kind == "dead"
+
+
 def test_what_is_forgotten_is_looked_at_no_more(child):
     dog = watching(child, lambda: 1)
     dog.forget("child")

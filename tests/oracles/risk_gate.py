@@ -21,7 +21,8 @@ LIMITS_DTYPE = np.dtype(
     + [("zero_instrument", "<i8", 3)]
     + [(n, "<i8") for n in ("max_account_orders", "max_account_notional", "max_gross", "max_credit", "max_loss",
                             "max_drawdown", "max_messages", "message_window_ns", "cancel_reserve", "soft_permille")]
-    + [("zero_account", "<i8", 6)])
+    + [("zero_account", "<i8", 3)]
+    + [(n, "<i8") for n in ("max_positions", "soft_positions", "soft_positions_interval_ns")])
 
 REQUEST_DTYPE = np.dtype([("instrument", "<u4"), ("kind", "u1"), ("side", "u1"), ("mark", "u1"), ("zero", "u1"),
                           ("strategy", "<u4"), ("pad", "<u4"), ("price_ticks", "<i8"), ("qty_lots", "<i8"),
@@ -40,7 +41,7 @@ REASONS = (
     "quote_stale", "halted", "market_closed", "no_reference", "price_collar", "order_quantity", "money_overflow",
     "order_notional", "working_orders", "working_notional", "account_orders", "account_notional", "position_long",
     "position_short", "gross", "credit", "loss", "drawdown", "lease_notional", "lease_quantity", "self_trade",
-    "short_mark", "short_sale_restricted", "duplicate_order", "execution_throttle", "message_rate")
+    "short_mark", "short_sale_restricted", "duplicate_order", "execution_throttle", "message_rate", "breaker", "positions")
 CODE = {name: i for i, name in enumerate(REASONS)}
 
 
@@ -76,6 +77,10 @@ class Item:
     def worst(self, side: int) -> int:
         """Worst-case lots to one side: position and all orders of that side."""
         return self.position + self.buys if side == 0 else -self.position + self.sells
+
+    def occupied(self) -> bool:
+        """A position, or an order that works or is unknown."""
+        return self.position != 0 or self.orders != 0
 
     def worst_lots(self) -> int:
         """The larger worst case, never negative."""
@@ -120,7 +125,7 @@ class OracleGate:
         self.limits: list[dict[str, int]] = [{} for _ in range(instruments)]
         self.account: dict[str, int] = {}
         self.duplicate_capacity = duplicate_capacity
-        self.killed = self.paused = self.reduce_only = False
+        self.killed = self.paused = self.reduce_only = self.breaker = False
         self.session_ready = self.journal_healthy = True
         self.loss_tripped = self.drawdown_tripped = False
         self.restricted: set[int] = set()
@@ -130,6 +135,9 @@ class OracleGate:
         self.executions: list[tuple[int, int, int]] = []       # instrument, side, time
         self.sent: list[list[tuple[int, int, int, int]]] = [[] for _ in range(instruments)]
         self.peak = 0
+        self.active = instruments                               # the first so many may open
+        self.opened: int | None = None                          # when one beyond the soft level was last opened
+        self.beyond = False                                     # the request just checked would be such a one
 
     # ---- sums
     def gross(self) -> int:
@@ -162,6 +170,7 @@ class OracleGate:
         """(reason name, soft mask) of a request; r and m have the fields of REQUEST_DTYPE and VIEW_DTYPE."""
         soft = 0
         acc = self.account
+        self.beyond = False
 
         def over(name: str, seen: int, allowed: int) -> bool:
             nonlocal soft
@@ -175,6 +184,8 @@ class OracleGate:
             return "killed", soft
         if self.paused:
             return "paused", soft
+        if self.breaker:
+            return "breaker", soft
         if not self.session_ready:
             return "session_not_ready", soft
         if not self.journal_healthy:
@@ -196,7 +207,7 @@ class OracleGate:
         more = max(0, qty - r["old_open_lots"]) if replace else qty
         worst = item.worst(side) + more
         reducing = worst <= 0
-        if self.reduce_only and not reducing:
+        if (self.reduce_only or ix >= self.active) and not reducing:
             return "reduce_only", soft
         if not m["feed_live"]:
             return "feed_not_live", soft
@@ -250,6 +261,14 @@ class OracleGate:
             lots = sum(i.worst_lots() for i in self.items) + max(0, worst - item.worst_lots())
             if over("lease_quantity", lots, self.lease[1]):
                 return "lease_quantity", soft
+        if not item.occupied():
+            symbols = sum(i.occupied() for i in self.items) + 1
+            self.beyond = 0 < acc.get("soft_positions", 0) < symbols
+            soft |= self.beyond << CODE["positions"]
+            if 0 < acc.get("max_positions", 0) < symbols:
+                return "positions", soft
+            if self.beyond and self.opened is not None and now - self.opened < acc["soft_positions_interval_ns"]:
+                return "positions", soft
         if item.side_orders[1 - side]:
             best = item.best[1 - side]
             if price >= best if side == 0 else price <= best:
@@ -279,6 +298,8 @@ class OracleGate:
         self.messages = self.messages[-4096:]
         if r["kind"] == 2:
             return
+        if self.beyond:
+            self.opened = now
         ix, side = r["instrument"], r["side"]
         self.sent[ix].append((now, side, r["price_ticks"], r["qty_lots"]))
         self.sent[ix] = self.sent[ix][-self.duplicate_capacity:]

@@ -153,6 +153,23 @@ def test_the_policy_kernel_follows_the_cpu_unless_the_engine_says(flags, kernel_
     assert policy_kernel(flags) == kernel_name
 
 
+@pytest.mark.parametrize(("needed", "status"), [(True, "fail"), (False, "warn")])
+def test_a_configured_card_that_cannot_be_driven_is_told_with_its_address(tmp_path, needed, status):
+    needs = Needs(journal_dir=str(tmp_path), device_address="0000:ff:1f.7", device_needed=needed)
+    found = {f.name: f for f in examine(needs)}["device"]
+    assert (found.status, "0000:ff:1f.7" in found.found, bool(found.fix)) == (status, True, True)
+
+
+def test_the_plan_and_the_unit_are_printed_and_nothing_else(peregrine, read_json):
+    plan = peregrine("doctor", "--fix-plan", "--profile", "pinned").stdout
+    assert plan.startswith("#!/bin/sh") and 'case "${1:-}" in' in plan
+    out = read_json(peregrine("doctor", "--fix-plan", "--json"))
+    assert out["steps"] and out["script"].startswith("#!/bin/sh")
+    assert "[Service]" in peregrine("doctor", "--systemd").stdout
+    assert read_json(peregrine("doctor", "--systemd", "--json"))["path"] == "/etc/systemd/system/peregrine-peregrine.service"
+    assert "one after the other" in peregrine("doctor", "--systemd", "--fix-plan", code=64).stderr
+
+
 def test_doctor_on_the_command_line(peregrine, read_json):
     out = peregrine("doctor", "--json", code=None)
     report = read_json(out)

@@ -13,16 +13,22 @@ import time
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from orchestrator.observe.segment import FOLDER, process_start_ticks
 from orchestrator.supervise import paths, state_file
+from orchestrator.supervise.daemon import Order
 from orchestrator.supervise.process import marked
 from orchestrator.supervise.state_file import TreeState
 
 _count = itertools.count()
+#: longest wait for anything: only what hangs waits so long
+PATIENCE_S = 2 * float(os.environ.get("PEREGRINE_TEST_PATIENCE_S", "90"))
 
 SMALL = {
     "engine.mlock": "false", "engine.idle": "sleep", "venue.rate_per_s": "300", "journal.ring_mb": "4", "journal.segment_mb": "16",
-    "journal.sync": "none", "supervise.restart.backoff_ms": "50", "report.histograms": "false",
+    "journal.sync": "none", "supervise.restart.backoff_ms": "50", "supervise.ready_timeout_s": "150", "supervise.stop_timeout_s": "60",
+    "supervise.lost_after_ms": "60000", "report.histograms": "false", "observe.metrics": "null",
 }  # fmt: skip
 
 
@@ -50,7 +56,7 @@ class Rig:
         """The settings for a command line."""
         return [word for key, value in self.settings.items() for word in ("--set", f"{key}={value}")]
 
-    def call(self, *args: str, code: int | None = 0, timeout: float = 60, **environment: str) -> subprocess.CompletedProcess[str]:
+    def call(self, *args: str, code: int | None = 0, timeout: float = PATIENCE_S, **environment: str) -> subprocess.CompletedProcess[str]:
         """Run a command to its end."""
         done = subprocess.run([sys.executable, "-m", "orchestrator", *args], capture_output=True, text=True, cwd=self.folder,
                               timeout=timeout, env=self.environment(**environment))  # fmt: skip
@@ -70,6 +76,12 @@ class Rig:
         done = self.call("up", "--detach", "--json", *self.options(), code=code, **environment)
         return json.loads(done.stdout) if done.returncode == 0 else {"error": done.stderr}
 
+    def take_over(self, **environment: str) -> int:
+        """A supervisor that takes over, without the command before it; its exit code when it ends at once."""
+        order = msgspec.json.encode(Order(take_over=self.name))
+        return subprocess.run([sys.executable, "-m", "orchestrator.supervise.daemon"], input=order, capture_output=True, cwd=self.folder,
+                              timeout=PATIENCE_S, env=self.environment(**environment)).returncode  # fmt: skip
+
     def down(self, *, code: int | None = 0) -> dict[str, Any]:
         """`down --json`: what it came to."""
         return json.loads(self.call("down", self.name, "--json", code=code).stdout)
@@ -82,7 +94,7 @@ class Rig:
         """Of the process of that role now; 0 while there is none."""
         return next(p.pid for p in self.state().processes if p.role == role)
 
-    def wait(self, what: Any, timeout_s: float = 30.0) -> Any:
+    def wait(self, what: Any, timeout_s: float = PATIENCE_S) -> Any:
         """Wait until `what()` is true, and return it."""
         until = time.monotonic() + timeout_s
         while time.monotonic() < until:

@@ -60,6 +60,7 @@ engine::LiveConfig live_config_from(const py::dict& d) {
   c.run_for_ns = get<i64>(d, "run_for_ns");
   c.supervisor_timeout_ns = get<i64>(d, "supervisor_timeout_ns");
   c.noise_ns = get<i64>(d, "noise_ns");
+  c.stall_ns = get<i64>(d, "stall_ns");
   return c;
 }
 
@@ -187,6 +188,11 @@ class LiveRun {
     d["feed"] = feed_summary(*live_);
     d["queues"] = queue_list(*live_);
     d["threads"] = live_->threads();
+    // When a kill was asked for, and by whom: the word's own stamp, or the signal's.
+    const ShmHeader& head = segment_.header();
+    d["kill_word_ns"] = head.kill_pid != 0 ? head.kill_ns : 0;
+    d["kill_word_pid"] = head.kill_pid;
+    d["kill_signal_ns"] = kill_signal_ns_.load();
     d["started_ns"] = shards_[0]->telemetry().get(engine::Counter::started_ns);
     d["now_ns"] = live_->now_ns();
     return d;
@@ -228,14 +234,19 @@ class LiveRun {
 
   void watch_signals(std::atomic<bool>& over, const bindings::SignalCatcher& caught) {
     name_this_thread("signals");
+    TscClock clock = clock_;
     while (!over.load()) {
       const int number = caught.wait(50);
-      if (number == SIGUSR1) live_->request_kill();
+      if (number == SIGUSR1) {
+        kill_signal_ns_.store(clock.now_ns());
+        live_->request_kill();
+      }
       if (number == SIGINT || number == SIGTERM) live_->request_stop(engine::StopReason::kSignal);
     }
   }
 
   TscClock clock_;
+  std::atomic<TimeNs> kill_signal_ns_{0};
   Segment segment_;
   std::vector<std::string> lock_notes_;
   std::vector<std::unique_ptr<LiveShard>> shards_;

@@ -5,6 +5,7 @@
 
 #include <cstring>
 
+#include "risk/breakers.h"
 #include "risk/gate.h"
 
 namespace py = pybind11;
@@ -59,6 +60,7 @@ py::dict account_dict(const AccountExposure& a) {
   py::dict d;
   d["working_orders"] = a.working_orders;
   d["unknown_orders"] = a.unknown_orders;
+  d["occupied"] = a.occupied;
   d["working_notional"] = a.working_notional;
   d["position_notional"] = a.position_notional;
   d["cost_notional"] = a.cost_notional;
@@ -107,7 +109,7 @@ py::tuple run_batch(Gate& g, Exposure& x, const py::array& ops) {
         v = g.check(op.request, op.view, x, op.now);
         g.count(v);
         if (!v.pass()) break;
-        g.on_sent(op.request, op.now);
+        g.on_sent(op.request, op.now, v);
         const OrderRequest& r = op.request;
         Money notional = 0;
         notional_ceil(r.price_ticks, r.qty_lots, x.contract(r.instrument), notional);
@@ -200,6 +202,7 @@ void bind_risk(py::module_& m) {
       .def("update_breakers", &Gate::update_breakers)
       .def("reset_breakers", &Gate::reset_breakers)
       .def("breaker_tripped", &Gate::breaker_tripped)
+      .def("set_breaker", &Gate::set_breaker)
       .def("kill", &Gate::kill)
       .def("revive", &Gate::revive)
       .def("set_paused", &Gate::set_paused)
@@ -208,6 +211,8 @@ void bind_risk(py::module_& m) {
       .def("set_journal_healthy", &Gate::set_journal_healthy)
       .def("set_restricted", &Gate::set_restricted)
       .def("set_authorised", &Gate::set_authorised)
+      .def("set_active", &Gate::set_active, "Only the first n instruments may open; 2**32 - 1: all.")
+      .def("positions_throttled", &Gate::positions_throttled)
       .def("grant", [](Gate& g, u64 epoch, i64 notional, i64 lots) { return g.grant({epoch, notional, lots}); })
       .def("give_back",
            [](Gate& g, u64 epoch, i64 notional, i64 lots, const Exposure& x) {
@@ -226,6 +231,23 @@ void bind_risk(py::module_& m) {
       .def("state_hash", &Gate::state_hash, py::arg("h") = 0)
       .def("run_batch", &run_batch, py::arg("exposure"), py::arg("ops"),
            "A sequence of checks, fills, marks and releases; returns (codes, soft, observed, limit), one entry an op.");
+
+  py::class_<Breakers>(m, "Breakers", "What a shard counts against its breakers; times in ns, any origin")
+      .def(py::init([](u32 messages, i64 message_window, u32 rejects, i64 reject_window, i64 cooldown, bool by_itself) {
+             return std::make_unique<Breakers>(
+                 BreakerConfig{{messages, message_window}, {rejects, reject_window}, cooldown, by_itself, true});
+           }),
+           py::arg("max_messages"), py::arg("message_window_ns"), py::arg("max_rejects"), py::arg("reject_window_ns"),
+           py::arg("cooldown_ns"), py::arg("by_itself"))
+      .def("count_message", &Breakers::count_message)
+      .def("count_reject", &Breakers::count_reject)
+      .def("trip", &Breakers::trip)
+      .def("open", &Breakers::open)
+      .def("trips", &Breakers::trips)
+      .def("hot", &Breakers::hot)
+      .def("due", &Breakers::due)
+      .def("rearm", &Breakers::rearm)
+      .def("fold", &Breakers::fold, py::arg("h") = 0);
 
   m.def("notional", [](i64 price, i64 lots, i64 mult, u8 shift, bool up) -> py::object {
     Money v;

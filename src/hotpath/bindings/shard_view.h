@@ -53,6 +53,11 @@ inline RiskLimits limits_from(const py::dict& d, InstrumentIx instrument) {
     l.message_window_ns = get<i64>(d, "message_window_ns");
     l.cancel_reserve = get<i64>(d, "cancel_reserve");
     l.soft_permille = get<i64>(d, "soft_permille");
+    if (d.contains("max_positions")) {  // not in older journals: no such limits there
+      l.max_positions = get<i64>(d, "max_positions");
+      l.soft_positions = get<i64>(d, "soft_positions");
+      l.soft_positions_interval_ns = get<i64>(d, "soft_positions_interval_ns");
+    }
   }
   return l;
 }
@@ -129,7 +134,18 @@ inline engine::ShardConfig shard_config_from(const py::dict& d) {
     if (policy > static_cast<u32>(engine::SupervisorLoss::kKill)) throw py::value_error("supervisor_loss: 0 to 3");
     c.supervisor_loss = static_cast<engine::SupervisorLoss>(policy);
   }
+  if (d.contains("breakers")) {  // not in older journals
+    const py::dict b = get<py::dict>(d, "breakers");
+    c.breakers.present = true;
+    c.breakers.messages = {get<u32>(b, "max_messages"), get<i64>(b, "message_window_ns")};
+    c.breakers.rejects = {get<u32>(b, "max_rejects"), get<i64>(b, "reject_window_ns")};
+    c.breakers.cooldown_ns = get<i64>(b, "cooldown_ns");
+    c.breakers.by_itself = get<bool>(b, "by_itself");
+    constexpr u32 kMost = 1u << 20;
+    if (c.breakers.messages.most > kMost || c.breakers.rejects.most > kMost) throw py::value_error("breakers: at most 1048576 events");
+  }
   c.hash_books = get<bool>(d, "hash_books");
+  if (d.contains("active_symbols")) c.active_symbols = get<u32>(d, "active_symbols");  // not in older journals
   return c;
 }
 
@@ -282,6 +298,8 @@ inline py::dict shard_summary(const engine::Shard& shard) {
   d["killed"] = shard.gate().killed();
   d["paused"] = shard.gate().paused();
   d["breaker"] = shard.gate().breaker_tripped();
+  d["breakers_open"] = shard.breakers().open();
+  d["breaker_trips"] = shard.breakers().trips();
   d["session_phase"] = session_phase_name(shard.session().phase());
   d["feed_state"] = static_cast<int>(shard.feed_state());
   d["last_feed_seq"] = shard.last_feed_seq();

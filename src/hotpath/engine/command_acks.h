@@ -32,6 +32,7 @@ enum class AckStatus : u32 {
   kMalformed = 3,    // not journaled: no command at all, or one that may not come this way
   kNotJournaled = 4, // the journal has no room: not done
   kKillStands = 5,   // not journaled: a revival while the kill word says kill
+  kNoThread = 6,     // not journaled: a move to a thread that does not exist, or in a topology without
 };
 
 inline constexpr const char* kAcksRegion = "acks";

@@ -39,6 +39,7 @@ struct LiveConfig {
   int feed_cpu = -1;
   int session_cpu = -1;
   bool refuse_bad_placement = false;  // do not trade when pinning failed
+  TimeNs stall_ns = 10'000'000;      // a shard not looked at for longer has stalled; counted, nothing else
   u32 stage_sample = 8;              // inner stages are stamped for one message in this many
   TimeNs run_for_ns = 0;             // 0 = until stopped
   TimeNs drain_timeout_ns = 2'000'000'000;

@@ -45,16 +45,20 @@ LiveEngine::LiveEngine(const LiveConfig& config, const std::vector<ShardParts>& 
     PRG_ASSERT(p.runner != nullptr && p.appender != nullptr && p.telemetry != nullptr);
     shards_.emplace_back();
   }
-  const u32 n_threads = shard_threads();
-  for (u32 i = 0; i < (pipelined ? n_threads + 2 : 1); ++i) clocks_.push_back(std::make_unique<ThreadClock>(clock));
-  ThreadClock& feed_clock = *clocks_[pipelined ? n_threads : 0];
-  ThreadClock& session_clock = *clocks_[pipelined ? n_threads + 1 : 0];
+  const u32 n_clocks = pipelined ? static_cast<u32>(shards.size()) + 2 : 1;
+  for (u32 i = 0; i < n_clocks; ++i) clocks_.push_back(std::make_unique<ThreadClock>(clock));
+  ThreadClock& feed_clock = *clocks_[pipelined ? shards.size() : 0];
+  ThreadClock& session_clock = *clocks_[pipelined ? shards.size() + 1 : 0];
   feed_ = std::make_unique<FeedStage>(config_, symbols_of(shards), feed_clock, control_);
   for (std::size_t s = 0; s < shards.size(); ++s) {
-    ThreadClock& own = *clocks_[pipelined ? s / config.shards_per_thread : 0];
+    ThreadClock& own = *clocks_[pipelined ? s : 0];
     shards_[s] = std::make_unique<ShardStage>(config_, shards[s], s == 0, own, control_);
     sessions_.push_back(std::make_unique<SessionStage>(config_, shards[s].port, session_clock));
     if (pipelined) {
+      const u32 thread = static_cast<u32>(s) / config.shards_per_thread;
+      owner_[s].store(thread, std::memory_order_relaxed);  // before any thread is started
+      shards_[s]->set_thread(thread);
+      shards_[s]->allow_moves(shard_threads());
       links_.push_back(std::make_unique<Link>(config_));
       feed_->router().attach(s, links_[s]->feed);
       sessions_[s]->attach(links_[s]->answers);
@@ -95,11 +99,13 @@ bool LiveEngine::round() {
   bool busy = feed_->poll();
   for (std::size_t s = 0; s < shards_.size(); ++s) {
     clock.tick();
+    shards_[s]->look(rested_);
     busy |= sessions_[s]->poll();
     clock.tick();
     busy |= shards_[s]->poll();
   }
   clock.discipline_when_due();
+  rested_ = !busy;
   return busy;
 }
 

@@ -7,6 +7,11 @@
 // One round of `inline` = one poll of the feed stage (see there), then for each shard: session, control words,
 // commands, timers. The order in which a shard consumes is what its journal records; nothing else about the loop or
 // the topology matters to a replay.
+//
+// A shard of `pipelined` may change its thread: `owner_` names the one that polls it. Only the owner writes it, when its
+// turn with the shard is over (release); the thread named there finds it at its next round (acquire) and with it
+// everything the old one did. Between the two nobody polls the shard, and its rings wait. Its clock is its own and goes
+// with it, so its time never runs backwards.
 #pragma once
 
 #include <atomic>
@@ -88,6 +93,7 @@ class LiveEngine final {
   void feed_loop();
   void session_loop();
   void shard_loop(u32 thread);
+  bool turn(std::size_t shard, u32 thread, bool rested);
   void start_stages();
   void idle_inline();
   void idle_on(const int* fds, int n) const;
@@ -96,7 +102,7 @@ class LiveEngine final {
 
   LiveConfig config_;
   EngineControl control_;
-  // Inline: one. Pipelined: shard threads, then feed, then session.
+  // Inline: one. Pipelined: one a shard, then feed, then session.
   std::vector<std::unique_ptr<ThreadClock>> clocks_;
   std::unique_ptr<FeedStage> feed_;
   std::vector<std::unique_ptr<ShardStage>> shards_;
@@ -106,6 +112,10 @@ class LiveEngine final {
   std::atomic<u32> threads_placed_{0};
   std::atomic<u32> go_{0};  // 1 = trade, 2 = go home
   std::atomic<u32> shard_threads_over_{0};
+  std::atomic<u32> shards_over_{0};
+  bool rested_ = true;                        // inline
+  bool over_[FeedRouter::kMaxShards] = {};    // counted in shards_over_; the owner's
+  alignas(128) std::atomic<u32> owner_[FeedRouter::kMaxShards] = {};  // the thread that polls a shard
   std::string placement_error_;
 };
 

@@ -103,7 +103,7 @@ StopReason LiveEngine::run_pipelined() {
 }
 
 void LiveEngine::feed_loop() {
-  ThreadClock& clock = *clocks_[shard_threads()];
+  ThreadClock& clock = *clocks_[shards_.size()];
   int fds[FeedStage::kFds];
   while (shard_threads_over_.load(std::memory_order_acquire) < shard_threads()) {
     const bool busy = feed_->poll();
@@ -115,7 +115,7 @@ void LiveEngine::feed_loop() {
 }
 
 void LiveEngine::session_loop() {
-  ThreadClock& clock = *clocks_[shard_threads() + 1];
+  ThreadClock& clock = *clocks_[shards_.size() + 1];
   int fds[FeedRouter::kMaxShards];
   while (shard_threads_over_.load(std::memory_order_acquire) < shard_threads()) {
     bool busy = false;
@@ -131,25 +131,37 @@ void LiveEngine::session_loop() {
   }
 }
 
+// One look at a shard by the thread that owns it. A command may name another thread: from the store on the shard is its.
+bool LiveEngine::turn(std::size_t s, u32 thread, bool rested) {
+  ShardStage& shard = *shards_[s];
+  ThreadClock& clock = *clocks_[s];
+  if (shard.thread() != thread) shard.set_thread(thread);
+  clock.tick();
+  shard.look(rested);
+  bool busy = links_[s]->answers.drain(shard, clock, kAnswerBatch) > 0;
+  busy |= links_[s]->feed.drain(shard, clock, kFeedBatch) > 0;
+  clock.tick();
+  busy |= shard.poll();
+  clock.discipline_when_due();
+  if (shard.over() && !over_[s]) {
+    over_[s] = true;
+    shards_over_.fetch_add(1, std::memory_order_release);
+  }
+  if (!busy) shard.add_idle_poll();
+  if (const u32 to = shard.take_move(); to != ShardStage::kStay) [[unlikely]] owner_[s].store(to, std::memory_order_release);
+  return busy;
+}
+
+// Until every shard of the engine is over: one that is not may still come here.
 void LiveEngine::shard_loop(u32 thread) {
-  ThreadClock& clock = *clocks_[thread];
-  const std::size_t first = std::size_t{thread} * config_.shards_per_thread;
-  const std::size_t last = std::min(first + config_.shards_per_thread, shards_.size());
-  for (bool all_over = false; !all_over;) {
+  bool rested = true;
+  while (shards_over_.load(std::memory_order_acquire) < shards_.size()) {
     bool busy = false;
-    all_over = true;
-    for (std::size_t s = first; s < last; ++s) {
-      clock.tick();
-      busy |= links_[s]->answers.drain(*shards_[s], clock, kAnswerBatch) > 0;
-      busy |= links_[s]->feed.drain(*shards_[s], clock, kFeedBatch) > 0;
-      clock.tick();
-      busy |= shards_[s]->poll();
-      all_over &= shards_[s]->over();
+    for (std::size_t s = 0; s < shards_.size(); ++s) {
+      if (owner_[s].load(std::memory_order_acquire) == thread) busy |= turn(s, thread, rested);
     }
-    clock.discipline_when_due();
-    if (busy || all_over) continue;
-    for (std::size_t s = first; s < last; ++s) shards_[s]->add_idle_poll();
-    idle_on(nullptr, 0);
+    rested = !busy;
+    if (rested) idle_on(nullptr, 0);
   }
   shard_threads_over_.fetch_add(1, std::memory_order_release);
 }

@@ -42,6 +42,7 @@ Shard::Shard(const ShardConfig& config)
       features_(static_cast<u32>(config.instruments.size()), config.features),
       exposure_(config.gate.max_instruments),
       gate_(config.gate),
+      breakers_(config.breakers),
       orders_(config.orders, symbols_, exposure_),
       session_(config.session, symbols_, orders_),
       items_(config.instruments.size()) {
@@ -55,6 +56,7 @@ Shard::Shard(const ShardConfig& config)
   }
   for (const RiskLimits& l : config.limits) PRG_ASSERT(gate_.set_limits(l));
   for (const u32 strategy : config.authorised_strategies) gate_.set_authorised(strategy, true);
+  if (config.active_symbols < config.instruments.size()) gate_.set_active(config.active_symbols);
   gate_.set_journal_healthy(true);
   // Until a supervisor says otherwise a shard holds the part it was given on lease; alone on its account, the whole.
   Lease whole;
@@ -99,6 +101,7 @@ void Shard::step(const Input& in, u64 seq, ShardOutput& out) {
     case RecordType::kRecovered: on_recovered(in); break;
     default: break;  // not an input of this version
   }
+  if (tripped_now_ != 0) act_on_breakers();
   // Asked for in the middle of a message: done when that message is fully booked.
   if (kill_wanted_) {
     kill_wanted_ = false;
@@ -216,10 +219,6 @@ void Shard::cancel(const Order& o, const Cause& cause) {
   if (error == SendError::kSent || error == SendError::kHeld) ++counters_.cancels;
 }
 
-void Shard::check_breakers() {
-  if (gate_.update_breakers(exposure_)) kill_wanted_ = true;
-}
-
 void Shard::on_timer(const Input& in, u64 seq) {
   journal::TimerDue due;
   if (!read_head(in, due)) return;
@@ -228,6 +227,7 @@ void Shard::on_timer(const Input& in, u64 seq) {
     gate_.set_session_ready(session_.ready());
     if (stale_since_ns_ != 0) accrue_stale(now_ns_);
     if (flattening_) flatten_step();
+    if (const u32 due = breakers_.due(now_ns_); due != 0) rearm(due);
   } else if (due.timer == kTimerStateHash) {
     out_->state_hash(journal::StateHash{seq, state_hash(), order_hash_});
   }
@@ -288,6 +288,11 @@ void Shard::intent(const journal::IntentHead& head, Bytes message) {
     case IntentKind::kReplace: ++counters_.replaces; break;
     default: break;
   }
+  const bool counted = head.kind <= static_cast<u8>(IntentKind::kCancel);
+  if (counted && breakers_.count_message(now_ns_)) {
+    tripped_now_ |= kMessageBreaker;
+    gate_.set_breaker(true);  // from the next order of this very step on
+  }
   out_->intent(head, message);
 }
 
@@ -315,6 +320,10 @@ void Shard::on_order(const OrderEvent& e) {
     case OrderEventKind::kRejected:
       ++counters_.rejects;
       ++counters_.reject_codes[e.reason < kRejectCodes ? e.reason : kRejectCodes - 1];
+      if (breakers_.count_reject(now_ns_)) {
+        tripped_now_ |= kRejectBreaker;
+        gate_.set_breaker(true);
+      }
       break;
     default: break;
   }
@@ -337,6 +346,7 @@ u64 Shard::state_hash() const {
   h = hash_fold(h, policies_.state_hash());
   h = exposure_.state_hash(h);
   h = gate_.state_hash(h);
+  h = breakers_.fold(h);
   h = orders_.state_hash(h);
   h = session_.state_hash(h);
   h = hash_fold(h, static_cast<u64>(feed_state_));

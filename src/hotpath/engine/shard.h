@@ -90,6 +90,7 @@ class Shard final : private SessionOut {
   const Market& market() const { return market_; }
   const Exposure& exposure() const { return exposure_; }
   const Gate& gate() const { return gate_; }
+  const Breakers& breakers() const { return breakers_; }
   const OrderManager& orders() const { return orders_; }
   const ShardConfig& config() const { return config_; }
   const ShardCounters& counters() const { return counters_; }
@@ -138,6 +139,8 @@ class Shard final : private SessionOut {
   bool apply_command(journal::CommandKind kind, Bytes body);  // false: refused, nothing changed (shard_command.cpp)
   bool pause_symbol(Bytes body, bool paused);
   void update_paused();
+  void set_active_symbols(u32 n);
+  void cancel_between(InstrumentIx first, InstrumentIx last);  // both included
   bool seen_command(u64 key);
   void after_event(const Event& e);
   void kill();
@@ -148,6 +151,9 @@ class Shard final : private SessionOut {
   void flatten_step();
   void accrue_stale(TimeNs now);
   void check_breakers();
+  void act_on_breakers();                        // shard_breakers.cpp, these three
+  bool rearm(u32 bits);
+  void record_breaker(u32 bit, bool tripped, i64 observed, i64 limit);
 
   // decisions (shard_decide.cpp)
   bool may_trade(InstrumentIx ix) const;
@@ -179,6 +185,7 @@ class Shard final : private SessionOut {
   PolicySet policies_;
   Exposure exposure_;
   Gate gate_;
+  Breakers breakers_;
   OrderManager orders_;
   OrderSession session_;
   std::vector<PerInstrument> items_;
@@ -197,6 +204,7 @@ class Shard final : private SessionOut {
   bool unsupervised_ = false;  // … and, if it is to stop then, while the supervisor is not heard of
   bool flattening_ = false;
   bool kill_wanted_ = false;
+  u32 tripped_now_ = 0;        // breakers, in the step under way
   bool decision_recorded_ = false;
   u64 asks_made_ = 0;
   u64 last_ask_ = 0;

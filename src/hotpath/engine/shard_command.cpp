@@ -106,11 +106,12 @@ bool Shard::apply_command(CommandKind kind, Bytes body) {
       if (!read_body(body, number) || number > 1) return false;
       gate_.set_reduce_only(number == 1);
       return true;
-    case CommandKind::kRearm:
-      gate_.reset_breakers();
+    case CommandKind::kRearm: return read_body(body, number) && rearm(number);
+    case CommandKind::kActiveSymbols:
+      if (!read_body(body, number)) return false;
+      set_active_symbols(number);
       return true;
-    case CommandKind::kActiveSymbols: return false;
-    case CommandKind::kMove:
+    case CommandKind::kMove:  // between two threads of the engine: nothing here depends on which one it is
     case CommandKind::kNote: return true;
   }
   return false;
@@ -124,6 +125,13 @@ bool Shard::pause_symbol(Bytes body, bool paused) {
   return true;
 }
 
+// The shard's instruments stand in the order of their priority: the first n go on, the others get rid of what they have.
+void Shard::set_active_symbols(u32 n) {
+  const u32 all = static_cast<u32>(items_.size());
+  gate_.set_active(n < all ? n : Gate::kAllActive);
+  if (n < all) cancel_between(n, all);
+}
+
 void Shard::update_paused() { gate_.set_paused(paused_ || draining_ || unsupervised_); }
 
 void Shard::on_supervisor(bool back) {
@@ -135,14 +143,14 @@ void Shard::on_supervisor(bool back) {
   if (!back && policy == SupervisorLoss::kCancel) cancel_all();
 }
 
-void Shard::cancel_all() { cancel_of(kNoInstrument); }
+void Shard::cancel_all() { cancel_between(0, kNoInstrument); }
+void Shard::cancel_of(InstrumentIx ix) { cancel_between(ix, ix); }
 
-// Of one instrument, or of every one.
-void Shard::cancel_of(InstrumentIx ix) {
+void Shard::cancel_between(InstrumentIx first, InstrumentIx last) {
   for (u32 n = orders_.first_open(); n != 0;) {
     const u32 next = orders_.next_open(n);
     const Order* o = orders_.find(n);
-    const bool meant = o != nullptr && (ix == kNoInstrument || o->instrument == ix);
+    const bool meant = o != nullptr && o->instrument >= first && o->instrument <= last;
     if (meant && !o->cancel_asked && !o->cancel_wanted) cancel(*o, Cause{});
     n = next;
   }

@@ -8,6 +8,7 @@
 #include "execution/order_manager.h"
 #include "execution/order_session.h"
 #include "market/market.h"
+#include "risk/breakers.h"
 #include "risk/gate.h"
 #include "risk/limits.h"
 #include "signal/features.h"
@@ -59,6 +60,8 @@ struct ShardConfig {
   bool user_signal = false;         // each decision waits for a journaled signal value
   DeviceUse device;
   SupervisorLoss supervisor_loss = SupervisorLoss::kKill;
+  u32 active_symbols = Gate::kAllActive;  // at the start; later by command
+  BreakerConfig breakers;
   bool hash_books = true;           // books are part of the state hash (cost grows with the number of orders)
 };
 

@@ -10,12 +10,13 @@ using journal::FeedState;
 bool Shard::may_trade(InstrumentIx ix) const {
   // Only states that last; momentary refusals are the gate's, which gives them a reason.
   if (feed_state_ != FeedState::kLive || !session_.ready() || draining_ || flattening_) return false;
-  if (gate_.killed() || gate_.paused() || gate_.symbol_paused(ix) || policies_.n_actions() == 0) return false;
+  if (gate_.killed() || gate_.paused() || gate_.breaker() || gate_.symbol_paused(ix) || policies_.n_actions() == 0) return false;
   return market_.trading_state(ix) == TradingState::kTrading && market_.market_open();
 }
 
 bool Shard::may_decide(InstrumentIx ix) const {
   if (pending_.waiting || items_[ix].asked != 0 || !may_trade(ix)) return false;
+  if (!gate_.active(ix) && !exposure_.of(ix).occupied()) return false;  // there is nothing it could reduce
   return items_[ix].decided_ns == 0 || now_ns_ - items_[ix].decided_ns >= config_.decision_interval_ns;
 }
 
@@ -210,7 +211,7 @@ void Shard::submit(InstrumentIx ix, const Op& op, u8 action) {
     return;
   }
   mark(Stage::kEncode);
-  gate_.on_sent(r, now_ns_);
+  gate_.on_sent(r, now_ns_, verdict);
   if (op.kind == OpKind::kEnter) {
     if (op.immediate) {
       items_[ix].taken_ns = now_ns_;

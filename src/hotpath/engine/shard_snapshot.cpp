@@ -32,6 +32,7 @@ void Shard::archive(A& a) {
   policies_.archive(a);
   exposure_.archive(a);
   gate_.archive(a);
+  breakers_.archive(a);
   orders_.archive(a);
   session_.archive(a);
   a.pool(items_.data(), items_.size());

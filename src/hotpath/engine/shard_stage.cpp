@@ -36,6 +36,18 @@ void ShardStage::start() {
   housekeeping_ns_ = started_ns_ + kHousekeepingIntervalNs;
   state_hash_ns_ = started_ns_ + kStateHashIntervalNs;
   supervisor_ns_ = started_ns_;
+  looked_ns_ = started_ns_;
+}
+
+// A round is the time between two looks, as long as there was work; what is longer than anybody waits is a stall, rest
+// or no rest: a thread that was not run is seen here too.
+void ShardStage::look(bool rested) {
+  const TimeNs took = clock_.now_ns - looked_ns_;
+  looked_ns_ = clock_.now_ns;
+  if (!rested && ++rounds_ % config_.stage_sample == 0) telemetry_.hist(Hist::round).record(took);
+  if (took <= config_.stall_ns) [[likely]] return;
+  ++stalls_;
+  if (took > stall_max_ns_) stall_max_ns_ = took;
 }
 
 // ---- inputs
@@ -50,6 +62,7 @@ bool ShardStage::put(RecordType type, const Stamps& stamps, Bytes head, Bytes bo
       if (sampled) {
         runner_.shard().set_probe(this);
         stage_ticks_ = clock_.tsc.ticks();
+        if (stamps.received_ticks != 0) note_lag(stage_ticks_ - stamps.received_ticks);
       }
       consume(type, head, body);
       if (sampled) runner_.shard().set_probe(nullptr);
@@ -171,6 +184,13 @@ void ShardStage::measure_ack(Bytes packet) {
   i64& sent = sent_ns_[number % kSentRing];
   if (sent != 0) telemetry_.hist(Hist::order_to_ack).record(clock_.now_ns - sent);
   sent = 0;
+}
+
+// Counters of two cores may differ by a little: a packet from the future has not waited.
+void ShardStage::note_lag(u64 ticks) {
+  const i64 waited = static_cast<i64>(ticks) > 0 ? clock_.tsc.to_duration_ns(ticks) : 0;
+  telemetry_.hist(Hist::lag).record(waited);
+  if (waited > lag_ns_) lag_ns_ = waited;
 }
 
 // ---- timers, the end (control and commands: shard_stage_control.cpp)

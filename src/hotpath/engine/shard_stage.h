@@ -8,6 +8,7 @@
 #pragma once
 
 #include <memory>
+#include <utility>
 #include <vector>
 
 #include "core/command_ring.h"
@@ -57,6 +58,17 @@ class ShardStage final : public InputSink, private StageProbe {
   bool over() const { return phase_ == Phase::kOver; }
   void finish();  // the last telemetry
 
+  // Its thread turns to it. `rested`: it has slept or yielded since the last time.
+  void look(bool rested);
+  // Which thread polls it; told by that thread.
+  void set_thread(u32 thread) { thread_ = thread; }
+  u32 thread() const { return thread_; }
+  // Threads it may be moved between, 0 = it stays where it is.
+  void allow_moves(u32 threads) { move_threads_ = threads; }
+  static constexpr u32 kStay = 0xFFFFFFFF;
+  // Where a command wants it, once; kStay = where it is.
+  u32 take_move() { return std::exchange(move_to_, kStay); }
+
   // InputSink: consumed before it returns.
   bool put(journal::RecordType type, const Stamps& stamps, Bytes head, Bytes body) override;
   void ahead(std::span<const Bytes> messages) override { runner_.shard().market().prefetch(messages); }
@@ -86,6 +98,7 @@ class ShardStage final : public InputSink, private StageProbe {
   void hand_over_wire();
   void hand_over_login();
   void measure_ack(Bytes packet);
+  void note_lag(u64 ticks);
   void control(journal::ControlKind kind, u64 value);
   void journal_refused();
   bool poll_control();
@@ -93,11 +106,13 @@ class ShardStage final : public InputSink, private StageProbe {
   bool poll_command_ring();
   void poll_supervisor(bool& busy);
   void command(const journal::CommandHead& head, Bytes rest);
+  bool move_target(const journal::CommandHead& head, Bytes rest, u32& thread) const;
   bool poll_timers();
   void poll_end();
   void update_telemetry(bool whole);
   void update_limits();
   void update_instruments(bool whole);
+  void update_health();
 
   const LiveConfig& config_;
   StepRunner& runner_;
@@ -142,6 +157,14 @@ class ShardStage final : public InputSink, private StageProbe {
   bool supervisor_lost_ = false;
   u64 malformed_commands_ = 0;
   u64 command_seq_ = 0;  // journal number of the last command consumed
+  u32 thread_ = 0;
+  u32 move_threads_ = 0;
+  u32 move_to_ = kStay;
+  u64 rounds_ = 0;
+  TimeNs looked_ns_ = 0;
+  i64 lag_ns_ = 0;         // oldest message consumed since the last telemetry, when it was consumed
+  u64 stalls_ = 0;
+  TimeNs stall_max_ns_ = 0;
   static constexpr u32 kSentRing = 4096;
   std::unique_ptr<i64[]> sent_ns_;  // by order number, for order-to-ack
   std::atomic<CommandMessage*> mailbox_{nullptr};

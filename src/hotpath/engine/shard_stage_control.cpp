@@ -76,12 +76,24 @@ bool ShardStage::poll_mailbox() {
 void ShardStage::command(const journal::CommandHead& head, Bytes rest) {
   AckStatus status = AckStatus::kNotJournaled;
   command_seq_ = 0;
+  const bool move = head.kind == static_cast<u16>(CommandKind::kMove);
+  u32 thread = kStay;
   if (head.kind == static_cast<u16>(CommandKind::kRevive) && kill_seen_ != 0) {
     status = AckStatus::kKillStands;
+  } else if (move && !move_target(head, rest, thread)) {
+    status = AckStatus::kNoThread;
   } else if (consume(RecordType::kCommand, bytes_of(head), rest)) {
     status = static_cast<AckStatus>(runner_.shard().command_outcome());
+    if (move && status == AckStatus::kApplied) move_to_ = thread;
   }
   acks_.tell(head.idempotency_key, command_seq_, clock_.now_ns, head.kind, status);
+}
+
+// The thread a move names; false = there is none of that number.
+bool ShardStage::move_target(const journal::CommandHead& head, Bytes rest, u32& thread) const {
+  if (head.body_bytes != sizeof thread || rest.size() < sizeof thread) return false;
+  std::memcpy(&thread, rest.data(), sizeof thread);
+  return thread < move_threads_;
 }
 
 static_assert(static_cast<u32>(CommandOutcome::kApplied) == static_cast<u32>(AckStatus::kApplied));

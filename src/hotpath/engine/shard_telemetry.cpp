@@ -39,8 +39,10 @@ void ShardStage::update_telemetry(bool whole) {
   set(Counter::feed_state, static_cast<u8>(shard.feed_state()));
   set(Counter::session_ready, shard.session().ready() ? 1 : 0);
   i64 trading = shard.session().ready() && shard.feed_state() == FeedState::kLive ? 1 : 0;
+  if (trading == 1 && shard.gate().positions_throttled(shard.exposure())) trading = 2;
   if (shard.gate().paused()) trading = 3;
   if (shard.draining()) trading = 4;
+  if (shard.gate().breaker()) trading = 7;
   if (shard.gate().killed()) trading = 5;
   if (journal_stopped_) trading = 6;
   set(Counter::trading_state, trading);
@@ -56,7 +58,12 @@ void ShardStage::update_telemetry(bool whole) {
   set(Counter::inputs, runner_.inputs());
   set(Counter::idle_polls, idle_polls_);
   set(Counter::overruns, overruns_);
+  set(Counter::breakers_open, shard.breakers().open());
+  set(Counter::breaker_trips, shard.breakers().trips());
   update_limits();
+  update_health();
+  set(Counter::lease_lots, shard.gate().lease().qty_lots);
+  set(Counter::lease_epoch, shard.gate().lease().epoch);  // after the level: who reads it has read no older one
   update_instruments(whole);
   t.publish();
   if (segment_ != nullptr && heartbeats_) segment_->heartbeat(clock_.now_ns);
@@ -97,6 +104,22 @@ void ShardStage::update_limits() {
   for (u32 code = 0; code < kRejectCodes; ++code) t.set_venue_rejects(code, c.reject_codes[code]);
 }
 
+// How well its thread serves it, and how many of its symbols it may and does look after.
+void ShardStage::update_health() {
+  const Shard& shard = runner_.shard();
+  const Gate& gate = shard.gate();
+  const u32 n = static_cast<u32>(shard.config().instruments.size());
+  const auto set = [this](Counter k, auto v) { telemetry_.set(k, static_cast<i64>(v)); };
+  set(Counter::lag_ns, std::exchange(lag_ns_, 0));
+  set(Counter::stalls, stalls_);
+  set(Counter::stall_max_ns, stall_max_ns_);
+  set(Counter::thread, thread_);
+  set(Counter::active_symbols, gate.active() < n ? gate.active() : n);
+  set(Counter::positions, shard.exposure().account().occupied);
+  set(Counter::limit_positions, gate.account_limits().max_positions);
+  set(Counter::soft_positions, gate.account_limits().soft_positions);
+}
+
 void ShardStage::update_instruments(bool whole) {
   const Shard& shard = runner_.shard();
   const u32 n = static_cast<u32>(shard.config().instruments.size());
@@ -114,7 +137,7 @@ void ShardStage::update_instruments(bool whole) {
     it.pnl_units = sub_sat(add_sat(x.realized, x.unrealized()), x.fees);
     it.working_lots = x.open_lots[0] + x.open_lots[1] + x.unknown_lots[0] + x.unknown_lots[1];
     it.state = shard.feed_state() != FeedState::kLive || !shard.market().sound(ix)       ? 0
-               : shard.gate().killed() || shard.gate().paused() || shard.gate().symbol_paused(ix) ? 3
+               : shard.gate().killed() || shard.gate().paused() || shard.gate().breaker() || shard.gate().symbol_paused(ix) ? 3
                : shard.market().trading_state(ix) == TradingState::kTrading              ? 1
                                                                                           : 2;
     telemetry_.set_instrument(ix, it);

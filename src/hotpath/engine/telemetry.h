@@ -28,7 +28,9 @@ namespace peregrine::engine {
   X(journal_ring_bytes) X(account_orders) X(limit_account_orders) X(account_units) X(limit_account_units)            \
   X(gross_units) X(limit_gross_units) X(credit_units) X(limit_credit_units) X(loss_units) X(limit_loss_units)        \
   X(drawdown_units) X(limit_drawdown_units) X(window_messages) X(limit_messages) X(lease_units) X(soft_permille)     \
-  X(device_used) X(device_fallback) X(device_late) X(device_dropped) X(device_wrong) X(device_full)
+  X(device_used) X(device_fallback) X(device_late) X(device_dropped) X(device_wrong) X(device_full)        \
+  X(lag_ns) X(stalls) X(stall_max_ns) X(thread) X(active_symbols) X(positions) X(limit_positions) X(soft_positions) \
+  X(breakers_open) X(breaker_trips) X(lease_lots) X(lease_epoch)
 
 enum class Counter : u32 {
 #define X(name) name,
@@ -38,7 +40,8 @@ enum class Counter : u32 {
 };
 
 #define PEREGRINE_HISTOGRAMS(X) \
-  X(tick_to_order) X(decode_book) X(features) X(policy) X(risk) X(encode_journal) X(send) X(order_to_ack) X(noise)
+  X(tick_to_order) X(decode_book) X(features) X(policy) X(risk) X(encode_journal) X(send) X(order_to_ack) X(noise) \
+  X(lag) X(round)
 
 enum class Hist : u32 {
 #define X(name) name,

@@ -212,6 +212,8 @@ struct IntentHead {
 };
 static_assert(sizeof(IntentHead) == 48);
 
+// With instrument 0xFFFFFFFF no decision, but a breaker of the shard (risk/breakers.h): `decision` is its bit; risk_reason
+// kBreaker: it tripped, on risk_observed against risk_limit; kPass: it was armed again.
 struct DecisionHead {
   u64 decision;
   u64 feed_seq;

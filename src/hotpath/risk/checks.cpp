@@ -47,9 +47,10 @@ struct GateChecks {
   // ---- what is switched off
   bool killed() { return unless(!g.killed_ || g.reduce_only_); }
   bool paused() { return unless(!g.paused_); }
+  bool breaker() { return unless(!g.breaker_ || (g.breaker_reducing_ && g.reduce_only_)); }
   bool session_not_ready() { return unless(g.session_ready_); }
   bool journal_unhealthy() { return unless(g.journal_healthy_); }
-  bool reduce_only() { return unless(!g.reduce_only_ || reducing); }
+  bool reduce_only() { return unless((!g.reduce_only_ && g.active(r.instrument)) || reducing); }
 
   // ---- who and what
   bool unknown_instrument() {
@@ -156,6 +157,20 @@ struct GateChecks {
     return over(RiskReason::kLeaseQuantity, add_sat(x.account().worst_lots, more), g.lease_.qty_lots);
   }
 
+  // An order of an instrument that has neither position nor orders makes one more of them. Beyond the soft level that
+  // is done once an interval.
+  bool positions() {
+    if (e->occupied()) return false;
+    observed = i64{x.account().occupied} + 1;
+    limit = g.account_.max_positions;
+    const bool beyond = g.account_.soft_positions > 0 && observed > g.account_.soft_positions;
+    soft |= u64{beyond} << static_cast<u8>(RiskReason::kPositions);
+    if (limit > 0 && observed > limit) return true;
+    if (!beyond || g.opened_ns_ == 0) return false;
+    limit = g.account_.soft_positions;
+    return now - g.opened_ns_ < g.account_.soft_positions_interval_ns;
+  }
+
   // ---- conduct
   bool self_trade() {
     const int other = index(opposite(r.side));
@@ -242,6 +257,7 @@ struct GateChecks {
   // What needs no instrument comes first; the rest counts the order in.
   if (c.killed()) return refuse(R::kKilled);
   if (c.paused()) return refuse(R::kPaused);
+  if (c.breaker()) return refuse(R::kBreaker);
   if (c.session_not_ready()) return refuse(R::kSessionNotReady);
   if (c.journal_unhealthy()) return refuse(R::kJournalUnhealthy);
   if (c.unknown_instrument()) return refuse(R::kUnknownInstrument);
@@ -274,6 +290,7 @@ struct GateChecks {
   if (c.drawdown()) return refuse(R::kDrawdown);
   if (c.lease_notional()) return refuse(R::kLeaseNotional);
   if (c.lease_quantity()) return refuse(R::kLeaseQuantity);
+  if (c.positions()) return refuse(R::kPositions);
   if (c.self_trade()) return refuse(R::kSelfTrade);
   if (c.short_mark()) return refuse(R::kShortMark);
   if (c.short_sale_restricted()) return refuse(R::kShortSaleRestricted);

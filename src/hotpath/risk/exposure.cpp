@@ -24,6 +24,7 @@ void Exposure::set_contract(InstrumentIx ix, Contract c) {
 // The account's sums are kept by difference: an instrument is taken out, changed, and put back.
 void Exposure::begin_change(const InstrumentExposure& e) {
   account_.working_orders -= e.working_orders[0] + e.working_orders[1];
+  account_.occupied -= e.occupied() ? 1u : 0u;
   account_.working_notional = sub_sat(account_.working_notional, e.working_notional);
   account_.position_notional = sub_sat(account_.position_notional, magnitude(e.mark_value));
   account_.cost_notional = sub_sat(account_.cost_notional, magnitude(e.cost_basis));
@@ -35,6 +36,7 @@ void Exposure::begin_change(const InstrumentExposure& e) {
 
 void Exposure::end_change(const InstrumentExposure& e) {
   account_.working_orders += e.working_orders[0] + e.working_orders[1];
+  account_.occupied += e.occupied() ? 1u : 0u;
   account_.working_notional = add_sat(account_.working_notional, e.working_notional);
   account_.position_notional = add_sat(account_.position_notional, magnitude(e.mark_value));
   account_.cost_notional = add_sat(account_.cost_notional, magnitude(e.cost_basis));
@@ -89,6 +91,7 @@ void Exposure::move_claim(InstrumentIx ix, Side side, const OrderClaim& before, 
   if (account_.overflows == 0 && small(account_.working_notional) && small(e.working_notional) &&
       small(before.notional) && small(after.notional)) [[likely]] {
     const QtyLots worst_before = e.worst_lots();
+    const u32 occupied_before = e.occupied() ? 1u : 0u;
     e.open_lots[s] += after.open_lots - before.open_lots;
     e.unknown_lots[s] += after.unknown_lots - before.unknown_lots;
     e.working_notional += after.notional - before.notional;
@@ -98,6 +101,7 @@ void Exposure::move_claim(InstrumentIx ix, Side side, const OrderClaim& before, 
     account_.unknown_orders += (after.unknown_lots != 0 ? 1u : 0u) - (before.unknown_lots != 0 ? 1u : 0u);
     account_.working_notional += after.notional - before.notional;
     account_.worst_lots += e.worst_lots() - worst_before;
+    account_.occupied += (e.occupied() ? 1u : 0u) - occupied_before;
     PRG_ASSERT(e.open_lots[s] >= 0 && e.unknown_lots[s] >= 0);
     return;
   }

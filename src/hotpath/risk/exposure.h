@@ -51,11 +51,15 @@ struct InstrumentExposure {
     return m > 0 ? m : 0;
   }
   Money unrealized() const { return sub_sat(mark_value, cost_basis); }
+  // A position, or an order that works or whose fate is unknown.
+  bool occupied() const { return position_lots != 0 || (working_orders[0] | working_orders[1]) != 0; }
 };
 
 struct AccountExposure {
   u32 working_orders = 0;
   u32 unknown_orders = 0;        // orders with unknown lots
+  u32 occupied = 0;              // instruments that are
+  u32 zero = 0;
   Money working_notional = 0;
   Money position_notional = 0;   // sum over instruments of |mark_value|
   Money cost_notional = 0;       // sum over instruments of |cost_basis|

@@ -43,7 +43,9 @@ constexpr const char* kNames[kRiskReasons] = {"pass",
                                               "short_sale_restricted",
                                               "duplicate_order",
                                               "execution_throttle",
-                                              "message_rate"};
+                                              "message_rate",
+                                              "breaker",
+                                              "positions"};
 
 bool valid(const RiskLimits& l) {
   if (l.version != kRiskLimitsVersion) return false;
@@ -52,7 +54,7 @@ bool valid(const RiskLimits& l) {
         l.max_working_notional, l.max_long_lots,    l.max_short_lots,     l.max_executions,       l.execution_window_ns,
         l.duplicate_window_ns,  l.max_quote_age_ns, l.max_account_orders, l.max_account_notional, l.max_gross,
         l.max_credit,           l.max_loss,         l.max_drawdown,       l.max_messages,         l.message_window_ns,
-        l.cancel_reserve})
+        l.cancel_reserve,      l.max_positions,     l.soft_positions,     l.soft_positions_interval_ns})
     if (v < 0) return false;
   return l.soft_permille >= 1 && l.soft_permille <= 1000;
 }
@@ -96,8 +98,9 @@ const RiskLimits& Gate::limits(InstrumentIx ix) const {
   return limits_[ix];
 }
 
-void Gate::on_sent(const OrderRequest& r, TimeNs now) {
+void Gate::on_sent(const OrderRequest& r, TimeNs now, const RiskVerdict& said) {
   messages_.record(now);
+  if ((said.soft >> static_cast<u8>(RiskReason::kPositions) & 1) != 0) opened_ns_ = now;
   if (r.kind == RequestKind::kCancel || r.instrument >= config_.max_instruments) return;
   PerInstrument& p = items_[r.instrument];
   Sent* ring = &sent_[static_cast<std::size_t>(r.instrument) * config_.duplicate_capacity];
@@ -174,7 +177,10 @@ u64 Gate::state_hash(u64 h) const {
   h = messages_.fold(h);
   fold(lease_.epoch), fold(lease_.notional), fold(lease_.qty_lots);
   fold(killed_ | paused_ << 1 | reduce_only_ << 2 | session_ready_ << 3 | journal_healthy_ << 4 | loss_tripped_ << 5 |
-       drawdown_tripped_ << 6);
+       drawdown_tripped_ << 6 | breaker_ << 7 | breaker_reducing_ << 8);
+  // Folded only where they say something: journals of before they existed hash as they did.
+  if (active_ != kAllActive) fold(active_);
+  if (opened_ns_ != 0) fold(opened_ns_);
   return h;
 }
 

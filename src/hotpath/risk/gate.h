@@ -65,8 +65,11 @@ enum class RiskReason : u8 {
   kDuplicateOrder = 36,
   kExecutionThrottle = 37,
   kMessageRate = 38,
+  kBreaker = 39,  // a counting breaker has tripped (risk/breakers.h)
+  // How many instruments at once.
+  kPositions = 40,
 };
-inline constexpr int kRiskReasons = 39;
+inline constexpr int kRiskReasons = 41;
 const char* risk_reason_name(RiskReason r);
 
 enum class RequestKind : u8 { kEnter = 0, kReplace = 1, kCancel = 2 };
@@ -130,19 +133,27 @@ class Gate {
   const RiskLimits& account_limits() const { return account_; }
 
   RiskVerdict check(const OrderRequest& r, const MarketView& m, const Exposure& e, TimeNs now) const;
-  // The request went to the session (cancels too).
-  void on_sent(const OrderRequest& r, TimeNs now);
+  // The request went to the session (cancels too), with what check() had said of it.
+  void on_sent(const OrderRequest& r, TimeNs now, const RiskVerdict& said = {});
   void on_execution(InstrumentIx ix, Side side, TimeNs now);
   // Evaluates loss and drawdown after P&L moved; true when one trips now. Tripped breakers stay until reset.
   bool update_breakers(const Exposure& e);
   bool breaker_tripped() const { return loss_tripped_ || drawdown_tripped_; }
   void reset_breakers() { loss_tripped_ = drawdown_tripped_ = false; }
+  bool loss_tripped() const { return loss_tripped_; }
+  bool drawdown_tripped() const { return drawdown_tripped_; }
+  void reset_loss() { loss_tripped_ = false; }
+  void reset_drawdown() { drawdown_tripped_ = false; }
+  // A counting breaker is open: nothing passes, until reduce-only is asked for anew: then reducing orders.
+  void set_breaker(bool v) { breaker_ = v, breaker_reducing_ = false; }
+  bool breaker() const { return breaker_; }
 
   // Levels, changed only by journaled inputs.
   void kill() { killed_ = true, reduce_only_ = false; }  // reduce-only afterwards is a further command
   void revive() { killed_ = false; }
   void set_paused(bool v) { paused_ = v; }
-  void set_reduce_only(bool v) { reduce_only_ = v; }     // when killed: lets reducing orders, and only those, pass
+  // When killed or stopped by a breaker: lets reducing orders, and only those, pass.
+  void set_reduce_only(bool v) { reduce_only_ = v, breaker_reducing_ = v && breaker_; }
   void set_session_ready(bool v) { session_ready_ = v; }
   void set_journal_healthy(bool v) { journal_healthy_ = v; }
   bool killed() const { return killed_; }
@@ -153,6 +164,15 @@ class Gate {
   void set_symbol_paused(InstrumentIx ix, bool v);
   bool symbol_paused(InstrumentIx ix) const { return items_[ix].paused; }
   void set_authorised(u32 strategy, bool v);
+  // Only the first n instruments may open; the others may only reduce. kAllActive lifts it.
+  static constexpr u32 kAllActive = 0xFFFFFFFF;
+  void set_active(u32 n) { active_ = n; }
+  bool active(InstrumentIx ix) const { return ix < active_; }
+  u32 active() const { return active_; }
+  // One more instrument waits for its turn (RiskLimits::soft_positions).
+  bool positions_throttled(const Exposure& e) const {
+    return account_.soft_positions > 0 && i64{e.account().occupied} >= account_.soft_positions;
+  }
 
   // A grant or a changed level; false = old epoch or negative: nothing changed.
   bool grant(const Lease& lease);
@@ -168,14 +188,14 @@ class Gate {
   template <class A>
   void archive(A& a) {
     a(account_, lease_, killed_, paused_, reduce_only_, session_ready_, journal_healthy_, loss_tripped_,
-      drawdown_tripped_, rejects_);
+      drawdown_tripped_, rejects_, breaker_, breaker_reducing_, active_, opened_ns_);
     a.pool(limits_.data(), limits_.size());
     a.pool(items_.data(), items_.size());
     a.pool(sent_.data(), sent_.size());
     a.pool(authorised_.data(), authorised_.size());
     for (RateWindow& w : executions_) w.archive(a);
     messages_.archive(a);
-    static_assert(sizeof(Gate) == 768, "a member came or went: is it listed above?");
+    static_assert(sizeof(Gate) == 800, "a member came or went: is it listed above?");
   }
 
  private:
@@ -206,7 +226,10 @@ class Gate {
   bool killed_ = false, paused_ = false, reduce_only_ = false;
   bool session_ready_ = false, journal_healthy_ = false;
   bool loss_tripped_ = false, drawdown_tripped_ = false;
+  bool breaker_ = false, breaker_reducing_ = false;
   std::array<u64, kRiskReasons> rejects_{};
+  u32 active_ = kAllActive;
+  TimeNs opened_ns_ = 0;  // an instrument beyond soft_positions was last opened
 };
 
 }  // namespace peregrine

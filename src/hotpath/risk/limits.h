@@ -8,7 +8,8 @@
 //
 // instrument = 0xFFFFFFFF: the account's limits, and the default of every instrument without limits of its own.
 // Otherwise only the per-instrument part counts. A limit is the largest value that passes; 0 passes nothing (there
-// is no value for "unlimited"). A negative limit makes the whole struct invalid.
+// is no value for "unlimited"), but for max_positions and soft_positions: there 0 is "no such limit", as in journals
+// of before they existed. A negative limit makes the whole struct invalid.
 #pragma once
 
 #include <type_traits>
@@ -48,7 +49,10 @@ struct RiskLimits {
   TimeNs message_window_ns = 0;
   i64 cancel_reserve = 0;          // … of which orders and replaces leave this many to cancels
   i64 soft_permille = 800;         // use at or above this share of a limit is the soft state (1..1000)
-  i64 zero_account[6] = {0, 0, 0, 0, 0, 0};
+  i64 zero_account[3] = {0, 0, 0};
+  i64 max_positions = 0;           // instruments with a position or an order that works or is unknown; 0 = no such limit
+  i64 soft_positions = 0;          // above so many of them one more is opened only every …; 0 = no such level
+  TimeNs soft_positions_interval_ns = 0;
 };
 
 static_assert(sizeof(RiskLimits) == 256 && std::is_trivially_copyable_v<RiskLimits>);
@@ -58,6 +62,7 @@ static_assert(offsetof(RiskLimits, max_executions) == 72 && offsetof(RiskLimits,
 static_assert(offsetof(RiskLimits, max_quote_age_ns) == 96 && offsetof(RiskLimits, max_account_orders) == 128);
 static_assert(offsetof(RiskLimits, max_gross) == 144 && offsetof(RiskLimits, max_messages) == 176);
 static_assert(offsetof(RiskLimits, cancel_reserve) == 192 && offsetof(RiskLimits, soft_permille) == 200);
+static_assert(offsetof(RiskLimits, max_positions) == 232 && offsetof(RiskLimits, soft_positions_interval_ns) == 248);
 
 // A shard's part of the account-wide limits: the body of kLeaseGrant and kLeaseReturn. Amounts are levels, not
 // increments, and an epoch not higher than the last one is refused, so a repeated grant does nothing.

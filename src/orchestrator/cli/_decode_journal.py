@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from orchestrator.cli._decode_sources import Line, Warnings, itch_line
+from orchestrator.control.bodies import ACCOUNT
+from orchestrator.control.breakers import BREAKERS
 
 SEGMENT_HEADER_BYTES = 128
 HEADER = struct.Struct("<IHHQqII")  # length type pad seq ts_ns generation crc32c
@@ -149,6 +151,10 @@ def _decision(p: bytes) -> Line:
              "risk_observed", "risk_limit")
     out: Line = dict(zip(names, head, strict=True))
     features, logits = out.pop("n_features"), out.pop("n_logits")
+    if out["instrument"] == ACCOUNT:
+        bits = [name for bit, name in BREAKERS.items() if out["decision"] & bit]
+        what = "tripped" if out["risk_reason"] else "armed again"
+        return {"breaker": bits[0] if bits else out["decision"], "what": what, "observed": out["risk_observed"], "limit": out["risk_limit"]}
     values = struct.unpack_from(f"<{features + logits}i", p, 48)
     return out | {"features": list(values[:features]), "logits": list(values[features:])}
 

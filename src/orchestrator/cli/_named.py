@@ -40,6 +40,6 @@ def view_of(text: str | None, environment: str | None, desk: str | None, overrid
     """The merged view with its origins: a shipped profile's name where no such file is there, else a file or folder."""
     from orchestrator.config import PROFILES, load_view
 
-    if text in PROFILES and not os.path.exists(str(text)) and environment is None and desk is None:
+    if text in PROFILES and not Path(str(text)).exists() and environment is None and desk is None:
         return load_view(None, overrides, profile=str(text), environ=os.environ)
     return load_view(name_of(text, environment, desk), overrides, environ=os.environ)

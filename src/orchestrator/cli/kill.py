@@ -2,43 +2,97 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal as signals
+import sys
 from typing import Annotated
 
 import typer
 
+from orchestrator.cli._control import Options, controlled
+
 ORDER = 45
+TELL_S = 1.0
 
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
 
     @app.command(help="Set the kill word: no new order from the next input on, everything at the venue is cancelled.")
+    @controlled(changes=True)
     def kill(
-        name: Annotated[str | None, typer.Argument(help="Name of the engine; not needed when one is running.")] = None,
+        options: Options,
+        engine: Annotated[str | None, typer.Argument(metavar="NAME", help="Name of the engine; not needed when one is running.")] = None,
         flatten: Annotated[
             bool, typer.Option("--flatten", help="Also close the position, with reducing orders only.")
         ] = False,
         signal: Annotated[bool, typer.Option("--signal", help="Send SIGUSR1 instead of writing the word.")] = False,
+        yes: Annotated[bool, typer.Option("--yes", help="Do not ask; without a terminal nothing is asked anyway.")] = False,
     ) -> None:
         from orchestrator.cli._engines import pick_engine
-        from orchestrator.cli._errors import EXIT_UNAVAILABLE, CliError
-        from orchestrator.observe.segment import KILL_LEVELS, Segment, SegmentError
+        from orchestrator.cli._errors import CliError
 
         if signal and flatten:
             raise CliError("--signal with --flatten", hint="a signal carries no level: leave one of the two out")
-        chosen = pick_engine(name)
-        try:
-            with Segment(chosen, write=not signal) as segment:
-                pid = segment.status().pid
-                if signal:
-                    os.kill(pid, signals.SIGUSR1)
-                else:
-                    segment.kill(KILL_LEVELS["flatten" if flatten else "cancel"])
-        except (SegmentError, OSError) as err:
-            raise CliError(
-                f"{chosen} could not be killed: {err}", hint="as the user that runs it?", code=EXIT_UNAVAILABLE
-            ) from err
+        if signal and options.remote:
+            raise CliError("--signal with --remote", hint="a signal reaches this machine only: leave one of the two out")
+        level = "flatten" if flatten else "cancel"
+        if options.remote:
+            confirm(f"kill the engine at {options.remote}", yes)
+            options.why = options.why or "not given"
+            options.change("kill", {"level": level})
+            return
+        chosen = pick_engine(engine or options.name)
+        confirm(f"kill {chosen}", yes)
+        # The word first: it needs nobody's help. Then the supervisor is told, so that the journal says who and why.
+        pid = _act(chosen, level, signal)
         how = "SIGUSR1 sent" if signal else "kill word set" + (", flattening" if flatten else "")
-        typer.echo(f"{chosen} (pid {pid}): {how}")
+        told = _tell(options, chosen, level)
+        if options.as_json:
+            typer.echo(json.dumps({"name": chosen, "pid": pid, "how": how, "journaled": told}))
+        else:
+            typer.echo(f"{chosen} (pid {pid}): {how}")
+            if told:
+                typer.echo(told, err=not told.startswith("journaled"))
+
+
+def confirm(what: str, yes: bool) -> None:
+    """On a terminal, unless --yes was given, a person says it again."""
+    if not yes and sys.stdin.isatty():
+        typer.confirm(f"{what}?", abort=True, err=True)
+
+
+def _act(name: str, level: str, signal: bool) -> int:
+    """Word or signal; the engine's pid. Raises CliError."""
+    from orchestrator.cli._errors import EXIT_UNAVAILABLE, CliError
+    from orchestrator.control.kill_word import set_kill_word
+    from orchestrator.observe.segment import Segment, SegmentError
+
+    try:
+        with Segment(name) as segment:
+            pid = segment.status().pid
+        if signal:
+            os.kill(pid, signals.SIGUSR1)
+        elif problem := set_kill_word(name, level):
+            raise OSError(problem)
+    except (SegmentError, OSError) as err:
+        raise CliError(f"{name} could not be killed: {err}", hint="as the user that runs it?", code=EXIT_UNAVAILABLE) from err
+    return pid
+
+
+def _tell(options: Options, name: str, level: str) -> str:
+    """Tell its supervisor, where it has one; what came of it in words."""
+    from orchestrator.control.client import ControlClient
+    from orchestrator.control.doors import SOCKET
+    from orchestrator.control.errors import ControlError
+    from orchestrator.supervise import paths
+
+    if not (paths.runtime_dir(name) / SOCKET).exists():
+        return ""
+    try:
+        with ControlClient.local(name, TELL_S) as client:
+            reply = client.call("kill", {"level": level}, why=options.why or "", who=options.person())
+    except ControlError as err:
+        return f"the supervisor could not be told, so the journal does not say who or why: {err.message}"
+    return "journaled by " + ", ".join(f"shard {e.shard} at {e.seq}" for e in reply.effects) if reply.effects else "told"

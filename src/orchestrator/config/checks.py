@@ -244,12 +244,19 @@ def _shards(instruments: list[m.Instrument], engine: m.Engine) -> Iterator[Findi
             f"at most {len(instruments)}",
             "a symbol belongs to one shard: a shard without one would do nothing",
         )
+    if len(instruments) > engine.shards * engine.symbols_per_shard:
+        yield (
+            ("engine", "symbols_per_shard"),
+            f"{len(instruments)} instruments for {engine.shards} shards of {engine.symbols_per_shard}",
+            f"at least {-(-len(instruments) // engine.shards)}",
+            "or more shards",
+        )
 
 
 #: limits of the account that are dealt to the shards: none may come to nothing on the way
 SHARED_LIMITS = (
     "max_account_orders", "max_account_notional_units", "max_gross_units", "max_credit_units", "max_loss_units",
-    "max_drawdown_units", "max_messages",
+    "max_drawdown_units", "max_messages", "max_positions", "soft_positions",
 )  # fmt: skip
 
 

@@ -18,6 +18,23 @@ def hot_threads(engine: Engine) -> list[str]:
     return trading + (["feed", "session"] if engine.topology == "pipelined" else [])
 
 
+def share_threads(engine: Engine, allowed: Iterable[int]) -> tuple[Engine, str]:
+    """`shards_per_thread` filled in where it is left open and there are fewer cores than hot threads; and that in words.
+
+    Shards get as many threads as there are cores beside those of feed and session, at least two (one on one core); with
+    refuse_shared_cores only the former. What is stated stays, and "" is returned: a number, a list of cores, or enough cores.
+    """
+    cores = len(set(allowed))
+    if engine.topology != "pipelined" or engine.shards_per_thread is not None or isinstance(engine.cores.engine, list):
+        return engine, ""
+    most = cores - 2 if engine.refuse_shared_cores else max(cores - 2, min(2, cores))
+    if len(hot_threads(engine)) <= cores or not 1 <= most < engine.shards:
+        return engine, ""
+    shared = engine.model_copy(update={"shards_per_thread": -(-engine.shards // most)})
+    threads = shard_threads(shared)
+    return shared, f"{engine.shards} shards on {threads} thread{'s' * (threads > 1)}: {cores} core{'s' * (cores > 1)} allowed"
+
+
 def resolve_cores(engine: Engine, allowed: Iterable[int] | None = None, isolated: Iterable[int] = ()) -> dict[str, int | None]:
     """The core of each thread (`hot_threads`, journal, helper), None where the kernel may choose.
 
@@ -27,6 +44,7 @@ def resolve_cores(engine: Engine, allowed: Iterable[int] | None = None, isolated
     one core, and, with refuse_shared_cores, for a helper on a hot core.
     """
     free = sorted(os.sched_getaffinity(0) if allowed is None else set(allowed))
+    engine, _ = share_threads(engine, free)
     hot = hot_threads(engine)
     wanted = {name: _wanted(engine, name) for name in [*hot, *COOL_THREADS]}
     out: dict[str, int | None] = {name: core if isinstance(core, int) else None for name, core in wanted.items()}

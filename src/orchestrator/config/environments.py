@@ -14,7 +14,6 @@ FILE is one too. In `environments` and `desks`, `extends: NAME` begins from anot
 from __future__ import annotations
 
 import difflib
-import os
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path as FilePath
@@ -57,7 +56,7 @@ def parse_name(text: FilePath | str, environment: str | None = None, desk: str |
     Raises ConfigError when text and arguments name different ones.
     """
     path, mark, rest = str(text).rpartition("#")
-    if not mark or os.path.exists(str(text)):
+    if not mark or FilePath(text).exists():
         return Name(FilePath(text), environment, desk)
     told_environment, _, told_desk = rest.partition("/")
     for word, told, given in (("environment", told_environment, environment), ("desk", told_desk, desk)):
@@ -183,7 +182,7 @@ def _state_environment(layer: Layer, stem: str, problems: list[Problem]) -> None
     told = layer.root.value.get("environment")
     origin = layer.root.origin
     if told is None and stem in ENVIRONMENTS:
-        layer.root.value["environment"] = Node(stem, Origin("file", origin.source, origin.line or 1))
+        layer.root.value["environment"] = Node(stem, Origin("file", origin.source))  # by its name: no line says so
     elif told is None:
         problems.append(
             Problem("environment", "nothing", f"one of {', '.join(ENVIRONMENTS)}",

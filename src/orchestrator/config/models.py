@@ -23,6 +23,9 @@ class Instrument(Section):
     round_lot_lots: Positive = Field(default=100, description="size of a round lot")
     multiplier: Positive = Field(default=1, description="money units of one tick and one lot, before the shift")
     shift: int = Field(default=0, ge=0, le=62, description="binary places the product is shifted right, against us")
+    load: int = Field(
+        default=1, ge=1, le=10**12, description="expected work beside the other symbols, for `engine.assignment: by_load`"
+    )
 
 
 class Account(Section):
@@ -203,6 +206,17 @@ class InstrumentLimits(Section):
     max_quote_age_ns: Positive = Field(description="oldest market data an order may rest on")
 
 
+class BreakerSettings(Section):
+    """Breakers that count events in a window: they stop new orders and cancel all; 0 = there is none."""
+
+    max_messages: int = Field(default=0, ge=0, le=1_000_000, description="orders, replaces and cancels within message_window_ns that do not trip it; 0 = off")
+    message_window_ns: Positive = Field(default=1_000_000_000, description="length of that window")
+    max_rejects: int = Field(default=0, ge=0, le=1_000_000, description="orders the venue refused within reject_window_ns that do not trip it; 0 = off")
+    reject_window_ns: Positive = Field(default=1_000_000_000, description="length of that window")
+    cooldown_ns: NotNegative = Field(default=5_000_000_000, description="no breaker, loss and drawdown neither, can be armed again before")
+    rearm: Literal["manual", "after_cooldown"] = Field(default="manual", description="who arms those that count; loss and drawdown: a person, always")
+
+
 class Risk(InstrumentLimits):
     """Every limit of the gate. None has a default: an engine without stated limits does not trade."""
 
@@ -218,11 +232,19 @@ class Risk(InstrumentLimits):
     soft_permille: int = Field(
         ge=1, le=1000, description="share of a limit, of 1,000, from which it is in its soft state"
     )
+    max_positions: NotNegative = Field(
+        default=500, description="symbols with a position or with orders, all shards together; 0 = no such limit"
+    )
+    soft_positions: NotNegative = Field(
+        default=100, description="above so many of them a shard opens one more only every …; 0 = no such level"
+    )
+    soft_positions_interval_ns: NotNegative = Field(default=1_000_000_000, description="… and this is how often")
     short_sales: Literal["refuse", "mark"] = Field(description="refuse sales beyond the position, or mark them short")
     restricted_symbols: list[Symbol] = Field(description="symbols that may not be traded; [] when none")
     authorised_strategies: list[Annotated[int, Field(ge=0, le=65535)]] = Field(
         min_length=1, max_length=64, description="strategy numbers that may send orders"
     )
+    breakers: BreakerSettings = Field(default=BreakerSettings(), description="breakers that count events")
     by_symbol: dict[str, InstrumentLimits] = Field(
         default={}, description="limits of single symbols, in place of those above"
     )
@@ -305,7 +327,14 @@ class Engine(Section):
     )
     shards: int = Field(default=1, ge=1, le=16, description="shards the instruments are dealt to, each with its own journal")
     shards_per_thread: int | None = Field(
-        default=None, ge=1, le=16, description="pipelined: shards that share a thread; none: one each"
+        default=None, ge=1, le=16, description="pipelined: shards that share a thread; none: one each, more where cores are few"
+    )
+    assignment: Literal["dealt", "by_load"] = Field(
+        default="dealt", description="which shard has which symbol: dealt like cards, or the heaviest `load` first to the lightest shard"
+    )
+    symbols_per_shard: int = Field(default=8192, ge=1, le=8192, description="most symbols of one shard")
+    active_symbols: int | None = Field(
+        default=None, ge=0, le=8192, description="only the first so many symbols of each shard may open; none: all"
     )
     feed_ring_kb: int = Field(
         default=4096, ge=512, le=1_048_576, description="pipelined: ring from the feed to one shard, power of two"
@@ -322,6 +351,7 @@ class Engine(Section):
     max_orders: Positive = Field(default=65_536, description="live orders of all books")
     max_levels: Positive = Field(default=32_768, description="live price levels of all books")
     max_own_orders: Positive = Field(default=4_096, description="own orders of the day kept at once")
+    stall_ms: Positive = Field(default=10, description="a shard its thread did not look at for longer has stalled; counted")
     stage_sample: Positive = Field(default=8, description="inner stages are stamped once in this many")
     supervisor_timeout_ms: NotNegative = Field(
         default=0, description="supervisor silent this long: `supervise.engine_loss_policy` acts; 0 = off"

@@ -61,6 +61,7 @@ class AlertRule(Section):
     reconnects: Positive = Field(default=3, description="new connections of an order session within `window_s`")
     refused_attempts: Positive = Field(default=10, description="attempts the control API refused within `window_s`")
     fallback_permille: int = Field(default=50, ge=1, le=1000, description="decisions the device did not answer, of 1,000")
+    run_delay_permille: int = Field(default=200, ge=1, le=1000, description="time an engine thread waits for a core, of 1,000")
     window_s: Positive = Field(default=300, description="over which rates and increases are taken")
     hold_s: NotNegative = Field(default=15, description="most alerts wait so long before they fire; pages do not")
     leak_window_s: Positive = Field(default=3_600, description="over which growth of memory is taken")

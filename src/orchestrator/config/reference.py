@@ -35,7 +35,7 @@ def _tables(path: str, section: type[Section]) -> list[str]:
         if name != "kind" and (not inner or len(inner) > 1):
             rows += _row(name, info)
         for child in inner:
-            if path != "risk":  # by_symbol repeats the limits above
+            if (path, name) != ("risk", "by_symbol"):  # it repeats the limits above
                 below += _tables(f"{path}.{name}", child)
     if section.__name__ == "Risk":
         rows += _row("by_symbol", section.model_fields["by_symbol"])

@@ -38,10 +38,11 @@ LIMIT_FIELDS: tuple[str, ...] = (
     "max_long_lots", "max_short_lots", "max_executions", "execution_window_ns", "duplicate_window_ns", "max_quote_age_ns",
     "", "", "",
     "max_account_orders", "max_account_notional", "max_gross", "max_credit", "max_loss", "max_drawdown", "max_messages",
-    "message_window_ns", "cancel_reserve", "soft_permille", "", "", "", "", "", "",
+    "message_window_ns", "cancel_reserve", "soft_permille", "", "", "",
+    "max_positions", "soft_positions", "soft_positions_interval_ns",
 )  # fmt: skip
 INSTRUMENT_FIELDS = LIMIT_FIELDS[:12]
-ACCOUNT_FIELDS = LIMIT_FIELDS[15:25]
+ACCOUNT_FIELDS = tuple(name for name in LIMIT_FIELDS[15:] if name)
 
 
 class Origin(msgspec.Struct, kw_only=True):

@@ -19,6 +19,7 @@ from orchestrator.control.policies import Policies
 from orchestrator.control.revival import Revival
 from orchestrator.control.status import Status
 from orchestrator.control.told import Told
+from orchestrator.observe import traces
 from orchestrator.supervise.state_file import TreeState
 
 ALL_BREAKERS = 0xFFFFFFFF
@@ -130,7 +131,10 @@ class Dispatcher:
 
     def handle(self, request: Request, caller: Caller) -> Reply:
         """Do it. Raises ControlError, EngineLinkError and what the tree raises."""
-        return self._commands[request.cmd](request, caller)
+        with traces.span(f"control.{request.cmd}", id=request.id, who=caller.name, why=request.why or None) as span:
+            reply = self._commands[request.cmd](request, caller)
+            span.set(ok=reply.ok, seq=" ".join(f"{e.shard}:{e.seq}" for e in reply.effects) or None)
+            return reply
 
     # ---- the engine
 

@@ -90,9 +90,11 @@ class FileDoor(Door):
         self.address = f"ipc://{self._path}"
 
     def caller(self, frame: zmq.Frame) -> Caller | None:
+        """This user."""
         return self._caller
 
     def close(self) -> None:
+        """Shut it; the file goes."""
         super().close()
         with contextlib.suppress(OSError):
             self._path.unlink()
@@ -119,6 +121,7 @@ class NetworkDoor(Door):
         self.address = s.getsockopt_string(zmq.LAST_ENDPOINT)
 
     def caller(self, frame: zmq.Frame) -> Caller | None:
+        """Whose key the connection has, if it is in the list now."""
         try:
             return self._allowed.caller(str(frame.get("User-Id")))
         except zmq.ZMQError:
@@ -132,6 +135,7 @@ class NetworkDoor(Door):
         return found
 
     def close(self) -> None:
+        """Shut it, and its monitor."""
         self.socket.disable_monitor()
         self.monitor.close(0)
         super().close()

@@ -20,6 +20,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 import msgspec
@@ -51,6 +52,13 @@ class EngineAgent:
         self._socket.listen(4)
         self._socket.settimeout(0.2)
         self._thread = threading.Thread(target=self._serve, name="engine-agent", daemon=True)
+
+    def __enter__(self) -> EngineAgent:
+        self.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.stop()
 
     def start(self) -> None:
         """Begin."""

@@ -24,7 +24,11 @@ ACKS_DTYPE = np.dtype(
 )
 assert ACKS_DTYPE.itemsize == 64
 ACKS_SLOTS_AT = 64
-STATUSES = ("applied", "duplicate", "refused", "malformed", "not journaled", "kill stands")
+STATUSES = ("applied", "duplicate", "refused", "malformed", "not journaled", "kill stands", "no such thread")
+HINTS = {
+    "kill stands": "clear the kill word first: peregrine revive does both",
+    "no such thread": "only shards of the pipelined topology move, between the threads it began with",
+}
 POLL_S = 0.0005
 
 
@@ -130,7 +134,7 @@ class EngineLink:
         if status in (0, 1):
             return Effect(shard, seq, ts_ns)
         said = STATUSES[status] if status < len(STATUSES) else f"status {status}"
-        hint = "clear the kill word first: peregrine revive does both" if said == "kill stands" else ""
+        hint = HINTS.get(said, "")
         raise EngineLinkError("refused", f"shard {shard} did not take {kind}: {said}" + (f" (journal number {seq})" if seq else ""), hint)
 
     def _wait(self, deadline: float, shard: int, kind: str, why: str) -> None:

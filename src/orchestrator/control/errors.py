@@ -21,4 +21,6 @@ def problem_of(error: BaseException) -> Problem:
     code, message = getattr(error, "code", None), getattr(error, "message", None)
     if isinstance(code, str) and isinstance(message, str):
         return Problem(code, message, str(getattr(error, "hint", "")))
+    if isinstance(code, int) and hasattr(error, "hint"):  # the supervisor's own, with an exit code
+        return Problem("refused", str(error), str(error.hint))
     return Problem("internal", f"{type(error).__name__}: {error}", "this is a defect; the supervisor's log says more")

@@ -30,8 +30,10 @@ ALL = {**OF_SYMBOLS, **OF_ACCOUNT}
 #: Divided over the shards.
 DIVIDED = {
     "max_account_orders", "max_account_notional_units", "max_credit_units", "max_loss_units", "max_drawdown_units",
-    "max_messages", "cancel_reserve_messages",
+    "max_messages", "cancel_reserve_messages", "max_positions", "soft_positions",
 }  # fmt: skip
+#: 0 is "no such limit" here: no shard's part may come to that by being divided.
+ZERO_IS_NONE = ("max_positions", "soft_positions")
 #: Least and most where it is not 0 to 2^62.
 RANGES = {"soft_permille": (1, 1000), "max_messages": (0, 4095), "max_executions": (0, 63)}
 
@@ -64,6 +66,7 @@ class Limits:
         """The limits command of each shard that changes `values`; `where`: (shard, instrument) of one symbol, None = the
         account. Raises ControlError with every problem at once."""
         wrong = _problems(values, account=where is None)
+        wrong += [f"{name}: found {values[name]}, expected 0 or at least {n}, one a shard" for name in ZERO_IS_NONE if 0 < values.get(name, 0) < n]
         if wrong:
             raise ControlError("usage", "; ".join(wrong), "peregrine limits get shows all names")
         shards = self._told.shards(self._expected)

@@ -34,7 +34,7 @@ class Refusals:
             self._counts[reason] += 1
             if self._told[reason] < LINES_A_SECOND:
                 self._told[reason] += 1
-                lines.append({"event": "refused", "reason": reason, "count": 1, **fields})
+                lines.append({"event": "refused", "refused": reason, "count": 1, **fields})
             else:
                 self._silent[reason] += 1
         for line in lines:
@@ -58,6 +58,6 @@ class Refusals:
             return []
         self._second = second
         self._told.clear()
-        lines = [{"event": "refused", "reason": reason, "count": n, "more": True} for reason, n in self._silent.items()]
+        lines = [{"event": "refused", "refused": reason, "count": n, "more": True} for reason, n in self._silent.items()]
         self._silent.clear()
         return lines

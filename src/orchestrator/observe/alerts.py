@@ -37,7 +37,7 @@ def alerts(rule: AlertRule, leak_mb_per_hour: int = 64) -> tuple[Alert, ...]:
     w, hold = f"[{rule.window_s}s]", rule.hold_s
     found = (
         Alert("PeregrineEngineDown", "page", "peregrine_up == 0", 0,
-              "the engine's process is not there", "`peregrine status`; its log says why; the supervisor restarts it unless it gave up"),
+              "the engine's process is not there", "`peregrine top`; its log says why; the supervisor restarts it unless it gave up"),
         Alert("PeregrineHeartbeatLost", "page", f"peregrine_up == 1 and peregrine_heartbeat_age_seconds > {rule.heartbeat_after_s}", 0,
               "the engine's process is there but does nothing", "stopped, starved or stuck: kill -9 it and let it recover; the venue's cancel on disconnect has its orders"),
         Alert("PeregrineKilled", "page",
@@ -88,6 +88,9 @@ def alerts(rule: AlertRule, leak_mb_per_hour: int = 64) -> tuple[Alert, ...]:
               f"rate(peregrine_device_fallback_total{w}) / (rate(peregrine_device_fallback_total{w}) + rate(peregrine_device_used_total{w}) > 0)"
               f" > {rule.fallback_permille / 1000:g}", hold,
               "the device does not answer in time; the kernels decide with the same bits", "its health and link: the device's self-test"),
+        Alert("PeregrineEngineStarved", "warning",
+              f'sum by (engine, thread) (rate(peregrine_thread_run_delay_seconds_total{{process="engine"}}{w})) > {rule.run_delay_permille / 1000:g}', hold,
+              "a thread of the engine is ready to run and has no core", "who shares its core? `peregrine doctor` and its plan give it one of its own"),
         Alert("PeregrineProcessRestarted", "warning", f"increase(peregrine_process_restarts_total{w}) > 0", 0,
               "a process died and was started again", "its log; the recovery time is on the dashboard"),
         Alert("PeregrineMemoryGrows", "warning",
@@ -99,6 +102,18 @@ def alerts(rule: AlertRule, leak_mb_per_hour: int = 64) -> tuple[Alert, ...]:
         Alert("PeregrineNotTrading", "info",
               'max by (engine, shard, state) (peregrine_trading_state{state=~"starting|paused|draining"}) == 1'
               ' or label_replace(peregrine_trading_enabled == 0, "state", "not enabled", "", "")', hold,
-              "a shard is paused, drained, or not yet enabled", "wanted? then nothing; else `peregrine status` says who paused it"),
+              "a shard is paused, drained, or not yet enabled", "wanted? then nothing; else `peregrine top` says who paused it"),
     )  # fmt: skip
     return found if leak_mb_per_hour else tuple(a for a in found if a.name != "PeregrineMemoryGrows")
+
+
+def table() -> str:
+    """The table of docs/concepts/observability.md, with the default thresholds."""
+    rows = [
+        f"| `{a.name}` | {a.severity} | {a.meaning} | {f'{a.hold_s} s' if a.hold_s else 'at once'} | {a.first} |" for a in alerts(AlertRule())
+    ]
+    return "\n".join(["| alert | severity | meaning | fires after | what to do first |", "|---|---|---|---|---|", *rows, ""])
+
+
+if __name__ == "__main__":
+    print(table(), end="")

@@ -13,6 +13,7 @@ above 0 says that our clock is ahead. Nothing is set here, and no answer takes l
 from __future__ import annotations
 
 import ctypes
+import math
 import subprocess
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -39,7 +40,7 @@ class ClockSync:
     error_ns: int | None = None  # the most it may be wrong, as the source has it
     reference: str = ""  # server, master or what the kernel says
     stratum: int | None = None
-    frequency_ppb: int | None = None  # by which our clock is corrected
+    frequency_ppb: int | None = None  # by which it is made to run faster; below 0: slower
     hardware_clocks: tuple[str, ...] = ()  # /dev/ptp*: cards that stamp packets
 
     def to_json(self) -> dict[str, Any]:
@@ -92,15 +93,17 @@ def from_chrony(text: str | None) -> ClockSync | None:
         stratum = int(fields[2])
     except ValueError:
         return None
+    if not all(math.isfinite(value) for value in (correction_s, ppm, delay_s, dispersion_s)):
+        return None
     good = fields[13] != "Not synchronised" and stratum > 0
     # chrony's correction is what is still to be taken away from the clock: positive = the clock is slow
     return ClockSync("chrony", good, round(-correction_s * NS) if good else None, round((abs(correction_s) + dispersion_s + delay_s / 2) * NS) if good else None,
-                     fields[1] or fields[0], stratum, round(ppm * 1000))  # fmt: skip
+                     fields[1] or fields[0], stratum, round(-ppm * 1000))  # fmt: skip
 
 
 def from_ptp4l(text: str | None) -> ClockSync | None:
     """Answers of ptp4l to pmc: lines of a name and a value."""
-    values = {}
+    values: dict[str, str] = {}
     for line in (text or "").splitlines():
         words = line.split()
         if len(words) == 2:

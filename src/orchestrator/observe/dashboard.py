@@ -1,6 +1,7 @@
 """The Grafana dashboard, from a table of panels: ops/grafana/peregrine.json is made from it by `peregrine ops`.
 
-Written for Grafana 9 and later (schema version 38), import by file. Two variables: the data source and the engine.
+Written for Grafana 9 and later (schema version 38), import by file. Two variables: the data source and the engine. Panels,
+options and variables hold only what Grafana's published types know (@grafana/schema 11).
 """
 
 from __future__ import annotations
@@ -128,7 +129,7 @@ def build() -> dict[str, Any]:
         "annotations": {"list": []}, "links": [],
         "templating": {"list": [{
             "name": "engine", "label": "Engine", "type": "query", "datasource": _SOURCE, "refresh": 2, "sort": 1, "multi": False,
-            "includeAll": False, "hide": 0, "options": [], "definition": "label_values(peregrine_up, engine)",
+            "includeAll": False, "hide": 0, "options": [],
             "query": {"query": "label_values(peregrine_up, engine)", "refId": "engine"},
         }]},
         "panels": panels,
@@ -167,7 +168,7 @@ def _options(kind: Kind) -> dict[str, Any]:
     if kind == "timeseries":
         return {"legend": {"displayMode": "table", "placement": "bottom", "calcs": ["lastNotNull", "max"], "showLegend": True}, "tooltip": {"mode": "multi", "sort": "desc"}}
     if kind == "heatmap":
-        return {"calculate": False, "yAxis": {"unit": "s"}, "color": {"mode": "scheme", "scheme": "Oranges", "steps": 64}, "tooltip": {"show": True}}
+        return {"calculate": False, "yAxis": {"unit": "s"}, "color": {"mode": "scheme", "scheme": "Oranges", "steps": 64}, "tooltip": {"mode": "single", "yHistogram": False}}
     if kind == "bargauge":
         return {"reduceOptions": reduce, "orientation": "horizontal", "displayMode": "basic"}
     return {"reduceOptions": reduce} if kind == "stat" else {"showHeader": True}

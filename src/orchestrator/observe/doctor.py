@@ -11,7 +11,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from orchestrator.observe.clock_sync import read_clock
 from orchestrator.observe.machine import Probe
+from orchestrator.observe.topology import quota_cores
 
 Status = Literal["ok", "warn", "fail"]
 CPU = "/sys/devices/system/cpu"
@@ -42,6 +44,8 @@ class Needs:
     hot_threads: int = 1
     pinned: bool = False
     memlock_bytes: int | None = None
+    device_address: str = ""
+    device_needed: bool = False  # the configuration cannot trade without it
 
 
 def examine(needs: Needs | None = None, probe: Probe | None = None) -> list[Finding]:
@@ -70,9 +74,8 @@ def _cores(needs: Needs, probe: Probe) -> Iterator[Finding]:
         fix = "give the process more cores (taskset, docker --cpuset-cpus), or use --profile laptop"
         shared = f"; {needs.hot_threads} hot threads will share them" if allowed < needs.hot_threads else ""
         yield Finding("cores", "fail" if needs.pinned else "warn", f"{allowed}, {enough} wanted{shared}", fix)
-    quota = (probe.text("/sys/fs/cgroup/cpu.max") or "max").split()
-    if quota[0] != "max":
-        share = int(quota[0]) / int(quota[1])
+    share = quota_cores(probe)
+    if share is not None:
         yield Finding(
             "cpu_quota",
             "warn",
@@ -205,6 +208,12 @@ def _clock(needs: Needs, probe: Probe) -> Iterator[Finding]:
     )
 
 
+def _time(needs: Needs, probe: Probe) -> Iterator[Finding]:
+    clock = read_clock(root=probe.root)
+    fix = "" if clock.synchronised else "apt install chrony: without it stamps of this machine cannot be compared with the venue's"
+    yield Finding("clock_sync", "ok" if clock.synchronised else "warn", clock.line(), fix)
+
+
 def _cpu(needs: Needs, probe: Probe) -> Iterator[Finding]:
     flags = set(probe.cpu_field("flags").split())
     kernel = policy_kernel(flags)
@@ -219,8 +228,14 @@ def _device(needs: Needs, probe: Probe) -> Iterator[Finding]:
         yield Finding("device", "warn", f"the compiled drivers are not there: {err}", "make build, or reinstall the wheel")
         return
     # no card is no fault: what is in the way stands here for those who have one
-    why = probe_device("vfio")
-    if why is None or why.found == "no device named":
+    why = probe_device("vfio", **({"address": needs.device_address} if needs.device_address else {}))
+    if needs.device_address:
+        if why is None:
+            yield Finding("device", "ok", f"the PCIe card at {needs.device_address} can be driven")
+        else:
+            status: Status = "fail" if needs.device_needed else "warn"
+            yield Finding("device", status, f"the PCIe card at {needs.device_address} cannot be driven: {why.found}", why.hint)
+    elif why is None or why.found == "no device named":
         yield Finding("device", "ok", "a PCIe card could be driven: peregrine device info --backend vfio --address …")
     else:
         yield Finding("device", "ok", f"no PCIe card can be driven: {why.found} (fix: {why.hint})", why.hint)
@@ -264,6 +279,6 @@ def policy_kernel(flags: set[str]) -> str:
 
 #: The questions, in the order they are shown.
 CHECKS: tuple[Callable[[Needs, Probe], Iterator[Finding]], ...] = (
-    _engine, _cores, _isolation, _governor, _smt, _memory, _memlock, _shared_memory, _scheduler, _network, _clock,
+    _engine, _cores, _isolation, _governor, _smt, _memory, _memlock, _shared_memory, _scheduler, _network, _clock, _time,
     _cpu, _device, _tools, _disk,
 )  # fmt: skip

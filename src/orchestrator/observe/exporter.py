@@ -6,13 +6,15 @@
     /          what is here                 /readyz    200 or 503 with every reason why no order would be sent
 
 It outlives the engine: without one it says so, with the next one it goes on. One JSON line on standard output when it
-serves: {"ready": true, "name", "pid", "metrics": "127.0.0.1:9464", "telemetry": path of the socket}.
+serves: {"ready": true, "name", "pid", "metrics": "127.0.0.1:9464", "telemetry": path of the socket}. While another process
+holds the port it publishes all the same ("metrics": "") and tries again every second.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import errno
 import json
 import os
 import signal
@@ -32,11 +34,13 @@ from orchestrator.observe.health import health, readiness
 from orchestrator.observe.metrics import EngineCollector
 from orchestrator.observe.publish import Publisher
 from orchestrator.observe.reading import Reader
+from orchestrator.observe.vitals import Vitals, vitals
 from orchestrator.supervise.paths import RuntimeFolderError, runtime_dir
 
 DEFAULT_LISTEN = "127.0.0.1:9464"
 MOST_AT_ONCE = 16  # requests; more are told to come again
 TIMEOUT_S = 10.0  # of a client that says nothing
+BIND_AGAIN_S = 1.0
 EXIT_UNAVAILABLE = 69
 
 
@@ -45,26 +49,30 @@ class Exporter:
 
     def __init__(self, name: str, *, listen: str = DEFAULT_LISTEN, publish_ms: int = 250, heartbeat_after_s: float = 2.0,
                  reader: Reader | None = None) -> None:
-        """Raises OSError when the address cannot be had, RuntimeFolderError and zmq.ZMQError for the socket file."""
+        """`listen` may be "none". Raises OSError for an address that is not ours (a port in use is waited for), ValueError
+        for one that is none, RuntimeFolderError and zmq.ZMQError for the socket file."""
         self.reader = reader or Reader(name)
         self._publish_s = publish_ms / 1000
         self._heartbeat_after_s = heartbeat_after_s
         self._over = threading.Event()
+        self.vitals: Vitals | None = None  # beats with each reading
         self._publisher = Publisher(runtime_dir(name, make=True))
-        host, _, port = listen.rpartition(":")
+        self._server: _Server | None = None
+        self._at = parse_address(listen)
+        self._threads = [threading.Thread(target=self._publish, name="publish", daemon=True)]
         try:
-            self._server = _Server((host or "127.0.0.1", int(port)), self._answers())
+            waiting = self._at is not None and not self._bind()
         except BaseException:
             self._publisher.close()
             raise
-        self._threads = [
-            threading.Thread(target=self._server.serve_forever, args=(0.1,), name="http", daemon=True),
-            threading.Thread(target=self._publish, name="publish", daemon=True),
-        ]
+        if self._at is not None:
+            self._threads.append(threading.Thread(target=self._serve, args=(waiting,), name="http", daemon=True))
 
     @property
     def address(self) -> str:
-        """host:port it is bound to."""
+        """host:port it is bound to; "" while it is not."""
+        if self._server is None:
+            return ""
         host, port = self._server.server_address[:2]
         return f"{host!s}:{port}"
 
@@ -80,15 +88,38 @@ class Exporter:
     def stop(self) -> None:
         """End both, and wait for them."""
         self._over.set()
-        self._server.shutdown()
-        self._server.server_close()
         for thread in self._threads:
             thread.join()
         self._publisher.close()
         self.reader.close()
 
+    def _bind(self) -> bool:
+        """False while another process holds the port."""
+        assert self._at is not None
+        try:
+            self._server = _Server(self._at, self._answers())
+        except OSError as err:
+            if err.errno != errno.EADDRINUSE:
+                raise
+            return False
+        return True
+
+    def _serve(self, waiting: bool) -> None:
+        if waiting:
+            log.logger().error("the port is taken: metrics are not served until it is free", listen=":".join(map(str, self._at or ())))
+        while waiting and not self._over.wait(BIND_AGAIN_S):
+            waiting = not self._bind()
+        if self._server is None:
+            return
+        with self._server as server:
+            server.timeout = 0.1
+            while not self._over.is_set():
+                server.handle_request()
+
     def _publish(self) -> None:
         while not self._over.wait(self._publish_s):
+            if self.vitals is not None:
+                self.vitals.beat()
             try:
                 self._publisher.send(self.reader.read())
             except Exception as err:  # one reading that cannot be shown must not end the rest
@@ -115,6 +146,16 @@ class Exporter:
 
         answers = {"/": index, "/metrics": metrics, "/healthz": healthz, "/readyz": readyz}
         return answers
+
+
+def parse_address(text: str) -> tuple[str, int] | None:
+    """(host, port) of "host:port"; None for "none". Raises ValueError."""
+    if text == "none":
+        return None
+    host, colon, port = text.rpartition(":")
+    if not colon or not port.isdigit() or int(port) > 65535:
+        raise ValueError(f"{text!r} is no address: host:port, or none")
+    return host or "127.0.0.1", int(port)
 
 
 def _json(value: Any) -> bytes:
@@ -186,7 +227,7 @@ def main(argv: list[str] | None = None) -> int:
     """Run until SIGTERM or SIGINT. 0, or 69 when it cannot serve."""
     parser = argparse.ArgumentParser(prog="orchestrator.observe.exporter", description="Show one engine to Prometheus.")
     parser.add_argument("--name", required=True, help="name of the engine")
-    parser.add_argument("--listen", default=DEFAULT_LISTEN, help="host:port of the endpoint; port 0 takes a free one")
+    parser.add_argument("--listen", default=DEFAULT_LISTEN, help="host:port of the endpoint, port 0 takes a free one; or none")
     parser.add_argument("--publish-ms", type=int, default=250, help="between two published readings")
     parser.add_argument("--heartbeat-after-s", type=float, default=2.0, help="an engine without a heartbeat so long is not healthy")
     parser.add_argument("--log", default="", help="file of the log; default: stderr")
@@ -201,13 +242,14 @@ def main(argv: list[str] | None = None) -> int:
         exporter = Exporter(options.name, listen=options.listen, publish_ms=options.publish_ms, heartbeat_after_s=options.heartbeat_after_s)
     except (OSError, ValueError, RuntimeFolderError, zmq.ZMQError) as err:
         print(f"error: the exporter cannot serve {options.listen}: {err}", file=sys.stderr)
-        print("hint: another one may hold the port or the socket; port 0 takes a free one", file=sys.stderr)
+        print("hint: host:port of this machine, port 0 takes a free one; none only publishes", file=sys.stderr)
         return EXIT_UNAVAILABLE
     exporter.start()
     print(json.dumps(exporter.ready_line()), flush=True)
     log.logger().info("serving", engine=options.name, metrics=exporter.address)
-    over.wait()
-    exporter.stop()
+    with vitals(runtime_dir(options.name), "telemetry") as exporter.vitals:
+        over.wait()
+        exporter.stop()
     log.logger().info("ended")
     return 0
 

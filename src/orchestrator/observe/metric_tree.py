@@ -62,7 +62,7 @@ def _steal(r: Reading) -> Iterable[Sample]:
 
 
 def _refused(r: Reading) -> Iterable[Sample]:
-    yield from (((reason,), n) for reason, n in (r.refused or {"none": 0}).items())
+    yield from (((reason,), n) for reason, n in r.refused.items())
 
 
 def _metric(group: str, name: str, kind: Kind, unit: str, labels: str, text: str, samples: Callable[[Reading], Iterable[Sample]]) -> Metric:
@@ -82,6 +82,8 @@ METRICS: tuple[Metric, ...] = (
     _metric("tree", "process_restarts_total", "counter", "", "process role", "restarts of the process by the supervisor", _members(lambda p: p.restarts)),
     _metric("tree", "process_recovery_seconds", "gauge", "seconds", "process role",
             "last restart: from its death seen to trading again; 0 = none yet", _members(lambda p: p.recovery_ns / 1e9)),
+    _metric("tree", "process_stalled_seconds", "gauge", "seconds", "process role", "its heartbeat has stood still so long; 0 = it has not",
+            _members(lambda p: p.stalled_ns / 1e9)),
     _metric("resources", "process_resident_bytes", "gauge", "bytes", "process", "memory in core", _use(lambda u: u.resident_bytes)),
     _metric("resources", "process_anonymous_bytes", "gauge", "bytes", "process", "memory of its own, swapped or not: what a leak grows",
             _use(lambda u: u.anonymous_bytes)),

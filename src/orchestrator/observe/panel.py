@@ -14,7 +14,7 @@ from orchestrator.observe.report import latency_table, money, nanoseconds
 from orchestrator.observe.telemetry import HISTOGRAMS, Snapshot
 
 FEED_STATES = ("down", "recovering", "live", "gapped", "stale", "ended")
-TRADING_STATES = ("starting", "trading", "throttled", "paused", "draining", "killed", "stopped by the journal")
+TRADING_STATES = ("starting", "trading", "throttled", "paused", "draining", "killed", "stopped by the journal", "stopped by a breaker")
 BOOK_STATES = ("stale", "trading", "halted", "stopped by us")
 _GOOD = {"live", "trading", "ready"}
 _BAD = {"down", "stale", "killed", "gapped", "stopped by the journal", "not ready"}

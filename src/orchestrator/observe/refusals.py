@@ -1,7 +1,7 @@
 """Attempts the control API refused, counted from its audit log as it grows: a seam of one small file.
 
-`control.log` in the engine's runtime folder holds a JSON object a line (log.py); a refused attempt has `"refused"` with a
-word that says why. The file is read from where the last reading ended; a file that was replaced or cut is begun again, and
+`control.log` in the engine's runtime folder holds a JSON object a line (control/audit.py); of refused attempts a line has
+`"refused"` with a word that says why, and `"count"` where it stands for several. The file is read from where the last reading ended; a file that was replaced or cut is begun again, and
 what was counted before is kept: the count never falls.
 """
 
@@ -53,4 +53,6 @@ class RefusalCounter:
         name = str(reason)[:40]
         if name not in self._counts and len(self._counts) >= MOST_REASONS:
             name = "other"
-        self._counts[name] = self._counts.get(name, 0) + 1
+        count = entry.get("count", 1)
+        if isinstance(count, int) and count > 0:
+            self._counts[name] = self._counts.get(name, 0) + count

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import shlex
 from collections.abc import Mapping
 from typing import Any
@@ -34,6 +35,7 @@ def render(result: RunResult) -> RenderableType:
         parts.append(_by_shard(result))
     if result.risk_reasons:
         parts.append(Text("refused by the gate: " + _counts(result.risk_reasons)))
+    parts += [*map(_breaker, result.breakers), *map(_kill, result.kills)]
     if result.placement:
         parts.append(Text(result.placement))
     if result.device is not None:
@@ -95,6 +97,37 @@ def _device(d: Mapping[str, Any]) -> Text:
     told |= {name: d[name] for name in ("dropped", "wrong") if d[name]}
     line = f"device {d['backend']} ({d['detail']}): {d['used']:,} decisions answered, {d['fallback']:,} by the kernels"
     return Text(line + (": " + _counts(told) if told else ""))
+
+
+def _breaker(trip: Mapping[str, Any]) -> Text:
+    of = f"shard {trip['shard']}: " if trip["shard"] is not None else ""
+    line = f"breaker {trip['breaker'].replace('_', ' ')}: {of}tripped at {_clock(trip['ts_ns'])} UTC, {trip['value']:,} against {trip['limit']:,}"
+    if trip["rearmed_ns"] is None:
+        return Text(line + ", not armed again", style="yellow")
+    why = f" ({trip['why']})" if trip["why"] else ""
+    return Text(f"{line}, armed again at {_clock(trip['rearmed_ns'])} by {trip['rearmed_by']}{why}", style="yellow")
+
+
+def _kill(kill: Mapping[str, Any]) -> Text:
+    who = f" by {kill['who']}" if kill["who"] else ""
+    why = f" ({kill['why']})" if kill["why"] else ""
+    line = f"killed by {kill['by']}{who}{why}: shard {kill['shard']} saw it at {_clock(kill['seen_ns'])} UTC"
+    if kill["asked_ns"] is not None:
+        line += f", {nanoseconds(max(0, kill['seen_ns'] - kill['asked_ns']))} after it was asked for"
+    line += f"; new orders after it {kill['new_after']}"
+    if kill["last_order_ns"] is not None and kill["last_order_ns"] > kill["seen_ns"]:
+        line += f", the last one before it handed over {nanoseconds(kill['last_order_ns'] - kill['seen_ns'])} later"
+    if kill["cancels_sent_ns"] is not None:
+        line += f"; cancels out after {nanoseconds(kill['cancels_sent_ns'] - kill['seen_ns'])}"
+    elif kill["cancels"]:
+        line += "; cancels not taken by the venue's socket"
+    if kill.get("still_open") is not None:
+        line += f"; still open at the venue: {kill['still_open']}"
+    return Text(line, style="yellow")
+
+
+def _clock(ns: int) -> str:
+    return dt.datetime.fromtimestamp(ns / 1e9, dt.UTC).strftime("%H:%M:%S.%f")
 
 
 def _how(result: RunResult) -> str:

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 from dataclasses import dataclass, field
-from functools import lru_cache
-from pathlib import Path
-from typing import Any
+
+from orchestrator.observe.profile import ProcessGone, read_process
 
 
 @dataclass(frozen=True)
@@ -36,21 +33,11 @@ class Resources:
     steal_ns: dict[int, int] = field(default_factory=dict)  # of each core of the machine
 
 
-@lru_cache
-def _profiler() -> Any:
-    """The module that reads threads, where this release has it."""
-    name = "orchestrator.observe.profile"
-    return importlib.import_module(name) if importlib.util.find_spec(name) else None
-
-
 def read(pid: int) -> Resources | None:
     """A process's use now; None when it is gone."""
-    profiler = _profiler()
-    if profiler is None:
-        return _memory_only(pid)
     try:
-        found = profiler.read_process(pid)
-    except profiler.ProcessGone:
+        found = read_process(pid)
+    except ProcessGone:
         return None
     names = ThreadUse.__dataclass_fields__
     sums: dict[str, dict[str, int]] = {}
@@ -68,18 +55,3 @@ def read(pid: int) -> Resources | None:
         steal_ns=dict(found.steal_ns),
     )
 
-
-def _memory_only(pid: int) -> Resources | None:
-    try:
-        text = Path(f"/proc/{pid}/status").read_text()
-    except OSError:
-        return None
-    values = dict(line.partition(":")[::2] for line in text.splitlines())
-
-    def kib(name: str) -> int:
-        return int(values.get(name, "0").split()[0]) << 10
-
-    return Resources(
-        resident_bytes=kib("VmRSS"), anonymous_bytes=kib("RssAnon") + kib("VmSwap"), locked_bytes=kib("VmLck"),
-        swap_bytes=kib("VmSwap"), thread_count=int(values.get("Threads", "0")),
-    )  # fmt: skip

@@ -69,6 +69,8 @@ class RunResult:
     shards: list[dict[str, Any]] = field(default_factory=list)  # a row a shard where there are several
     queues: list[dict[str, Any]] = field(default_factory=list)
     device: dict[str, Any] | None = None  # where decisions were placed on one: what it answered, and what the kernels made up for
+    breakers: list[dict[str, Any]] = field(default_factory=list)  # trips in order, as control.breakers tells them
+    kills: list[dict[str, Any]] = field(default_factory=list)  # as control.kills tells them, with what stayed open
     placement: str = ""  # what `placement: auto` came to, in words
     final_book: dict[str, Any] | None = None
     warnings: list[str] = field(default_factory=list)
@@ -129,6 +131,10 @@ class RunResult:
             out["queues"] = self.queues
         if self.shards:
             out["shards"] = self.shards
+        if self.breakers:
+            out["breakers"] = self.breakers
+        if self.kills:
+            out["kills"] = self.kills
         if self.placement:
             out["placement"] = self.placement
         if self.device is not None:

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from orchestrator.observe.segment import Segment
 from orchestrator.observe.telemetry import REGION, HistogramView, Snapshot, read
 
+_SEVERITY = {0: 0, 1: 1, 2: 2, 3: 3, 4: 4, 7: 5, 5: 6, 6: 7}  # of trading states: a breaker says less than a kill
+
 #: counters that are not summed over shards: how several become one
-_ONE_OF = {
-    "now_ns": max, "started_ns": min, "session_ready": min, "trading_state": max, "journal_free_bytes": min,
+_ONE_OF: dict[str, Callable[[list[int]], int]] = {
+    "now_ns": max, "started_ns": min, "session_ready": min, "journal_free_bytes": min,
     "journal_ring_bytes": min, "soft_permille": min,
+    "trading_state": lambda values: max(values, key=_SEVERITY.__getitem__),
+    "breakers_open": lambda values: int(np.bitwise_or.reduce(values)), "lease_epoch": max,
     # of the feed, which all shards share
     "gaps": max, "recovered": max, "stale_ns": max,
+    # of the thread that serves a shard
+    "lag_ns": max, "stall_max_ns": max, "thread": max,
 }  # fmt: skip
 _LIVE = 2
 

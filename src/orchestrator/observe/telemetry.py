@@ -137,7 +137,7 @@ COUNTERS: dict[str, tuple[str, str]] = {
     "session_ready": ("level", "1 when the order session is reconciled and may trade"),
     "trading_state": (
         "level",
-        "0 starting, 1 trading, 2 throttled, 3 paused, 4 draining, 5 killed, 6 journal stopped it",
+        "0 starting, 1 trading, 2 throttled, 3 paused, 4 draining, 5 killed, 6 journal stopped it, 7 stopped by a breaker",
     ),
     "gaps": ("total", "holes in the feed after A/B arbitration"),
     "recovered": ("total", "messages re-requested and received"),
@@ -174,6 +174,18 @@ COUNTERS: dict[str, tuple[str, str]] = {
     "device_dropped": ("total", "answers dropped because the book had moved on"),
     "device_wrong": ("total", "answers the kernels found wrong"),
     "device_full": ("total", "asks that found no room at the device and were decided at once"),
+    "lag_ns": ("level", "age of the oldest sampled feed message consumed in the last 10 ms, 0 = none"),
+    "stalls": ("total", "times the shard was not looked at for longer than engine.stall_ms"),
+    "stall_max_ns": ("level", "the longest of them"),
+    "thread": ("level", "number of the thread that polls the shard"),
+    "active_symbols": ("level", "symbols that may open positions, the first ones of the shard"),
+    "positions": ("level", "symbols with a position or with orders that work or are unknown"),
+    "limit_positions": ("level", "how many there may be; 0 = no such limit"),
+    "soft_positions": ("level", "from how many on one more has to wait; 0 = no such level"),
+    "breakers_open": ("level", "bits of tripped breakers: 1 message rate, 2 reject rate, 4 loss, 8 drawdown"),
+    "breaker_trips": ("total", "times a breaker tripped"),
+    "lease_lots": ("level", "worst-case lots this shard may come to"),
+    "lease_epoch": ("level", "number of the last change of the lease"),
 }
 
 #: Histograms the engine publishes, nanoseconds. `tick_to_order` is end to end; the rest are its stages, in order.
@@ -187,6 +199,8 @@ HISTOGRAMS: dict[str, str] = {
     "send": "the send call",
     "order_to_ack": "order sent to the venue's answer",
     "noise": "gaps a bare spinning thread saw in this run",
+    "lag": "receive stamp of a packet to its message consumed by the shard, sampled",
+    "round": "from one look at a shard to the next while there was work, sampled",
 }
 
 PERCENTILES: tuple[tuple[str, float], ...] = (("p50", 50.0), ("p90", 90.0), ("p99", 99.0), ("p99_9", 99.9))

@@ -128,7 +128,7 @@ def cpu_list(numbers: tuple[int, ...] | set[int] | list[int]) -> str:
 def cpu_mask(numbers: tuple[int, ...] | set[int]) -> str:
     """CPUs as a hexadecimal mask in words of 32, as /sys takes it: 00000001,80000000."""
     value = sum(1 << n for n in set(numbers))
-    words = []
+    words: list[str] = []
     while value or not words:
         words.append(f"{value & 0xFFFFFFFF:08x}")
         value >>= 32
@@ -153,7 +153,8 @@ def read_irqs(probe: Probe) -> tuple[Irq, ...]:
     for line in lines[1:]:
         number, _, rest = line.partition(":")
         if number.strip().isdigit():
-            n, words = int(number), rest.split()[columns:]
+            n = int(number)
+            words = rest.split()[columns:]
             folder = f"/proc/irq/{n}"
             found.append(Irq(n, words[-1] if words else "", parse_cpu_list(probe.text(f"{folder}/smp_affinity_list") or ""),
                              parse_cpu_list(probe.text(f"{folder}/effective_affinity_list") or "")))  # fmt: skip

@@ -161,3 +161,10 @@ def read_all(folder: Path) -> dict[str, Reading]:
         if found is not None and found.alive():
             out[found.name] = found
     return out
+
+def vitals(folder: Path, name: str) -> contextlib.AbstractContextManager[Vitals | None]:
+    """Vitals of a process of the tree; a disk that does not take them costs the numbers and nothing else."""
+    try:
+        return Vitals(folder, name)
+    except OSError:
+        return contextlib.nullcontext()

@@ -171,8 +171,8 @@ class Watchdog:
             profile = read_process(w.pid, proc=self.proc)
         beats = w.beats()
         now = Sighting(beats if beats is not None else -1, profile, w.gc(), w.start_ticks)
-        if w.last_beat is None or now.beats != w.last_beat.beats:
-            w.last_beat, w.silent_ns = now, 0
+        if beats is None or w.last_beat is None or now.beats != w.last_beat.beats:
+            w.last_beat, w.silent_ns = now, 0  # without a heartbeat to read, only dead and stopped can be told
         else:
             w.silent_ns += min(now_ns - w.looked_ns, self.limits.stall_ns // 2)
         w.looked_ns = now_ns

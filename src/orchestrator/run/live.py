@@ -10,15 +10,17 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from orchestrator.config.cores import COOL_THREADS, resolve_cores
+from orchestrator.config.cores import COOL_THREADS, resolve_cores, share_threads
 from orchestrator.config.models import Config
 from orchestrator.config.problems import ConfigError, Problem
 from orchestrator.observe import machine
+from orchestrator.observe.clock_sync import read_clock
 from orchestrator.observe.result import RunResult
 from orchestrator.observe.topology import isolated_cpus
 from orchestrator.run import device, plan
 from orchestrator.run.addresses import venue_addresses
 from orchestrator.run.live_result import live_result
+from orchestrator.run.safety_result import apply_safety
 from orchestrator.run.shards import folder_of, folders, instruments_of
 from orchestrator.run.signals import load_signal
 from orchestrator.run.venue_process import VenueError
@@ -38,7 +40,7 @@ def run_live(cfg: Config, *, for_ns: int | None, on_tick: OnTick | None, resume:
     what follows damage at the journal's end may go (it is kept beside the segment). Raises ConfigError, VenueError, or
     ValueError with the engine's own words.
     """
-    cores = resolve_cores(cfg.engine, os.sched_getaffinity(0))
+    cores = resolve_cores(cfg.engine, os.sched_getaffinity(0), isolated_cpus())
     with venue_addresses(cfg, helper_cores(cores)) as addresses:
         return host(cfg, addresses, for_ns=for_ns, on_tick=on_tick, resume=resume, use_snapshots=use_snapshots,
                     cut_damaged_tail=cut_damaged_tail)
@@ -53,6 +55,8 @@ def host(cfg: Config, addresses: dict[str, Any], *, for_ns: int | None = None, o
     consumed yet. `supervised`: somebody else gives the heartbeat, and its silence is to be noticed. Raises as `run_live`.
     """
     allowed = os.sched_getaffinity(0)
+    engine, sharing = share_threads(cfg.engine, allowed)
+    cfg = cfg.model_copy(update={"engine": engine})
     cores = resolve_cores(cfg.engine, allowed, isolated_cpus())
     helpers = helper_cores(cores)
     facts = machine.describe()  # before this process keeps itself off the hot core
@@ -70,7 +74,8 @@ def host(cfg: Config, addresses: dict[str, Any], *, for_ns: int | None = None, o
         finally:
             watcher.stop()
         result = live_result(cfg, run.folder, run.policies, summary, facts, watcher.notes, len(allowed))
-        result.placement = run.placement
+        result.placement = "; ".join(text for text in (run.placement, sharing) if text)
+        apply_safety(result, run.folder, summary, watcher.trips)
         if cfg.report.histograms:
             try:
                 _write_histograms(run)
@@ -113,13 +118,14 @@ def _make(cfg: Config, cores: dict[str, int | None], addresses: dict[str, Any], 
     signal_fn = load_signal(cfg.policies.signal) if cfg.policies.signal else None
     recovery = {"use_snapshots": use_snapshots, "cut_damaged_tail": cut_damaged_tail}
     shards = []
+    clock = read_clock().to_json() if resume is None else None
     for shard in range(n):
         own = folder_of(folder, n, shard)
         if resume is None:
             own.mkdir(exist_ok=True)
             spec = plan.shard_spec(cfg, midnight_ns=plan.session_midnight_ns(day), shard=shard)
             spec["user_signal"] |= signal_address != 0
-            header, quorum = plan.journal_header(cfg, spec, policies, day, shard=shard), cfg.policies.quorum_q8
+            header, quorum = plan.journal_header(cfg, spec, policies, day, shard=shard, clock=clock), cfg.policies.quorum_q8
         else:
             from orchestrator.run.journals import read_header, require_semantics
 
@@ -238,6 +244,7 @@ def _live_spec(cfg: Config, cores: dict[str, int | None], addresses: dict[str, A
         "refuse_bad_placement": engine.refuse_shared_cores,
         "mlock": engine.mlock,
         "stage_sample": engine.stage_sample,
+        "stall_ns": engine.stall_ms * 1_000_000,
         "run_for_ns": for_ns or 0,
     }
 

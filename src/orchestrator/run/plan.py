@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from orchestrator.config.models import Config, ExternalVenue, InstrumentLimits, PolicySlot
+from orchestrator.config.models import BreakerSettings, Config, ExternalVenue, InstrumentLimits, PolicySlot
 from orchestrator.config.problems import ConfigError, Problem
 from orchestrator.run import device
 from orchestrator.run.shards import instruments_of, part
@@ -139,6 +139,19 @@ def _limits(limits: InstrumentLimits, short_sales: str) -> dict[str, int]:
     }
 
 
+def _breakers(b: BreakerSettings, shards: int, shard: int) -> dict[str, Any]:
+    """Each shard counts for itself, against its part."""
+
+    def mine(most: int) -> int:
+        return max(1, part(most, shards, shard)) if most > 0 else 0
+
+    return {
+        "max_messages": mine(b.max_messages), "message_window_ns": b.message_window_ns,
+        "max_rejects": mine(b.max_rejects), "reject_window_ns": b.reject_window_ns,
+        "cooldown_ns": b.cooldown_ns, "by_itself": b.rearm == "after_cooldown",
+    }  # fmt: skip
+
+
 def shard_spec(cfg: Config, *, midnight_ns: int, epoch: int = 1, shard: int = 0) -> dict[str, Any]:
     """What shard number `shard` is made from, all integers and strings."""
     risk, execution, session = cfg.risk, cfg.execution, cfg.execution.session
@@ -181,6 +194,9 @@ def shard_spec(cfg: Config, *, midnight_ns: int, epoch: int = 1, shard: int = 0)
             "message_window_ns": risk.message_window_ns,
             "cancel_reserve": cancel_reserve,
             "soft_permille": risk.soft_permille,
+            "max_positions": part(risk.max_positions, n, shard),
+            "soft_positions": part(risk.soft_positions, n, shard),
+            "soft_positions_interval_ns": risk.soft_positions_interval_ns,
         },
         **({"lease_notional": part(risk.max_gross_units, n, shard)} if n > 1 else {}),
         "max_book_orders": cfg.engine.max_orders,
@@ -208,14 +224,19 @@ def shard_spec(cfg: Config, *, midnight_ns: int, epoch: int = 1, shard: int = 0)
         "kill_on_supervisor_loss": cfg.supervise.engine_loss_policy == "kill",  # what releases before read
         "supervisor_loss": SUPERVISOR_LOSS.index(cfg.supervise.engine_loss_policy),
         **({"device": device.shard_use(cfg)} if device.wanted(cfg) else {}),
+        **({} if cfg.engine.active_symbols is None else {"active_symbols": cfg.engine.active_symbols}),
+        "breakers": _breakers(risk.breakers, n, shard),
         # Once a second over every order of every book: with thousands of books that alone would be a stall.
         "hash_books": len(mine) <= (16 if external else 256),
     }
 
 
 def journal_header(cfg: Config, spec: dict[str, Any], policies: list[LoadedPolicy], day: dt.date, *,
-                   shard: int = 0) -> bytes:
-    """The journal's self-contained header record, of shard number `shard`."""
+                   shard: int = 0, clock: dict[str, Any] | None = None) -> bytes:
+    """The journal's self-contained header record, of shard number `shard`.
+
+    `clock` says how far the machine's clock was off when the run began; a run in virtual time has none.
+    """
     from hotpath.journal import header
     from orchestrator.config import effective
     from orchestrator.observe import machine
@@ -235,7 +256,7 @@ def journal_header(cfg: Config, spec: dict[str, Any], policies: list[LoadedPolic
             },
             instruments=[{"symbol": i.symbol, "increment_ticks": i.increment_ticks} for i in instruments_of(cfg, shard)],
             artifacts={f"slot{p.slot}": p.data for p in policies},
-            machine=machine.describe(),
+            machine={**machine.describe(), **({"clock": clock} if clock else {})},
         )
     )
 

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import time
 from collections.abc import Callable
+from typing import Any
 
 from orchestrator.config.models import Config
 from orchestrator.observe.segment import KILL_LEVELS, Segment, SegmentError
@@ -26,17 +28,33 @@ class AccountBreaker:
         self._max_drawdown_units = max_drawdown_units
         self._peak_units = 0
         self.reason = ""
+        self.history: list[dict[str, Any]] = []  # as control.breakers tells trips; of no journal, so without numbers
 
     def tripped_by(self, pnl_units: int) -> bool:
         """Take one reading; true when it trips now. `reason` says of what."""
         if self.reason:
             return False
         self._peak_units = max(self._peak_units, pnl_units)
+        drawdown_units = self._peak_units - pnl_units
         if -pnl_units >= self._max_loss_units:
-            self.reason = f"the account's loss, {-pnl_units} units, reached {self._max_loss_units}"
-        elif self._peak_units - pnl_units >= self._max_drawdown_units:
-            self.reason = f"the account's drawdown, {self._peak_units - pnl_units} units, reached {self._max_drawdown_units}"
+            self._trip("loss", -pnl_units, self._max_loss_units)
+        elif drawdown_units >= self._max_drawdown_units:
+            self._trip("drawdown", drawdown_units, self._max_drawdown_units)
         return bool(self.reason)
+
+    def _trip(self, what: str, value: int, limit: int) -> None:
+        self.reason = f"the account's {what}, {value} units, reached {limit}"
+        self.history.append({"shard": None, "breaker": f"account_{what}", "seq": None, "ts_ns": time.time_ns(), "value": value, "limit": limit,
+                             "rearmed_seq": None, "rearmed_ns": None, "rearmed_by": None, "why": None})  # fmt: skip
+
+    def rearm(self, who: str, why: str, now_ns: int, pnl_units: int) -> bool:
+        """Arm it again by a person's word; False while the loss is still at its limit. The drawdown counts from here."""
+        if not self.reason or -pnl_units >= self._max_loss_units:
+            return False
+        self.reason = ""
+        self._peak_units = pnl_units
+        self.history[-1].update(rearmed_ns=now_ns, rearmed_by=who, why=why)
+        return True
 
 
 class Watcher:
@@ -54,6 +72,7 @@ class Watcher:
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="panel", daemon=True)
         self.notes: list[str] = []
+        self.trips: list[dict[str, Any]] = self._breaker.history if self._breaker is not None else []
 
     def start(self) -> None:
         """Begin, when there is anything to do."""

@@ -16,6 +16,7 @@ from __future__ import annotations
 import os
 import sys
 import traceback
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +24,10 @@ import msgspec
 
 from orchestrator.cli._errors import EXIT_INTERNAL, EXIT_UNAVAILABLE, EXIT_USAGE, CliError
 from orchestrator.control.bodies import KINDS, origin
+from orchestrator.observe import log
 from orchestrator.supervise.files import replace_whole
 from orchestrator.supervise.link import own_request
+from orchestrator.supervise.placement import Placement, apply
 
 PLAN, MADE, RESULT, PROBLEM = "plan.json", "engine.json", "result.json", "problem.json"
 
@@ -37,6 +40,7 @@ class Plan(msgspec.Struct, kw_only=True):
     runtime: str  # runtime folder of the name
     venue: dict[str, Any] | None = None  # ready line of the embedded exchange
     hold: bool = True  # no orders until resumed
+    placement: Placement | None = None
     held_before: list[int] = []  # shards whose pause, if the journal has them paused, was the supervisor's and not a person's
 
 
@@ -89,6 +93,8 @@ def run(plan: Plan) -> None:
     """Trade by the plan until stopped; the result goes to its file. Raises what `run.live.host` raises."""
     from orchestrator.config import from_effective
     from orchestrator.config.models import EmbeddedVenue
+    from orchestrator.control.engine_agent import EngineAgent
+    from orchestrator.observe.vitals import Vitals
     from orchestrator.run.addresses import of_embedded, of_external
     from orchestrator.run.live import Run, host
     from orchestrator.run.venue_process import accounts_of
@@ -100,11 +106,18 @@ def run(plan: Plan) -> None:
     else:
         addresses = of_external(cfg.venue)
     resume = has_begun(folder, cfg.engine.shards)
+    account = apply(plan.placement) if plan.placement else None
+    log.logger().info("placed", line=account.line if account else "", problems=account.problems if account else ())
+    with ExitStack() as beside:
 
-    def made(engine_run: Run) -> None:
-        write(folder / MADE, hold(engine_run.engine, plan, resumed=resume))
+        def made(engine_run: Run) -> None:
+            write(folder / MADE, hold(engine_run.engine, plan, resumed=resume))
+            agent = EngineAgent(engine_run.engine, Path(plan.runtime))
+            agent.start()
+            beside.callback(agent.stop)
+            beside.enter_context(Vitals(Path(plan.runtime), "engine"))
 
-    result = host(cfg, addresses, folder=folder, resume=folder if resume else None, before_run=made, supervised=True)
+        result = host(cfg, addresses, folder=folder, resume=folder if resume else None, before_run=made, supervised=True)
     replace_whole(folder / RESULT, msgspec.json.encode(result))
 
 
@@ -143,6 +156,7 @@ def main(arguments: list[str]) -> int:
         print("error: one argument, the plan a supervisor wrote", file=sys.stderr)
         return EXIT_USAGE
     folder = Path(plan.folder)
+    log.configure("engine", level=plan.config.get("observe", {}).get("log_level", "info"))
     for name in (MADE, RESULT, PROBLEM):
         (folder / name).unlink(missing_ok=True)
     try:

@@ -1,39 +1,109 @@
-"""What the supervisor hosts that others built: the control server and the way a configuration is deployed."""
+"""What the supervisor's process hosts for others: the control API, its own vital signs, the words to a service manager."""
 
 from __future__ import annotations
 
+import contextlib
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from orchestrator.config.models import Config
+from orchestrator.cli._errors import EXIT_UNAVAILABLE
+from orchestrator.control.audit import FILE
+from orchestrator.control.dispatch import Dispatcher
+from orchestrator.control.engine_agent import AgentClient
+from orchestrator.control.errors import ControlError
+from orchestrator.control.server import ControlServer
+from orchestrator.observe import log
+from orchestrator.observe.vitals import Vitals
+from orchestrator.supervise.members import Failure
+from orchestrator.supervise.notify import Notifier
+
+if TYPE_CHECKING:
+    from orchestrator.supervise.supervisor import Supervisor
+
+BEAT_S = 1.0  # to a service manager that has set no watchdog
 
 
-def start_control(supervisor: Any, cfg: Config, runtime: Path) -> Any:
-    """Serve the control API; None where this build has none."""
-    if find_spec("orchestrator.control.server") is None or find_spec("orchestrator.control.dispatch") is None:
-        return None
-    from orchestrator.control.dispatch import Dispatcher
-    from orchestrator.control.server import ControlServer
+class Hosted:
+    """Opened before the first process is started, closed after the last has ended. Raises Failure."""
 
-    server = ControlServer(cfg.control, Dispatcher(supervisor.link, supervisor), runtime)
-    server.start()
-    return server
+    def __init__(self, supervisor: Supervisor) -> None:
+        tree = supervisor.tree
+        self._server: ControlServer | None = None
+        self.notify = Notifier()
+        self._watchdog_s = self.notify.watchdog_interval_s() or BEAT_S
+        self._next_s = 0.0
+        self._ready = False
+        try:
+            self._vitals = Vitals(tree.runtime, "supervisor")
+            self._server = self._serve(supervisor)
+        except (ControlError, OSError) as err:
+            hint = err.hint if isinstance(err, ControlError) else f"the runtime folder: {tree.runtime}"
+            raise Failure(f"the control API cannot be served: {err}", EXIT_UNAVAILABLE, hint) from err
+        tree.addresses.update(self._server.addresses())
+
+    def _serve(self, supervisor: Supervisor) -> ControlServer:
+        tree = supervisor.tree
+        found: list[ControlServer] = []
+        handler = Dispatcher(supervisor.link, supervisor, agent=lambda: AgentClient(tree.runtime), server_stats=lambda: found[0].stats())
+        found.append(ControlServer(tree.cfg.control, handler, tree.runtime, audit_path=tree.run / FILE))
+        _point(tree.runtime / FILE, tree.run / FILE)
+        found[0].start()
+        return found[0]
+
+    def round(self, now_s: float, line: str, *, ready: bool) -> None:
+        """The tree has been looked at."""
+        self._vitals.beat()
+        if now_s < self._next_s and ready == self._ready:
+            return
+        self._next_s = now_s + self._watchdog_s
+        self.notify.watchdog()
+        if ready and not self._ready:
+            self.notify.ready(line)
+        else:
+            self.notify.status(line)
+        self._ready = ready
+
+    def stopping(self, why: str) -> None:
+        """The end begins."""
+        self.notify.stopping(why)
+
+    def close(self) -> None:
+        """Serve no more; nothing of it is left."""
+        if self._server is not None:
+            self._server.stop()
+        self._vitals.close()
+        self.notify.close()
 
 
-def stop_control(server: Any) -> None:
-    """Stop serving."""
-    if server is not None:
-        server.stop()
+def _point(link: Path, to: Path) -> None:
+    """The run keeps its audit log; the runtime folder leads to that of the run that goes on."""
+    with contextlib.suppress(OSError):
+        link.unlink(missing_ok=True)
+        link.symlink_to(to)
 
 
-def deploy(supervisor: Any, request: Any) -> Any:
-    """Take a changed configuration. Raises RuntimeError where this build cannot."""
-    raise RuntimeError("this build deploys no configuration to a running tree: peregrine down, then up with the new one")
+def deploy(supervisor: Supervisor, request: Any) -> Any:
+    """Take a changed configuration, where this build can. Raises ControlError."""
+    if find_spec("orchestrator.config.deploy") is None:
+        raise ControlError("unavailable", "this build deploys no configuration to a running tree", "peregrine down, then up with the new one")
+    return import_module("orchestrator.config.deploy").apply(supervisor, request)
+
+
+def set_level(level: str) -> dict[str, str]:
+    """Of this process's log. Raises ControlError for a level that does not exist."""
+    try:
+        log.set_level(level)
+    except ValueError as err:
+        raise ControlError("usage", str(err)) from err
+    return {"supervisor": level}
 
 
 def encode(report: msgspec.Struct) -> bytes:
     """For a person to read too."""
     return msgspec.json.format(msgspec.json.encode(report), indent=1)
+
+

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from orchestrator.cli._errors import EXIT_TRY_AGAIN, EXIT_UNAVAILABLE, CliError
+from orchestrator.cli._errors import EXIT_CONFIG, EXIT_TRY_AGAIN, EXIT_UNAVAILABLE, CliError
 from orchestrator.config import config_hash, from_effective
+from orchestrator.config.cores import resolve_cores
 from orchestrator.config.models import Config, EmbeddedVenue
-from orchestrator.observe import log
+from orchestrator.observe import log, traces
 from orchestrator.run.live import new_run_folder
 from orchestrator.supervise.engine_main import PLAN, Plan, read
 from orchestrator.supervise.leftovers import put_away
@@ -105,10 +106,19 @@ def _worth_taking(cfg: Config, found: TreeState, living: dict[str, tuple[int, in
     return True
 
 
+def _trace(cfg: Config) -> None:
+    try:
+        traces.configure(cfg.observe.otlp, "supervisor", engine=cfg.engine.name)
+    except traces.TracesError as err:
+        raise CliError(str(err), hint=traces.EXTRA_HINT, code=EXIT_CONFIG) from err
+
+
 def _fresh(cfg: Config, runtime: Path, lock: SupervisorLock, config_file: str, notes: list[str], on_round: OnRound | None) -> Supervisor:
+    resolve_cores(cfg.engine)  # what cannot be placed leaves no folder either
     run = new_run_folder(Path(cfg.journal.dir).resolve(), cfg.name)
     (run / LOGS).mkdir()
     log.configure("supervisor", path=run / LOGS / "supervisor.log", level=cfg.observe.log_level)
+    _trace(cfg)
     for note in notes:
         log.logger().warning("left by an earlier tree", what=note)
     return Supervisor(Tree(cfg, runtime, run, config=config_file), lock, on_round=on_round)
@@ -122,8 +132,9 @@ def _taken(takeover: Takeover, lock: SupervisorLock, on_round: OnRound | None) -
     if plan is None:
         raise takeover.refuse(f"{run / PLAN} is not there: the tree died before its engine began", f"peregrine down {found.name}")
     log.configure("supervisor", path=run / LOGS / "supervisor.log", level=from_effective(plan.config).observe.log_level)
+    _trace(from_effective(plan.config))
     tree = Tree(from_effective(plan.config), takeover.folder, run, config=found.config, generation=found.generation + 1)
-    tree.started_ns, tree.trading_enabled = found.started_ns, found.trading_enabled
+    tree.started_ns, tree.trading_enabled, tree.has_traded = found.started_ns, found.trading_enabled, found.has_traded
     tree.life.state, tree.life.reason, tree.life.since_ns = found.state, found.reason, found.started_ns
     for process in found.processes:
         if (member := tree.get(process.role)) is not None:

@@ -24,9 +24,9 @@ def put_away(name: str, runtime: Path, run: Path | None) -> list[str]:
     if run is not None and run.is_dir():
         for folder in folders(run):
             notes += _save_ring(folder)
-    for socket in SOCKETS:
+    for path in [*(runtime / socket for socket in SOCKETS), *runtime.glob("*.vitals")]:
         with contextlib.suppress(OSError):
-            (runtime / socket).unlink(missing_ok=True)
+            path.unlink(missing_ok=True)
     return notes
 
 

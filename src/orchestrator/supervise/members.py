@@ -3,22 +3,13 @@
 from __future__ import annotations
 
 import json
-import signal
-import time
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from orchestrator.cli._errors import EXIT_CONFIG, EXIT_INTERNAL, EXIT_UNAVAILABLE
-from orchestrator.config import effective
-from orchestrator.control.engine_link import EngineLink, EngineLinkError
+from orchestrator.cli._errors import EXIT_INTERNAL, EXIT_UNAVAILABLE
 from orchestrator.observe import log
-from orchestrator.supervise.engine_main import MADE, PLAN, PROBLEM, Ended, Made, Plan, read, write
-from orchestrator.supervise.restart import StallWatch
-from orchestrator.supervise.stopping import read_result
 from orchestrator.supervise.tree import Member, Tree
-from orchestrator.supervise.view import EngineView, read_view
-from orchestrator.supervise.watching import engine_state, steps
 
 _log = log.logger()
 
@@ -94,30 +85,32 @@ class Keeper:
         return True
 
 
+    def ready_line(self) -> dict[str, Any] | None:
+        """What it printed once it served; None before that is whole."""
+        try:
+            line, newline, _ = (self.member.spec.out or Path()).read_text().partition("\n")
+        except OSError:
+            return None
+        found = json.loads(line) if newline else None
+        return found if isinstance(found, dict) else None
+
+
 class VenueKeeper(Keeper):
     """The embedded exchange. Its day ends with its process: a new one would know neither orders nor executions of the
     old, so the tree ends with it and says so."""
 
     def __init__(self, tree: Tree) -> None:
         super().__init__(tree, tree.members["venue"])
-        self.ready_file = self.member.spec.out or Path()
 
     def look(self, now_ns: int, *, started: bool) -> None:
+        """One round: it is ready once it has said where it listens."""
         super().look(now_ns, started=started)
-        if self.member.life.state == "starting" and self.ready() is not None:
+        if self.member.life.state == "starting" and self.ready_line() is not None:
             self.member.life.move("syncing", "its sockets are open")
             self.member.life.move("ready", "it takes orders")
 
-    def ready(self) -> dict[str, Any] | None:
-        """Its ready line, None before it is whole."""
-        try:
-            line, newline, _ = self.ready_file.read_text().partition("\n")
-        except OSError:
-            return None
-        found = json.loads(line) if newline else None
-        return found if isinstance(found, dict) else None
-
     def died(self, now_ns: int, words: str, *, started: bool) -> None:
+        """The tree cannot go on without its exchange."""
         said = last_words(self.member.spec.log)
         self.member.life.move("failed", f"{words}: {said}")
         if started:
@@ -133,170 +126,20 @@ class TelemetryKeeper(Keeper):
         super().__init__(tree, tree.members["telemetry"])
 
     def look(self, now_ns: int, *, started: bool) -> None:
+        """One round: it is ready once it has said where it serves."""
         super().look(now_ns, started=started)
-        if self.member.life.state == "starting" and self.member.alive() and self.answers():
+        if self.member.life.state == "starting" and self.member.alive() and (line := self.ready_line()) is not None:
+            self.tree.addresses.update({key: line[key] for key in ("metrics", "telemetry")})
             self.member.life.move("syncing", "it is up")
             self.member.life.move("ready", "it answers")
             self.member.died_ns = 0
 
-    def answers(self) -> bool:
-        """Does it publish?"""
-        return (self.tree.runtime / "telemetry.sock").exists()
-
     def died(self, now_ns: int, words: str, *, started: bool) -> None:
+        """Again after a wait, and given up without ending the tree."""
         said = f"telemetry {words}: {last_words(self.member.spec.log)}"
         if not started:
             self.member.life.move("failed", said)
-            raise Failure(f"telemetry did not start: {said}", EXIT_UNAVAILABLE, f"its log: {self.member.spec.log}")
+            raise Failure(said.replace("telemetry ", "telemetry did not start: it ", 1), EXIT_UNAVAILABLE,
+                          "observe.metrics is its address (port 0 takes a free one, null leaves it out)")  # fmt: skip
         if not self.again(now_ns, said):
             _log.error("telemetry is given up; the engine goes on without it", reason=said)
-
-
-class EngineKeeper(Keeper):
-    """The engine: recovered from its journal when it dies, killed when it stands still."""
-
-    def __init__(self, tree: Tree) -> None:
-        super().__init__(tree, tree.engine)
-        settings = tree.cfg.supervise
-        self.link: EngineLink | None = None
-        self._link_error = ""
-        self.view: EngineView | None = None
-        self.lifted_pid = 0  # the engine whose hold has been lifted
-        self._stall = StallWatch(settings.stall_ms, settings.stall_kill_ms)
-        self._ready_ns = settings.ready_timeout_s * 1_000_000_000
-        self._restart_asked = ""
-
-    # ---- its process
-
-    def start(self, now_ns: int) -> None:
-        if not self.member.alive():
-            self._stall.reset()
-            write(self.tree.run / PLAN, self._plan())
-        super().start(now_ns)
-
-    def _plan(self) -> Plan:
-        venue = self.tree.get("venue")
-        ready = json.loads(venue.spec.out.read_text().partition("\n")[0]) if venue and venue.spec.out else None
-        return Plan(config=effective(self.tree.cfg), folder=str(self.tree.run), runtime=str(self.tree.runtime), venue=ready,
-                    held_before=self._held_before())  # fmt: skip
-
-    def _held_before(self) -> list[int]:
-        if self.tree.trading_enabled:
-            return []
-        if (made := read(self.tree.run / MADE, Made)) is not None:
-            return list(made.held)
-        earlier = read(self.tree.run / PLAN, Plan)
-        return list(earlier.held_before) if earlier is not None else []
-
-    def died(self, now_ns: int, words: str, *, started: bool) -> None:
-        self.close_link()
-        problem: Ended | None = read(self.tree.run / PROBLEM, Ended)
-        said = problem.message if problem else f"{words}: {last_words(self.member.spec.log)}" if not started else words
-        result = read_result(self.tree.run)
-        if self._restart_asked:
-            said, self._restart_asked = self._restart_asked, ""
-        elif result is not None:
-            self.member.life.move("failed", f"it ended by itself: {result.stopped_by}")
-            raise Failure(f"the engine ended by itself ({result.stopped_by})", EXIT_UNAVAILABLE, f"its log: {self.member.spec.log}")
-        elif not started or (problem is not None and problem.code == EXIT_CONFIG):
-            self.member.life.move("failed", said)
-            code, hint = (problem.code, problem.hint) if problem else (EXIT_INTERNAL, f"its log: {self.member.spec.log}")
-            raise Failure(f"the engine did not start: {said}", code, hint)
-        self.lost_trading()
-        if not self.again(now_ns, said):
-            used = self.member.restart.words(now_ns)
-            raise Failure(f"the engine is given up: {said} ({used})", EXIT_INTERNAL, f"its log: {self.member.spec.log}")
-
-    def lost_trading(self) -> None:
-        """The next engine comes up held, whatever the last one was; which pauses were ours is in its plan."""
-        self._write_lifted()
-        self.tree.trading_enabled = False
-
-    def _write_lifted(self) -> None:
-        if self.tree.trading_enabled and (made := read(self.tree.run / MADE, Made)) is not None:
-            made.held = []  # lifted: a pause that the journal tells of is a person's
-            write(self.tree.run / MADE, made)
-
-    def ask_restart(self, why: str) -> None:
-        """End it cleanly; it is started again on the same run."""
-        if not self.member.alive() or self.member.process is None:
-            raise Failure("the engine is not running just now", EXIT_UNAVAILABLE, "peregrine status says what it does")
-        self._restart_asked = why
-        self.member.process.send(signal.SIGTERM)
-
-    # ---- its life
-
-    def look(self, now_ns: int, *, started: bool) -> None:
-        super().look(now_ns, started=started)
-        member = self.member
-        if member.process is None:
-            return
-        self.view = read_view(self.tree.name)
-        still_ns = self._still_ns(now_ns)
-        after, why = engine_state(member.life.state, self.view, member.process.pid, still_ns=still_ns, enabled=self.lifted)
-        for state in steps(member.life.state, after):
-            member.life.move(state, why)
-        if member.life.state != "starting" and self.link is None:
-            self.open_link()
-        if member.died_ns and started and self.lifted and self.trades_or_may_not():
-            member.recovery_ns, member.died_ns = time.monotonic_ns() - member.died_ns, 0
-            _log.info("the engine is back", recovery_ms=member.recovery_ns // 1_000_000)
-            self.tree.save()
-        if member.life.state == "starting" and started and self.started_ns and now_ns - self.started_ns > self._ready_ns:
-            _log.error("the engine did not come up in time: killed")
-            member.process.send(signal.SIGKILL)
-
-    def _still_ns(self, now_ns: int) -> int:
-        """How long its heartbeat has stood still, 0 below the threshold; kills it at the second one."""
-        member, view = self.member, self.view
-        if view is None or member.process is None or view.pid != member.process.pid or not view.up:
-            return 0
-        still_ns = self._stall.take(view.heartbeat_count, now_ns)
-        member.stalled_ns = still_ns if self._stall.stalled(still_ns) else 0
-        if self._stall.to_be_killed(still_ns):
-            _log.error("the engine stands still: killed", still_ms=still_ns // 1_000_000)
-            member.process.send(signal.SIGKILL)
-            self._stall.reset()
-        return member.stalled_ns
-
-    @property
-    def lifted(self) -> bool:
-        """Has the present engine been let trade?"""
-        return self.member.process is not None and self.lifted_pid == self.member.process.pid
-
-    def trades_or_may_not(self) -> bool:
-        """Has it come as far as it is let: trading, or held by a person in every shard?"""
-        made: Made | None = read(self.tree.run / MADE, Made)
-        return self.member.life.state == "trading" or (self.member.life.state == "ready" and made is not None and not made.held)
-
-    # ---- the hand on it
-
-    def taken_over(self) -> None:
-        """After a takeover: what the supervisor before had done for this engine is done."""
-        if self.member.process is None:
-            self.lost_trading()
-            return
-        if self.tree.trading_enabled:
-            self.lifted_pid = self.member.process.pid
-        self.open_link()
-
-    def open_link(self) -> None:
-        """Attach; tried again at the next round when it does not work now."""
-        try:
-            self.link = EngineLink(self.tree.name)
-            self._link_error = ""
-        except EngineLinkError as err:
-            if str(err) != self._link_error:
-                _log.warning("the engine's command ring is not ours yet", error=str(err))
-            self._link_error = str(err)
-
-    def close_link(self) -> None:
-        """Let go of the engine's memory."""
-        if self.link is not None:
-            self.link.close()
-            self.link = None
-
-    def beat(self) -> None:
-        """One sign of life for the engine."""
-        if self.link is not None:
-            self.link.beat()

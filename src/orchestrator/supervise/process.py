@@ -13,10 +13,12 @@ import select
 import signal
 import subprocess
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from orchestrator.observe.segment import process_start_ticks
+from orchestrator.supervise.notify import forget
+from orchestrator.supervise.placement import Placement
 from orchestrator.supervise.state_file import Role
 
 MARK = "PEREGRINE_TREE"
@@ -30,10 +32,8 @@ class ProcessSpec:
     role: Role
     arguments: tuple[str, ...]  # of this interpreter
     log: Path  # stderr, appended
+    placement: Placement
     out: Path | None = None  # stdout, replaced; none: into the log too
-    cpus: tuple[int, ...] = ()  # empty: wherever
-    nice: int = 0
-    environment: dict[str, str] = field(default_factory=dict)
 
 
 class Process:
@@ -51,14 +51,14 @@ class Process:
     @classmethod
     def start(cls, spec: ProcessSpec, folder: Path) -> Process:
         """Start it as a process of the tree in runtime folder `folder`. Raises OSError."""
-        environment = {**os.environ, **spec.environment, MARK: f"{folder}:{spec.name}"}
+        environment = {**forget(dict(os.environ)), MARK: f"{folder}:{spec.name}"}
         with spec.log.open("ab") as log, spec.out.open("wb") if spec.out else contextlib.nullcontext(log) as out:
             child = subprocess.Popen(
                 [sys.executable, *spec.arguments], stdin=subprocess.DEVNULL, stdout=out, stderr=log,
                 env=environment, start_new_session=True,
             )  # fmt: skip
         process = cls(child.pid, process_start_ticks(child.pid), child)
-        settle(child.pid, spec)
+        settle(child.pid, spec.placement)
         return process
 
     @classmethod
@@ -112,14 +112,16 @@ class Process:
             self._child.returncode = self._child.poll() if self._child.poll() is not None else 0  # no complaint of Popen's
 
 
-def settle(pid: int, spec: ProcessSpec) -> None:
-    """Put a process just started where its specification says; what is not allowed here is left as it is."""
-    with contextlib.suppress(OSError):
-        if spec.cpus:
-            os.sched_setaffinity(pid, spec.cpus)
-    with contextlib.suppress(OSError):
-        if spec.nice:
-            os.setpriority(os.PRIO_PROCESS, pid, spec.nice)
+def settle(pid: int, placement: Placement) -> None:
+    """Put a process just started where it belongs, from outside; what is not allowed here is left as it is, and what only
+    the process itself can do (its memory's node, its limits) the engine does (engine_main.py)."""
+    for act in (
+        lambda: os.sched_setaffinity(pid, placement.cpus),
+        lambda: os.setpriority(os.PRIO_PROCESS, pid, placement.nice),
+        lambda: os.sched_setscheduler(pid, os.SCHED_BATCH if placement.scheduling == "batch" else os.SCHED_OTHER, os.sched_param(0)),
+    ):
+        with contextlib.suppress(OSError):
+            act()
 
 
 def marked(folder: Path) -> list[tuple[str, int, int]]:

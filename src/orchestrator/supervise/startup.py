@@ -5,15 +5,17 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 
 from orchestrator.cli._errors import EXIT_UNAVAILABLE
 from orchestrator.control.engine_link import EngineLinkError
 from orchestrator.control.messages import Effect, Request
-from orchestrator.observe import log
+from orchestrator.observe import log, traces
+from orchestrator.supervise.engine_keeper import EngineKeeper
 from orchestrator.supervise.engine_main import MADE, Made, read
 from orchestrator.supervise.link import LIFT_HOLD, own_request
-from orchestrator.supervise.members import EngineKeeper, Failure, TelemetryKeeper, VenueKeeper
+from orchestrator.supervise.members import Failure, TelemetryKeeper, VenueKeeper
 from orchestrator.supervise.tree import Tree
 
 STAGES = ("venue", "engine", "books", "session", "telemetry", "trading")
@@ -52,7 +54,7 @@ class Startup:
             if not self._begun_ns:
                 self._begun_ns = now_ns
                 self._begin.get(self.stage, _nothing)(now_ns)
-            missing = self._missing()
+            missing = self._missing(now_ns)
             if missing:
                 if now_ns - self._begun_ns > self._timeout_ns:
                     seconds = self._timeout_ns // 1_000_000_000
@@ -60,10 +62,11 @@ class Startup:
                                   f"logs: {self.tree.run / 'logs'}; supervise.ready_timeout_s is the wait")  # fmt: skip
                 return
             _log.info("stage done", stage=self.stage, ms=(now_ns - self._begun_ns) // 1_000_000)
+            traces.record("supervise.stage", now_ns - self._begun_ns, stage=self.stage)
             self._stage, self._begun_ns = self._stage + 1, 0
             self.done = self._stage == len(STAGES)
 
-    def _missing(self) -> str:
+    def _missing(self, now_ns: int) -> str:
         """What the stage under way waits for; empty when it is over."""
         engine, view = self.engine, self.engine.view
         match self.stage:
@@ -79,11 +82,11 @@ class Startup:
                 over = self.telemetry is None or self.telemetry.member.life.state == "ready"
                 return "" if over else "telemetry does not answer"
             case _:
-                return self._trading()
+                return self._trading(now_ns)
 
-    def _trading(self) -> str:
+    def _trading(self, now_ns: int) -> str:
         engine = self.engine
-        if engine.lifted and engine.trades_or_may_not():
+        if engine.settled(now_ns):
             return ""
         if not engine.lifted and engine.member.life.state == "ready":
             self._lift_by_itself("all is ready: venue, books, session, telemetry")
@@ -117,9 +120,10 @@ class Startup:
             return []
         effects: list[Effect] = []
         if not self.tree.trading_enabled:
+            self.tree.has_traded = True  # one that is not answered may have been taken
             for shard in made.held:
                 effects.append(engine.link.send("resume", shard=shard, body=LIFT_HOLD, request=request, timeout_s=LIFT_WAIT_S))
-        engine.lifted_pid = process.pid
+        engine.lifted_pid, engine.lifted_ns = process.pid, time.monotonic_ns()
         self.tree.trading_enabled = True
         _log.info("trading enabled", id=request.id, held=made.held, paused_by_a_person=made.paused_before)
         self.tree.save()

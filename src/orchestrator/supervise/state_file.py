@@ -59,11 +59,13 @@ class TreeState(msgspec.Struct, kw_only=True):
     config: str = ""  # file it was started with, absolute; "" = a shipped profile
     config_sha256: str = ""  # of the effective configuration
     trading_enabled: bool = False
+    has_traded: bool = False  # since the run began: orders may have gone out
     state: LifeState = "starting"
     reason: str = ""
     started_ns: int = 0
     written_ns: int = 0
     processes: list[ProcessState] = []
+    alarms: list[str] = []  # stalls and leaks that stand now, a line each
     addresses: dict[str, str] = {}  # control, telemetry, metrics …: where they are reached
 
     def supervisor_alive(self) -> bool:

@@ -60,7 +60,7 @@ def stop(tree: Tree, link: EngineLink | None, *, timeout_s: float, why: str, bea
     if not _end(engine, max(3.0, until - time.monotonic()), report, why, beat) and asked:
         report.notes.append("its journal is whole up to its last record: `peregrine run --resume` on it cancels what may be open")
     result = read_result(tree.run)
-    _orders(report, last, result, asked)
+    _orders(tree, report, last, result)
     if venue is not None:
         _end(venue, 5.0, report, why, beat)
     report.restarts = {m.spec.name: m.restarts for m in tree.members.values() if m.restarts}
@@ -119,14 +119,17 @@ def read_result(run: Path) -> RunResult | None:
     return found if isinstance(found, RunResult) else None
 
 
-def _orders(report: EndReport, last: EngineView | None, result: RunResult | None, asked: bool) -> None:
+def _orders(tree: Tree, report: EndReport, last: EngineView | None, result: RunResult | None) -> None:
     if result is not None:
         report.orders, report.fills = result.orders, result.fills
         report.notes += [w for w in result.warnings if w.startswith("journal:")]
         report.open_orders = max(result.working_orders, result.unknown_orders)  # the unknown ones are among the first
-    elif asked or last is not None:
-        report.open_orders = last.open_orders() if last is not None and last.shards else None
+    elif tree.has_traded and tree.get("venue") is not None:
+        report.notes.append("the engine did not end cleanly; what was open ended with the embedded exchange")
+    elif tree.has_traded:
+        report.open_orders = None
     if report.open_orders:
         report.notes.append(f"{report.open_orders} orders may still be open at the venue")
     elif report.open_orders is None:
-        report.notes.append("whether orders are still open at the venue is not known: ask the venue")
+        seen = f" (its last reading: {last.open_orders()})" if last is not None and last.shards else ""
+        report.notes.append(f"whether orders are still open at the venue is not known{seen}: ask the venue, or peregrine run --resume")

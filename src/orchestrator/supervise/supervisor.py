@@ -13,24 +13,27 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
-from contextlib import contextmanager
-from pathlib import Path
+from contextlib import contextmanager, suppress
 from typing import Any
+
+import msgspec
 
 from orchestrator.cli._errors import EXIT_INTERNAL, EXIT_UNAVAILABLE
 from orchestrator.config.models import Config
 from orchestrator.control.engine_link import EngineLink
+from orchestrator.control.errors import ControlError
 from orchestrator.control.messages import Request
 from orchestrator.observe import log
 from orchestrator.supervise import hosting
+from orchestrator.supervise.engine_keeper import EngineKeeper
 from orchestrator.supervise.files import replace_whole
 from orchestrator.supervise.leftovers import put_away
 from orchestrator.supervise.lock import SupervisorLock
-from orchestrator.supervise.members import EngineKeeper, Failure, TelemetryKeeper, VenueKeeper
+from orchestrator.supervise.members import Failure, TelemetryKeeper, VenueKeeper
 from orchestrator.supervise.startup import Startup
 from orchestrator.supervise.state_file import TreeState
 from orchestrator.supervise.stopping import ENDED, EndReport, stop
-from orchestrator.supervise.takeover import Takeover
+from orchestrator.supervise.takeover import Takeover, end_all
 from orchestrator.supervise.tree import Tree
 from orchestrator.supervise.watching import steps
 
@@ -56,9 +59,10 @@ class Supervisor:
         self._takeover, self._on_round = takeover, on_round
         self._began = time.monotonic()
         self._ending: Failure | None = None
+        self._continued = False  # taken over with its engine alive
         self._calls: queue.SimpleQueue[tuple[Callable[[], Any], Future[Any]]] = queue.SimpleQueue()
         self._wake_out, self._wake_in = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-        self._server: Any = None
+        self._hosted: hosting.Hosted | None = None
 
     # ---- the loop
 
@@ -68,7 +72,8 @@ class Supervisor:
             try:
                 if self._takeover is not None:
                     self._take_over(self._takeover)
-                self._server = hosting.start_control(self, self.tree.cfg, self.tree.runtime)
+                self._keep_off()
+                self._hosted = hosting.Hosted(self)
                 self.tree.save()
                 while self._ending is None:
                     self._round()
@@ -95,8 +100,19 @@ class Supervisor:
                 future.set_result(call())
             except Exception as err:
                 future.set_exception(err)
+        if self._hosted:
+            self._hosted.round(now / 1e9, f"{self.tree.life.state}: {self.tree.life.reason}", ready=self.startup.done)
         if self._on_round:
-            self._on_round(self)
+            try:
+                self._on_round(self)
+            except Exception:  # what is shown must not decide over what trades
+                _log.exception("the display failed and is left out from here on")
+                self._on_round = None
+
+    def _keep_off(self) -> None:
+        """Leave the engine's cores to the engine; threads started from here on inherit it."""
+        with suppress(OSError):
+            os.sched_setaffinity(0, self.tree.placements["supervisor"].cpus)
 
     def _follow(self) -> None:
         """The tree's life is its engine's; while that is away, it syncs."""
@@ -106,7 +122,7 @@ class Supervisor:
             wanted = "syncing" if self.startup.done or tree.state != "starting" else "starting"
         for state in steps(tree.state, wanted):
             tree.move(state, life.reason if life.state == wanted else f"the engine is {life.state}: {life.reason}")
-        if self.startup.done and not self.ready_s and tree.state == life.state:
+        if self.startup.done and not self.ready_s and (self._continued or self.engine.settled(time.monotonic_ns())):
             self.ready_s = time.monotonic() - self._began
             _log.info("ready", seconds=round(self.ready_s, 3), generation=self.tree.generation)
             self.tree.save()
@@ -146,7 +162,12 @@ class Supervisor:
             raise Failure("the embedded exchange died without a supervisor: its trading day ended with it", EXIT_UNAVAILABLE,
                           "peregrine up begins a new day")  # fmt: skip
         takeover.move("leasing")
+        self._continued = self.tree.engine.alive()
         self.engine.taken_over()
+        if self.tree.has_traded:  # a start that was cut short is gone through again, a running engine is let run
+            self.startup.done = True
+            if self.telemetry is not None and not self.telemetry.member.alive():
+                self.telemetry.died(time.monotonic_ns(), "gone when the supervisor came", started=True)
         takeover.move("beating")
         self.engine.beat()
         takeover.move("writing")
@@ -164,11 +185,19 @@ class Supervisor:
     def _end(self, ending: Failure) -> EndReport:
         say = _log.error if ending.code else _log.info
         say("the tree ends", reason=str(ending), code=ending.code)
+        if self._hosted:
+            self._hosted.stopping(str(ending))
         tree = self.tree
-        report = stop(tree, self.engine.link, timeout_s=tree.cfg.supervise.stop_timeout_s, why=str(ending), beat=self.engine.beat)
-        report.code, report.hint = ending.code, ending.hint
+        try:
+            report = stop(tree, self.engine.link, timeout_s=tree.cfg.supervise.stop_timeout_s, why=str(ending), beat=self.engine.beat)
+        except Exception as err:  # a defect here must not leave processes behind either
+            _log.exception("the tree could not be ended in order")
+            notes = [f"not ended in order: {err}", *(f"{name} was ended by a signal" for name in end_all(tree.runtime))]
+            report = EndReport(name=tree.name, run=str(tree.run), reason=str(ending), code=EXIT_INTERNAL, open_orders=None, notes=notes)
+        report.code, report.hint = report.code or ending.code, ending.hint
         self.engine.close_link()
-        hosting.stop_control(self._server)
+        if self._hosted:
+            self._hosted.close()
         report.notes += put_away(tree.name, tree.runtime, tree.run)
         if report.open_orders != 0 or any(m.life.state == "failed" for m in tree.members.values()):
             report.code = report.code or EXIT_UNAVAILABLE
@@ -180,6 +209,7 @@ class Supervisor:
                 member.process = None
         tree.life.settle("draining")
         tree.life.move("failed" if report.code else "stopped", str(ending))
+        tree.close()
         try:
             replace_whole(tree.run / ENDED, hosting.encode(report))
         except OSError as err:
@@ -203,21 +233,25 @@ class Supervisor:
         """The hand on the engine; None while it is away."""
         return self.engine.link
 
-    def enable_trading(self, request: Request) -> Any:
-        """Lift the hold of a tree that is ready. Raises Failure when it is not."""
-        return self._in_loop(lambda: self.startup.enable(request))
+    def enable_trading(self, request: Request) -> dict[str, Any]:
+        """Lift the hold of a tree that is ready. Raises ControlError when it is not."""
+        effects = self._in_loop(lambda: self.startup.enable(request))
+        return {"trading_enabled": True, "effects": msgspec.to_builtins(effects)}
 
-    def stop_tree(self, request: Request) -> None:
-        """End the tree as `peregrine down` does."""
-        self._in_loop(lambda: self.ask_stop(f"asked to stop by {request.who or 'a command'}" + (f": {request.why}" if request.why else "")))
+    def stop_tree(self, request: Request) -> dict[str, Any]:
+        """Begin to end the tree, as `peregrine down` does."""
+        why = f"asked to stop by {request.who or 'a command'}" + (f": {request.why}" if request.why else "")
+        self._in_loop(lambda: self.ask_stop(why))
+        return {"stopping": True}
 
-    def restart_engine(self, request: Request) -> None:
-        """End the engine cleanly and start it again on the same run."""
+    def restart_engine(self, request: Request) -> dict[str, Any]:
+        """End the engine cleanly and start it again on the same run. Raises ControlError."""
         self._in_loop(lambda: self.engine.ask_restart(f"restart asked for by {request.who or 'a command'}"))
+        return {"restarting": True}
 
-    def set_log_level(self, level: str) -> None:
-        """Of the supervisor's log. Raises ValueError for a level that does not exist."""
-        log.set_level(level)
+    def set_log_level(self, level: str) -> dict[str, str]:
+        """Of the supervisor's log; the dispatcher tells the engine. Raises ControlError."""
+        return hosting.set_level(level)
 
     def deploy(self, request: Request) -> Any:
         """Take a changed configuration."""
@@ -227,9 +261,9 @@ class Supervisor:
         future: Future[Any] = Future()
         self._calls.put((call, future))
         os.write(self._wake_in, b"c")
-        return future.result(timeout_s)
-
-    @property
-    def run_folder(self) -> Path:
-        """Of the run under supervision."""
-        return self.tree.run
+        try:
+            return future.result(timeout_s)
+        except Failure as failure:
+            raise ControlError("unavailable", str(failure), failure.hint) from failure
+        except TimeoutError:
+            raise ControlError("timeout", f"the supervisor has not come to it within {timeout_s:.0f} s", "ask again with the same id") from None

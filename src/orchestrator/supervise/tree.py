@@ -9,10 +9,12 @@ from pathlib import Path
 
 from orchestrator.config import config_hash
 from orchestrator.config.models import Config, EmbeddedVenue
-from orchestrator.observe import log
+from orchestrator.observe import log, traces
 from orchestrator.observe.segment import process_start_ticks
+from orchestrator.observe.topology import read_topology
 from orchestrator.supervise import state_file
 from orchestrator.supervise.lifecycle import Life
+from orchestrator.supervise.placement import Placement, plan_placement
 from orchestrator.supervise.process import Process, ProcessSpec
 from orchestrator.supervise.restart import RestartPolicy
 from orchestrator.supervise.state_file import LifeState, ProcessState, Role, TreeState
@@ -55,7 +57,7 @@ class Member:
         return ProcessState(
             name=self.spec.name, role=self.spec.role, pid=self.last[0] if here else 0, start_ticks=self.last[1] if here else 0,
             state=self.life.state, since_ns=self.life.since_ns, restarts=self.restarts, reason=self.life.reason,
-            cpus=list(self.spec.cpus), log=str(self.spec.log), recovery_ns=self.recovery_ns, stalled_ns=self.stalled_ns,
+            cpus=list(self.spec.placement.cpus), log=str(self.spec.log), recovery_ns=self.recovery_ns, stalled_ns=self.stalled_ns,
         )  # fmt: skip
 
     def restore(self, found: ProcessState) -> None:
@@ -72,19 +74,22 @@ class Tree:
         self.name = cfg.engine.name
         self.config, self.generation = config, generation
         self.trading_enabled = False
+        self.has_traded = False  # since the run began: orders may have gone out
         self.started_ns = time.time_ns()
         self.addresses: dict[str, str] = {}
         self.on_change: Callable[[TreeState], None] | None = None
         self.life = Life(self.name, on_move=self._moved)
         self.members: dict[Role, Member] = {}
-        for spec in specs(cfg, runtime, run):
+        self.placements = plan_placement(cfg, read_topology())
+        for spec in specs(cfg, self.placements, run):
             self.members[spec.role] = Member(spec, RestartPolicy(cfg.supervise.restart), self._moved)
         self._me = (os.getpid(), process_start_ticks(os.getpid()))
 
     def _moved(self, life: Life, before: LifeState) -> None:
         say = _log.warning if life.state == "failed" else _log.info
         say(f"{life.name} is {life.state}", of=life.name, before=before, reason=life.reason)
-        self.save()
+        with traces.span(f"supervise.{life.state}", process=life.name, before=before, reason=life.reason or None):
+            self.save()
 
     def get(self, role: Role) -> Member | None:
         """The member of that role, None when this tree has none."""
@@ -100,6 +105,7 @@ class Tree:
         return TreeState(
             name=self.name, supervisor_pid=self._me[0], supervisor_start_ticks=self._me[1], generation=self.generation,
             run=str(self.run), config=self.config, config_sha256=config_hash(self.cfg), trading_enabled=self.trading_enabled,
+            has_traded=self.has_traded,
             state=self.life.state, reason=self.life.reason, started_ns=self.started_ns, written_ns=time.time_ns(),
             processes=[m.state() for m in self.members.values()], addresses=dict(self.addresses),
         )  # fmt: skip
@@ -121,30 +127,25 @@ class Tree:
                 member.process.close()
 
 
-def specs(cfg: Config, runtime: Path, run: Path) -> list[ProcessSpec]:
+def specs(cfg: Config, placements: dict[str, Placement], run: Path) -> list[ProcessSpec]:
     """What the processes of a configuration are, in the order they are started."""
-    from orchestrator.config.cores import resolve_cores
-    from orchestrator.run.live import helper_cores
     from orchestrator.run.venue_process import arguments_of
     from orchestrator.supervise.engine_main import PLAN
 
-    allowed = os.sched_getaffinity(0)
-    beside = tuple(sorted(helper_cores(resolve_cores(cfg.engine, allowed)) or allowed))
     logs = run / LOGS
     out = []
     if isinstance(cfg.venue, EmbeddedVenue):
-        out.append(ProcessSpec("venue", "venue", tuple(arguments_of(cfg)), logs / "venue.log", out=logs / "venue.ready",
-                               cpus=beside, nice=cfg.supervise.nice))  # fmt: skip
-    out.append(ProcessSpec("engine", "engine", ("-m", "orchestrator.supervise.engine_main", str(run / PLAN)), logs / "engine.log",
-                           cpus=tuple(sorted(allowed))))  # fmt: skip
-    if (exporter := telemetry_arguments(cfg)) is not None:
-        out.append(ProcessSpec("telemetry", "telemetry", exporter, logs / "telemetry.log", cpus=beside,
-                               nice=cfg.supervise.nice))  # fmt: skip
+        out.append(ProcessSpec("venue", "venue", tuple(arguments_of(cfg)), logs / "venue.log", placements["venue"], out=logs / "venue.ready"))
+    engine = ("-m", "orchestrator.supervise.engine_main", str(run / PLAN))
+    out.append(ProcessSpec("engine", "engine", engine, logs / "engine.log", placements["engine"]))
+    if cfg.observe.metrics is not None:
+        out.append(ProcessSpec("telemetry", "telemetry", exporter_arguments(cfg), logs / "telemetry.log", placements["telemetry"],
+                               out=logs / "telemetry.ready"))  # fmt: skip
     return out
 
 
-def telemetry_arguments(cfg: Config) -> tuple[str, ...] | None:
-    """What this interpreter is called with for the telemetry process; None where this build has none."""
-    from importlib.util import find_spec
-
-    return ("-m", "orchestrator.observe.exporter", "--name", cfg.engine.name) if find_spec("orchestrator.observe.exporter") else None
+def exporter_arguments(cfg: Config) -> tuple[str, ...]:
+    """What this interpreter is called with for the telemetry process."""
+    observe = cfg.observe
+    return ("-m", "orchestrator.observe.exporter", "--name", cfg.engine.name, "--listen", str(observe.metrics), "--publish-ms",
+            str(observe.publish_ms), "--heartbeat-after-s", str(observe.alerts.heartbeat_after_s), "--log-level", observe.log_level)  # fmt: skip

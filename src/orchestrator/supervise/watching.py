@@ -9,15 +9,15 @@ from orchestrator.supervise.view import EngineView
 HELD_WORDS = {3: "paused", 4: "draining", 5: "killed", 6: "stopped by its journal"}
 
 
-def engine_state(state: LifeState, view: EngineView | None, pid: int, *, still_ns: int, enabled: bool) -> tuple[LifeState, str]:
-    """Where an engine in `state` belongs by this reading, and why. `still_ns`: its heartbeat has stood still so long as
-    to count as stalled, else 0. `enabled`: is trading enabled in the tree. An engine that drains or has ended stays."""
+def engine_state(state: LifeState, view: EngineView | None, pid: int, *, stalled: str = "", enabled: bool) -> tuple[LifeState, str]:
+    """Where an engine in `state` belongs by this reading, and why. `stalled`: its heartbeat stands still, and what is known
+    of that. `enabled`: has it been let trade. An engine that drains or has ended stays."""
     if state not in ("starting", "syncing", "ready", "trading"):
         return state, ""
     if view is None or view.pid != pid or not view.up:
         return ("starting", "") if state == "starting" else ("syncing", "its shared memory is not to be read")
-    if still_ns > 0:
-        return "syncing", f"stalled: no heartbeat for {still_ns / 1e9:.1f} s"
+    if stalled:
+        return "syncing", stalled
     if not view.synced():
         return "syncing", view.missing()
     if not enabled:
@@ -31,7 +31,7 @@ def engine_state(state: LifeState, view: EngineView | None, pid: int, *, still_n
 def steps(before: LifeState, after: LifeState) -> tuple[LifeState, ...]:
     """The moves from one to the other along the table: an engine found trading has come up and got ready on the way."""
     order: tuple[LifeState, ...] = ("starting", "syncing", "ready", "trading")
-    if before not in order or after not in order or before == after:
+    if before not in order or after not in order or before == after or after == "starting":
         return ()
     i, k = order.index(before), order.index(after)
     return order[i + 1 : k + 1] if k > i else (after,)

@@ -1,0 +1,263 @@
+"""Leases of one budget over shards: nobody waits for anybody, and what is granted never comes to more than the budget.
+
+Each shard holds a level: how much gross exposure its own gate lets pass. The manager moves levels from where they are not
+used to where they are wanted, by two journaled commands that carry an epoch: `lease_grant` sets a level, `lease_return`
+gives back what is free, up to what is asked for. A shard takes an epoch only if it is higher than the one it has, so what
+comes late, twice or out of turn changes nothing.
+
+What the manager holds of a shard is a bound: the highest level it can have, whatever became of the messages under way.
+
+    bound(shard) = max(level it was last known to have, level of the grant that has not been confirmed)
+    sum of all bounds <= budget, before and after every message        (checked by an assertion)
+
+A level counts as known when the shard's own telemetry shows the message's epoch; a returned part is free from then on and
+not before. A shard that died keeps its bound: its journal knows its lease, and its orders may still work at the venue. When
+it recovers it holds what it held, and its readings go on; a part of it comes back as from any other, and the shard counts
+orders of unknown fate as used. Of one that is given up for good it comes back with `retired`, after its port is reconciled.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from orchestrator.control import bodies
+from orchestrator.control.engine_link import EngineLinkError
+from orchestrator.control.messages import Request
+from orchestrator.observe.log import logger
+
+GRANT, RETURN = "lease_grant", "lease_return"
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What a shard's telemetry says: its lease, and how much of it is used (positions at the mark and working orders)."""
+
+    epoch: int
+    level_units: int
+    used_units: int
+    qty_lots: int = 0  # the lease's other half, which is passed on as it is
+
+
+@dataclass(frozen=True)
+class Message:
+    """One command to one shard. A grant's `units` is the level to have, a return's how much to give back."""
+
+    kind: str
+    shard: int
+    epoch: int
+    units: int
+    qty_lots: int = 0
+
+
+@dataclass
+class _Shard:
+    epoch: int
+    level_units: int
+    used_units: int = 0
+    qty_lots: int = 0
+    waiting: Message | None = None
+    dead: bool = False
+    retired: bool = False
+
+    @property
+    def bound_units(self) -> int:
+        if self.waiting is not None and self.waiting.kind == GRANT:
+            return max(self.level_units, self.waiting.units)
+        return self.level_units
+
+
+@dataclass(frozen=True)
+class LeaseState:
+    """For status and metrics. `soft`: use of the budget has reached the soft share."""
+
+    budget_units: int
+    bound_units: int
+    used_units: int
+    soft: bool
+    levels_units: list[int] = field(default_factory=list)
+    grants: int = 0
+    returns: int = 0
+
+
+class LeaseManager:
+    """The pure part: readings in, messages out; no clock, no input or output. One message a shard is under way at most.
+
+    `levels` are what the shards hold at the start, with `epoch`. A shard wants what it uses and as much again as keeps
+    it below the soft share; what nobody wants is spread evenly. Below `step_units` nothing is moved. From the soft share
+    of the budget on, a grant takes at most a quarter of what is free: whoever comes next finds something.
+
+    Raises ValueError when the levels come to more than the budget.
+    """
+
+    def __init__(self, budget_units: int, levels: Sequence[int], *, epoch: int = 1, soft_permille: int = 800,
+                 step_units: int | None = None) -> None:
+        if min(levels) < 0 or sum(levels) > budget_units:
+            raise ValueError(f"leases of {sum(levels)} units, the budget is {budget_units}")
+        self.budget_units = budget_units
+        self._soft_permille = soft_permille
+        self._step_units = max(1, budget_units // 64 if step_units is None else step_units)
+        self._shards = [_Shard(epoch, level) for level in levels]
+        self._grants = self._returns = 0
+
+    def bound_units(self, shard: int) -> int:
+        """The highest level the shard can have now."""
+        return self._shards[shard].bound_units
+
+    def free_units(self) -> int:
+        """What no shard can have."""
+        return self.budget_units - sum(s.bound_units for s in self._shards)
+
+    def state(self) -> LeaseState:
+        """As it stands."""
+        used = sum(s.used_units for s in self._shards)
+        return LeaseState(self.budget_units, sum(s.bound_units for s in self._shards), used,
+                          used * 1000 >= self.budget_units * self._soft_permille,
+                          [s.level_units for s in self._shards], self._grants, self._returns)  # fmt: skip
+
+    # ---- what shards say
+
+    def read(self, shard: int, reading: Reading) -> None:
+        """Take one reading; one older than what is known is passed over."""
+        s = self._shards[shard]
+        if s.retired or reading.epoch < s.epoch:
+            return
+        s.used_units, s.qty_lots, s.dead = reading.used_units, reading.qty_lots, False
+        if reading.epoch == s.epoch:
+            return
+        waiting, s.waiting, s.epoch = s.waiting, None, reading.epoch
+        if waiting is None or reading.epoch != waiting.epoch:  # another's hand
+            s.level_units = max(s.bound_units, reading.level_units, waiting.units if waiting and waiting.kind == GRANT else 0)
+        elif waiting.kind == GRANT:
+            s.level_units = waiting.units  # not what was read: epoch and level are two words, read one after the other
+        elif s.level_units - waiting.units <= reading.level_units <= s.level_units:
+            s.level_units = reading.level_units
+
+    def died(self, shard: int) -> None:
+        """Its process is gone: nothing is moved to or from it, its bound stays."""
+        self._shards[shard].dead = True
+
+    def retired(self, shard: int, held_units: int) -> None:
+        """A dead shard will not come back, and its port is reconciled: no order of it works, `held_units` is what its
+        positions are worth. What is above that is free. Raises ValueError for a shard that is not dead."""
+        s = self._shards[shard]
+        if not s.dead:
+            raise ValueError(f"shard {shard} is not dead")
+        s.level_units = s.used_units = min(s.bound_units, held_units)
+        s.waiting, s.retired = None, True
+
+    # ---- what they are told
+
+    def tick(self) -> list[Message]:
+        """The messages to send now: those not confirmed yet once more, then returns, then grants."""
+        again = [s.waiting for s in self._shards if s.waiting is not None and not s.dead]
+        targets = self._targets()
+        returns, grants = [], []
+        for i, (s, target) in enumerate(zip(self._shards, targets, strict=True)):
+            if s.dead or s.waiting is not None:
+                continue
+            if s.level_units - target >= self._step_units:
+                s.waiting = Message(RETURN, i, s.epoch + 1, s.level_units - target)
+                returns.append(s.waiting)
+        soft, before_units = self.state().soft, self.free_units()
+        neediest = sorted(range(len(self._shards)), key=lambda i: (self._shards[i].level_units - targets[i], i))
+        for i in neediest:
+            s, free = self._shards[i], self.free_units()
+            room = free // 4 if soft else free
+            more = min(targets[i] - s.level_units, room)
+            if s.dead or s.waiting is not None or more < min(self._step_units, max(1, room)):
+                continue
+            s.waiting = Message(GRANT, i, s.epoch + 1, s.level_units + more, s.qty_lots)
+            grants.append(s.waiting)
+        assert self.free_units() >= min(0, before_units), "more is granted than there is"
+        self._returns += len(returns)
+        self._grants += len(grants)
+        return again + returns + grants
+
+    def _targets(self) -> list[int]:
+        live = [i for i, s in enumerate(self._shards) if not s.dead]
+        targets = [s.bound_units for s in self._shards]
+        if not live:
+            return targets
+        pool = self.budget_units - sum(s.bound_units for s in self._shards if s.dead)
+        least = pool // (8 * len(live))  # of a shard that uses nothing: it could not begin to
+        wants = {i: max(self._shards[i].used_units * 1000 // self._soft_permille, self._shards[i].used_units, least) for i in live}
+        wanted = sum(wants.values())
+        for i in live:
+            if wanted <= pool:
+                targets[i] = wants[i] + (pool - wanted) // len(live)
+            else:  # what is used stays; the rest by want
+                targets[i] = max(self._shards[i].used_units, wants[i] * pool // wanted)
+        return targets
+
+
+# ---- the part that talks to an engine
+
+class Sender(Protocol):
+    """What of EngineLink is used here."""
+
+    def send(self, kind: str, *, shard: int, body: bytes, request: Request, timeout_s: float) -> Any:
+        """One command; raises EngineLinkError."""
+        ...
+
+
+class LeaseHost:
+    """Keeps the leases of a running engine: `tick(snapshot)` with each reading of its telemetry, from one thread.
+
+    `link` gives the link to the engine, or None while there is none. The budget is `risk.max_gross_units`; levels and
+    epochs are taken from the first reading, so a supervisor that takes a running engine over goes on where the one before
+    it was: it adopts what the shards hold. With one shard there is nothing to move.
+    """
+
+    SEND_TIMEOUT_S = 0.25
+
+    def __init__(self, budget_units: int, link: Callable[[], Sender | None], *, soft_permille: int = 800) -> None:
+        self._budget_units = budget_units
+        self._soft_permille = soft_permille
+        self._link = link
+        self._manager: LeaseManager | None = None
+        self._log = logger(part="leases")
+
+    def state(self) -> LeaseState | None:
+        """As it stands; None before the first reading of several shards."""
+        return self._manager.state() if self._manager is not None else None
+
+    def tick(self, snapshot: Any) -> list[Message]:
+        """One round with a reading of the whole engine (observe.shards.read_engine); the messages that were taken."""
+        shards = snapshot.extra.get("shards", [])
+        if len(shards) < 2:
+            return []
+        readings = [Reading(s["lease_epoch"], s["lease_units"], s["gross_units"], s["lease_lots"]) for s in shards]
+        if self._manager is None and not self._adopt(readings):
+            return []
+        assert self._manager is not None
+        for shard, reading in enumerate(readings):
+            self._manager.read(shard, reading)
+        return [m for m in self._manager.tick() if self._send(m)]
+
+    def _adopt(self, readings: list[Reading]) -> bool:
+        if any(r.epoch == 0 for r in readings):
+            return False  # a shard that has not shown itself yet
+        try:
+            manager = LeaseManager(self._budget_units, [r.level_units for r in readings], soft_permille=self._soft_permille)
+        except ValueError as err:  # read while a budget moved: once more with the next reading
+            self._log.warning("leases not taken over", why=str(err))
+            return False
+        for s, r in zip(manager._shards, readings, strict=True):
+            s.epoch = r.epoch
+        self._manager = manager
+        return True
+
+    def _send(self, m: Message) -> bool:
+        link = self._link()
+        if link is None:
+            return False
+        # The id is the same when it is sent again: done once.
+        request = Request(cmd=m.kind, who="leases", why="budget moves to where it is used", id=f"{m.kind}-{m.shard}-{m.epoch}")
+        try:
+            link.send(m.kind, shard=m.shard, body=bodies.lease(m.epoch, m.units, m.qty_lots), request=request, timeout_s=self.SEND_TIMEOUT_S)
+        except EngineLinkError as err:
+            self._log.warning("lease not moved", shard=m.shard, kind=m.kind, units=m.units, why=err.message)
+            return False
+        return True

@@ -1,0 +1,1 @@
+"""Brings a changed configuration to a running engine: backup, journaled commands, health, and back again when it is bad."""

@@ -1,0 +1,202 @@
+"""Who looks after the engine: its plan, its death and recovery, its standstills, its life, and the hand on it."""
+
+from __future__ import annotations
+
+import json
+import signal
+import time
+from contextlib import suppress
+
+from orchestrator.cli._errors import EXIT_CONFIG, EXIT_INTERNAL, EXIT_UNAVAILABLE
+from orchestrator.config import effective
+from orchestrator.control.engine_link import EngineLink, EngineLinkError
+from orchestrator.observe import log, traces
+from orchestrator.observe.profile import ProcessGone, read_process
+from orchestrator.observe.watchdog import Limits, Sighting, judge
+from orchestrator.supervise.engine_main import MADE, PLAN, PROBLEM, Ended, Made, Plan, read, write
+from orchestrator.supervise.members import Failure, Keeper, last_words
+from orchestrator.supervise.restart import StallWatch
+from orchestrator.supervise.stopping import read_result
+from orchestrator.supervise.tree import Tree
+from orchestrator.supervise.view import EngineView, read_view
+from orchestrator.supervise.watching import engine_state, steps
+
+SETTLE_NS = 1_000_000_000  # telemetry shows by then what a shard does
+_log = log.logger()
+
+
+class EngineKeeper(Keeper):
+    """The engine: recovered from its journal when it dies, killed when it stands still."""
+
+    def __init__(self, tree: Tree) -> None:
+        super().__init__(tree, tree.engine)
+        settings = tree.cfg.supervise
+        self.link: EngineLink | None = None
+        self._link_error = ""
+        self.view: EngineView | None = None
+        self.lifted_pid = 0  # the engine whose hold has been lifted
+        self.lifted_ns = 0  # monotonic, when
+        self._stall = StallWatch(settings.stall_ms, settings.stall_kill_ms)
+        self._ready_ns = settings.ready_timeout_s * 1_000_000_000
+        self._restart_asked = ""
+        self._stalled = ""  # what holds it, while it stands still
+
+    # ---- its process
+
+    def start(self, now_ns: int) -> None:
+        """Start it with a plan written for now."""
+        if not self.member.alive():
+            self._stall.reset()
+            try:
+                write(self.tree.run / PLAN, self._plan())
+            except OSError as err:  # a disk that is full now was not when the first plan was written, which differs in little
+                if not (self.tree.run / PLAN).exists():
+                    raise Failure(f"the run's folder cannot be written: {err}") from err
+                _log.error("the engine's plan could not be written anew", error=str(err))
+        super().start(now_ns)
+
+    def _plan(self) -> Plan:
+        venue = self.tree.get("venue")
+        ready = json.loads(venue.spec.out.read_text().partition("\n")[0]) if venue and venue.spec.out else None
+        return Plan(config=effective(self.tree.cfg), folder=str(self.tree.run), runtime=str(self.tree.runtime), venue=ready,
+                    held_before=self._held_before(), placement=self.member.spec.placement)  # fmt: skip
+
+    def _held_before(self) -> list[int]:
+        if self.tree.trading_enabled:
+            return []
+        if (made := read(self.tree.run / MADE, Made)) is not None:
+            return list(made.held)
+        earlier = read(self.tree.run / PLAN, Plan)
+        return list(earlier.held_before) if earlier is not None else []
+
+    def died(self, now_ns: int, words: str, *, started: bool) -> None:
+        """Recover it, unless it said why that would be of no use."""
+        self.close_link()
+        problem: Ended | None = read(self.tree.run / PROBLEM, Ended)
+        said = problem.message if problem else f"{words}: {last_words(self.member.spec.log)}" if not started else words
+        result = read_result(self.tree.run)
+        if self._restart_asked:
+            said, self._restart_asked = self._restart_asked, ""
+        elif result is not None:
+            self.member.life.move("failed", f"it ended by itself: {result.stopped_by}")
+            raise Failure(f"the engine ended by itself ({result.stopped_by})", EXIT_UNAVAILABLE, f"its log: {self.member.spec.log}")
+        elif not started or (problem is not None and problem.code == EXIT_CONFIG):
+            self.member.life.move("failed", said)
+            code, hint = (problem.code, problem.hint) if problem else (EXIT_INTERNAL, f"its log: {self.member.spec.log}")
+            raise Failure(f"the engine did not start: {said}", code, hint)
+        self.lost_trading()
+        if not self.again(now_ns, said):
+            used = self.member.restart.words(now_ns)
+            raise Failure(f"the engine is given up: {said} ({used})", EXIT_INTERNAL, f"its log: {self.member.spec.log}")
+
+    def lost_trading(self) -> None:
+        """The next engine comes up held, whatever the last one was; which pauses were ours is in its plan."""
+        self._write_lifted()
+        self.tree.trading_enabled = False
+
+    def _write_lifted(self) -> None:
+        if self.tree.trading_enabled and (made := read(self.tree.run / MADE, Made)) is not None:
+            made.held = []  # lifted: a pause that the journal tells of is a person's
+            write(self.tree.run / MADE, made)
+
+    def ask_restart(self, why: str) -> None:
+        """End it cleanly; it is started again on the same run."""
+        if not self.member.alive() or self.member.process is None:
+            raise Failure("the engine is not running just now", EXIT_UNAVAILABLE, "peregrine status says what it does")
+        self._restart_asked = why
+        self.member.process.send(signal.SIGTERM)
+
+    # ---- its life
+
+    def look(self, now_ns: int, *, started: bool) -> None:
+        """One round: its death, its state, its heartbeat."""
+        super().look(now_ns, started=started)
+        member = self.member
+        if member.process is None:
+            return
+        self.view = read_view(self.tree.name)
+        still_ns = self._still_ns(now_ns)
+        if still_ns:
+            self._name_stall(still_ns)
+        after, why = engine_state(member.life.state, self.view, member.process.pid, stalled=self._stalled if still_ns else "", enabled=self.lifted)
+        for state in steps(member.life.state, after):
+            member.life.move(state, why)
+        if member.life.state != "starting" and self.link is None:
+            self.open_link()
+        if member.died_ns and started and self.settled(now_ns):
+            member.recovery_ns, member.died_ns = time.monotonic_ns() - member.died_ns, 0
+            _log.info("the engine is back", recovery_ms=member.recovery_ns // 1_000_000)
+            traces.record("supervise.recovery", member.recovery_ns, process=member.spec.name)
+            self.tree.save()
+        if member.life.state == "starting" and started and self.started_ns and now_ns - self.started_ns > self._ready_ns:
+            _log.error("the engine did not come up in time: killed")
+            member.process.send(signal.SIGKILL)
+
+    def _still_ns(self, now_ns: int) -> int:
+        """How long its heartbeat has stood still, 0 below the threshold; kills it at the second one."""
+        member, view = self.member, self.view
+        if view is None or member.process is None or view.pid != member.process.pid or not view.up:
+            return 0
+        still_ns = self._stall.take(view.heartbeat_count, now_ns)
+        member.stalled_ns = still_ns if self._stall.stalled(still_ns) else 0
+        if not member.stalled_ns:
+            self._stalled = ""
+        if self._stall.to_be_killed(still_ns):
+            _log.error("the engine stands still: killed", still_ms=still_ns // 1_000_000)
+            member.process.send(signal.SIGKILL)
+            self._stall.reset()
+        return member.stalled_ns
+
+    def _name_stall(self, still_ns: int) -> None:
+        """Say what holds it, once for each standstill: a stop signal is another thing than a loop."""
+        process, view = self.member.process, self.view
+        if self._stalled or process is None or view is None:
+            return
+        profile = None
+        with suppress(ProcessGone):
+            profile = read_process(process.pid)
+        seen = Sighting(view.heartbeat_count, profile)
+        self._stalled = judge("engine", seen, seen, still_ns, Limits.of(self.tree.cfg.supervise.stall_ms)).line
+
+    @property
+    def lifted(self) -> bool:
+        """Has the present engine been let trade?"""
+        return self.member.process is not None and self.lifted_pid == self.member.process.pid
+
+    def settled(self, now_ns: int) -> bool:
+        """Has it come as far as it is let: trading, or let trade and held by a person or a kill all the same?"""
+        state = self.member.life.state
+        return self.lifted and (state == "trading" or (state == "ready" and now_ns - self.lifted_ns > SETTLE_NS))
+
+    # ---- the hand on it
+
+    def taken_over(self) -> None:
+        """After a takeover: what the supervisor before had done for this engine is done; one that is gone is recovered."""
+        if self.member.process is None:
+            if self.tree.has_traded:
+                self.died(time.monotonic_ns(), "gone when the supervisor came", started=True)
+            return
+        if self.tree.trading_enabled:
+            self.lifted_pid = self.member.process.pid
+        self.open_link()
+
+    def open_link(self) -> None:
+        """Attach; tried again at the next round when it does not work now."""
+        try:
+            self.link = EngineLink(self.tree.name)
+            self._link_error = ""
+        except EngineLinkError as err:
+            if str(err) != self._link_error:
+                _log.warning("the engine's command ring is not ours yet", error=str(err))
+            self._link_error = str(err)
+
+    def close_link(self) -> None:
+        """Let go of the engine's memory."""
+        if self.link is not None:
+            self.link.close()
+            self.link = None
+
+    def beat(self) -> None:
+        """One sign of life for the engine."""
+        if self.link is not None:
+            self.link.beat()

@@ -1,0 +1,77 @@
+"""A whole tree as `up` starts it, seen by Prometheus and a collector of traces: restart, recovery, refusals, a lost supervisor."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import sys
+from pathlib import Path
+
+import pytest
+import zmq
+
+from tests.observe.collector import Collector
+from tests.observe.monitoring import Monitoring, needs_prometheus, until
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "supervise"))
+from tree_rig import Rig  # noqa: E402
+
+pytestmark = [
+    needs_prometheus, pytest.mark.slow,
+    pytest.mark.skipif(os.environ.get("PEREGRINE_ALERTS") != "all", reason="make alerts runs it"),
+]  # fmt: skip
+
+
+@pytest.fixture
+def tree(tmp_path):
+    """A tree whose telemetry process serves at a port of its own, and a collector of its traces."""
+    pytest.importorskip("opentelemetry.sdk.trace")
+    collector = Collector()
+    with contextlib.closing(socket.create_server(("127.0.0.1", 0))) as one:
+        address = f"127.0.0.1:{one.getsockname()[1]}"
+    rig = Rig(tmp_path, {"observe.metrics": address, "observe.otlp": collector.url, "supervise.heartbeat_ms": "50"})
+    try:
+        rig.up()
+        yield rig, address, collector
+    finally:
+        rig.sweep()
+        collector.close()
+
+
+def garbage(path: Path, count: int) -> None:
+    context = zmq.Context()
+    client = context.socket(zmq.DEALER)
+    client.connect(f"ipc://{path}")
+    for _ in range(count):
+        client.send_multipart([b"", b"\xc1 no message of ours"])
+    client.close(1000)
+    context.term()
+
+
+def test_a_real_tree_is_seen_restarting_recovering_refusing_and_losing_its_supervisor(tree, tmp_path):
+    rig, address, collector = tree
+    with Monitoring(tmp_path / "m") as seen:
+        seen.watch(address)
+        E = f'engine="{rig.name}"'
+        until(lambda: len(seen.query(f"peregrine_process_up{{{E}}} == 1")) == 3, "venue, engine and telemetry")
+        assert seen.query(f"peregrine_trading_enabled{{{E}}} == 1") and seen.query(f"peregrine_supervisor_up{{{E}}} == 1")
+        for name in ("thread_cpu_seconds_total", "thread_run_delay_seconds_total", "thread_switches_total", "thread_faults_total"):
+            until(lambda name=name: seen.query(f'peregrine_{name}{{{E},process="engine"}} > 0'), name)
+
+        os.kill(rig.pid("engine"), signal.SIGKILL)
+        seen.expect("PeregrineProcessRestarted", engine=rig.name, process="engine")
+        until(lambda: seen.query(f'peregrine_process_recovery_seconds{{{E},process="engine"}} > 0'), "the time it took")
+        until(lambda: seen.query(f"peregrine_up{{{E}}} == 1"), "the engine's next life")
+
+        garbage(rig.runtime / "control.sock", 60)
+        seen.expect("PeregrineControlRefused", engine=rig.name)
+        assert seen.query(f'peregrine_control_refused_total{{{E},reason="garbage"}} > 10')
+
+        stages = {a.value.string_value for s in collector.spans() if s.name == "supervise.stage" for a in s.attributes}
+        assert stages >= {"venue", "engine", "books", "session", "telemetry", "trading"}
+        until(lambda: [s for s in collector.spans() if s.name == "supervise.recovery"], "the span of the recovery", 20)
+
+        rig.kill_supervisor()
+        seen.expect("PeregrineSupervisorLost", engine=rig.name, severity="critical")
