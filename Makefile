@@ -76,6 +76,7 @@ asan: build ## the same under AddressSanitizer and UBSan
 
 chaos: build ## kill -9 and stop engine, writer and venue under load, N=50 times (SEED=…); the venue's own record judges
 	@$(PY) tools/chaos.py --kills $(or $(N),50) $(if $(SEED),--seed $(SEED)) $(ARGS)
+	@for storm in disk-full bad-config stops disconnects; do $(PY) tools/chaos_storms.py --storm $$storm $(if $(SEED),--seed $(SEED)) || exit 1; done
 
 attack: build $(DEV) ## N=10000 bad attempts against a control server: none accepted, all counted, good clients answered
 	@PEREGRINE_ATTACK=$(or $(N),10000) $(PY) -m pytest tests/control/test_attack.py

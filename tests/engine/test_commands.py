@@ -34,6 +34,7 @@ from rig import (
 
 from hotpath import _core
 from orchestrator.config import load_profile
+from orchestrator.control.bodies import RESUME_HELD
 from orchestrator.run import plan
 from orchestrator.run.virtual import run_virtual
 
@@ -237,6 +238,24 @@ def test_flatten_reduces_to_zero_and_never_beyond(live) -> None:
             assert position * signed < 0
             assert abs(signed) <= abs(position)
         position += signed
+    assert verify(engine.folder)["identical"]
+
+
+def test_lifting_a_hold_leaves_a_flatten_as_it_is_and_a_plain_resume_ends_it(live) -> None:
+    engine, judge = live()
+    until(lambda: judge.position_lots() != 0, "a position")
+    engine.command(FLATTEN)
+    until(lambda: judge.position_lots() == 0 and judge.summary()["open_orders"] == 0, "flat")
+    engine.command(PAUSE)
+    until(lambda: engine.counters()["trading_state"] == 3, "a pause")
+    engine.command(RESUME, struct.pack("<I", RESUME_HELD))
+    until(lambda: engine.counters()["trading_state"] == 1, "no pause")
+    orders = engine.counters()["orders"]
+    engine.events(400)
+    assert engine.counters()["orders"] == orders
+    engine.command(RESUME)
+    engine.until("orders", orders + 2)
+    engine.stop()
     assert verify(engine.folder)["identical"]
 
 

@@ -207,6 +207,21 @@ def test_from_the_soft_share_on_a_grant_takes_a_quarter_of_what_is_free() -> Non
     assert grants and grants[0].units - 440 == 30, "120 are free"
 
 
+def test_a_shard_whose_orders_were_refused_for_its_lease_gets_more_though_it_uses_nothing() -> None:
+    m = manager(960, 40)
+    m.read(0, Reading(1, 960, 900))
+    m.read(1, Reading(1, 40, 0))
+    assert not [x for x in m.tick() if x.shard == 0 and x.units > 20]
+    m = manager(960, 40)
+    m.read(0, Reading(1, 960, 700))
+    m.read(1, Reading(1, 40, 0, refused=3))
+    (back,) = m.tick()
+    assert back.kind == RETURN and back.shard == 0
+    m.read(0, Reading(2, 960 - back.units, 700))
+    m.read(1, Reading(1, 40, 0, refused=4))
+    assert [(x.kind, x.shard) for x in m.tick()] == [(GRANT, 1)]
+
+
 def test_a_lease_moved_by_another_hand_is_taken_as_the_higher_of_both() -> None:
     m = manager(400, 600)
     m.read(0, Reading(5, 700, 0))
@@ -234,7 +249,7 @@ class Snap(dict[str, int]):
 
 def snapshot(*rows: tuple[int, int, int]) -> Snap:
     whole = Snap()
-    whole.extra = {"shards": [{"lease_epoch": e, "lease_units": level, "gross_units": used, "lease_lots": 77} for e, level, used in rows]}
+    whole.extra = {"shards": [{"lease_epoch": e, "lease_units": level, "gross_units": used, "lease_lots": 77, "limit_gross_units": 1000} for e, level, used in rows]}
     return whole
 
 
@@ -242,6 +257,7 @@ def test_the_host_adopts_what_the_shards_hold_and_moves_it_under_one_id() -> Non
     link = Link()
     host = LeaseHost(1000, lambda: link)
     assert host.tick(snapshot((0, 0, 0), (4, 500, 0))) == [], "a shard that has not shown itself"
+    assert host.tick(snapshot((2, 500, 490), (4, 500, 0))) == host.tick(snapshot((3, 500, 490), (4, 500, 0))) == [], "no two agree"
     moved = host.tick(snapshot((3, 500, 490), (4, 500, 0)))
     assert [(m.kind, m.shard, m.epoch) for m in moved] == [(RETURN, 1, 5)]
     host.tick(snapshot((3, 500, 490), (4, 500, 0)))

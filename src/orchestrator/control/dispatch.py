@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from orchestrator.config.models import Config
-from orchestrator.control import bodies
+from orchestrator.control import bodies, breakers
 from orchestrator.control.errors import ControlError, problem_of
 from orchestrator.control.limits import Limits
 from orchestrator.control.messages import Caller, Effect, Reply, Request
@@ -21,8 +21,6 @@ from orchestrator.control.status import Status
 from orchestrator.control.told import Told
 from orchestrator.observe import traces
 from orchestrator.supervise.state_file import TreeState
-
-ALL_BREAKERS = 0xFFFFFFFF
 
 
 class Link(Protocol):
@@ -122,7 +120,7 @@ class Dispatcher:
             "flatten": lambda r, _: self._to_shards(r, "flatten"),
             "reduce_only": lambda r, _: self._to_shards(r, "reduce_only", bodies.number(int(r.args["on"]))),
             "revive": self._revive,
-            "rearm": lambda r, _: self._to_shards(r, "rearm", bodies.number(ALL_BREAKERS)),
+            "rearm": lambda r, _: self._to_shards(r, "rearm", bodies.number(breakers.ALL)),
             "snapshot": self._snapshot,
             "log_level": self._log_level,
             "deploy": lambda r, _: _good(r, _dict(tree.deploy(r))),

@@ -38,6 +38,7 @@ class Reading:
     level_units: int
     used_units: int
     qty_lots: int = 0  # the lease's other half, which is passed on as it is
+    refused: int = 0  # orders its gate refused for the lease, so far: it wants more than it has
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,8 @@ class _Shard:
     level_units: int
     used_units: int = 0
     qty_lots: int = 0
+    refused: int = 0
+    hungry: bool = False  # more were refused since the reading before
     waiting: Message | None = None
     dead: bool = False
     retired: bool = False
@@ -85,7 +88,7 @@ class LeaseManager:
     """The pure part: readings in, messages out; no clock, no input or output. One message a shard is under way at most.
 
     `levels` are what the shards hold at the start, with `epoch`. A shard wants what it uses and as much again as keeps
-    it below the soft share; what nobody wants is spread evenly. Below `step_units` nothing is moved. From the soft share
+    it below the soft share, and more than it has when its gate refused orders for it; what nobody wants is spread evenly. Below `step_units` nothing is moved. From the soft share
     of the budget on, a grant takes at most a quarter of what is free: whoever comes next finds something.
 
     Raises ValueError when the levels come to more than the budget.
@@ -124,6 +127,7 @@ class LeaseManager:
         if s.retired or reading.epoch < s.epoch:
             return
         s.used_units, s.qty_lots, s.dead = reading.used_units, reading.qty_lots, False
+        s.hungry, s.refused = reading.refused > s.refused, reading.refused
         if reading.epoch == s.epoch:
             return
         waiting, s.waiting, s.epoch = s.waiting, None, reading.epoch
@@ -182,7 +186,10 @@ class LeaseManager:
             return targets
         pool = self.budget_units - sum(s.bound_units for s in self._shards if s.dead)
         least = pool // (8 * len(live))  # of a shard that uses nothing: it could not begin to
-        wants = {i: max(self._shards[i].used_units * 1000 // self._soft_permille, self._shards[i].used_units, least) for i in live}
+        wants = {}
+        for i in live:
+            s = self._shards[i]
+            wants[i] = max(s.used_units * 1000 // self._soft_permille, least, s.level_units + 2 * least if s.hungry else 0)
         wanted = sum(wants.values())
         for i in live:
             if wanted <= pool:
@@ -206,17 +213,19 @@ class LeaseHost:
     """Keeps the leases of a running engine: `tick(snapshot)` with each reading of its telemetry, from one thread.
 
     `link` gives the link to the engine, or None while there is none. The budget is `risk.max_gross_units`; levels and
-    epochs are taken from the first reading, so a supervisor that takes a running engine over goes on where the one before
-    it was: it adopts what the shards hold. With one shard there is nothing to move.
+    epochs are those of two readings that agree, so a supervisor that takes a running engine over goes on where the one before
+    it was: it adopts what the shards hold. With one shard there is nothing to move. A limit lowered below what is granted
+    takes effect in each shard's own gate at once, and in the leases as parts come back.
     """
 
-    SEND_TIMEOUT_S = 0.25
+    SEND_TIMEOUT_S = 0.05
 
     def __init__(self, budget_units: int, link: Callable[[], Sender | None], *, soft_permille: int = 800) -> None:
         self._budget_units = budget_units
         self._soft_permille = soft_permille
         self._link = link
         self._manager: LeaseManager | None = None
+        self._epochs: list[int] = []  # of the reading before, until there is a manager
         self._log = logger(part="leases")
 
     def state(self) -> LeaseState | None:
@@ -228,17 +237,26 @@ class LeaseHost:
         shards = snapshot.extra.get("shards", [])
         if len(shards) < 2:
             return []
-        readings = [Reading(s["lease_epoch"], s["lease_units"], s["gross_units"], s["lease_lots"]) for s in shards]
+        readings = [Reading(s["lease_epoch"], s["lease_units"], s["gross_units"], s["lease_lots"], _refused(s)) for s in shards]
         if self._manager is None and not self._adopt(readings):
             return []
         assert self._manager is not None
         for shard, reading in enumerate(readings):
             self._manager.read(shard, reading)
-        return [m for m in self._manager.tick() if self._send(m)]
+        # A limit that is changed while it trades: the lowest that any shard has by now.
+        self._manager.budget_units = min(s["limit_gross_units"] for s in shards)
+        taken = []
+        for m in self._manager.tick():
+            if not self._send(m):
+                break  # it does not answer: whoever calls has other things to do
+            taken.append(m)
+        return taken
 
     def _adopt(self, readings: list[Reading]) -> bool:
-        if any(r.epoch == 0 for r in readings):
-            return False  # a shard that has not shown itself yet
+        epochs = [r.epoch for r in readings]
+        if 0 in epochs or epochs != self._epochs:  # a shard that has not shown itself yet, or somebody's last command
+            self._epochs = epochs
+            return False
         try:
             manager = LeaseManager(self._budget_units, [r.level_units for r in readings], soft_permille=self._soft_permille)
         except ValueError as err:  # read while a budget moved: once more with the next reading
@@ -261,3 +279,9 @@ class LeaseHost:
             self._log.warning("lease not moved", shard=m.shard, kind=m.kind, units=m.units, why=err.message)
             return False
         return True
+
+
+def _refused(shard: Any) -> int:
+    """Orders the shard's gate refused for its lease."""
+    by_reason = getattr(shard, "rejects", {})
+    return int(by_reason.get("lease_notional", 0)) + int(by_reason.get("lease_quantity", 0))

@@ -27,6 +27,7 @@ from orchestrator.observe import log
 from orchestrator.supervise import hosting
 from orchestrator.supervise.engine_keeper import EngineKeeper
 from orchestrator.supervise.files import replace_whole
+from orchestrator.supervise.leasing import Leasing
 from orchestrator.supervise.leftovers import put_away
 from orchestrator.supervise.lock import SupervisorLock
 from orchestrator.supervise.members import Failure, TelemetryKeeper, VenueKeeper
@@ -63,6 +64,7 @@ class Supervisor:
         self._calls: queue.SimpleQueue[tuple[Callable[[], Any], Future[Any]]] = queue.SimpleQueue()
         self._wake_out, self._wake_in = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._hosted: hosting.Hosted | None = None
+        self.leasing = Leasing(tree.cfg)
 
     # ---- the loop
 
@@ -94,6 +96,7 @@ class Supervisor:
                 keeper.look(now, started=self.startup.done)
         self.startup.advance(now)
         self._follow()
+        self.leasing.round(self.engine.link)
         while not self._calls.empty():
             call, future = self._calls.get()
             try:

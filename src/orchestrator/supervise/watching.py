@@ -6,7 +6,7 @@ from orchestrator.supervise.state_file import LifeState
 from orchestrator.supervise.view import EngineView
 
 #: of telemetry's trading_state: shards that send no new orders whatever the tree allows
-HELD_WORDS = {3: "paused", 4: "draining", 5: "killed", 6: "stopped by its journal"}
+HELD_WORDS = {3: "paused", 4: "draining", 5: "killed", 6: "stopped by its journal", 7: "stopped by a breaker"}
 
 
 def engine_state(state: LifeState, view: EngineView | None, pid: int, *, stalled: str = "", enabled: bool) -> tuple[LifeState, str]:

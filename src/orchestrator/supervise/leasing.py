@@ -1,0 +1,41 @@
+"""The supervisor's part in leases: a few times a second it lets the account's budget move between the engine's shards."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+
+from orchestrator.config.models import Config
+from orchestrator.control.engine_link import EngineLink
+from orchestrator.control.leases import LeaseHost, LeaseState
+from orchestrator.observe.segment import Segment, SegmentError
+from orchestrator.observe.shards import read_engine
+from orchestrator.observe.telemetry import TelemetryError
+
+EVERY_S = 0.25
+
+
+class Leasing:
+    """One host for each life of the engine: a new one begins with what its shards say they hold."""
+
+    def __init__(self, cfg: Config) -> None:
+        self._cfg = cfg
+        self._link: EngineLink | None = None
+        self._host: LeaseHost | None = None
+        self._next_s = 0.0
+
+    def state(self) -> LeaseState | None:
+        """Of the engine there is now; None before its first reading, and where one shard has it all."""
+        return self._host.state() if self._host is not None else None
+
+    def round(self, link: EngineLink | None) -> None:
+        """To be called often; does something every EVERY_S while there is an engine of several shards."""
+        now_s = time.monotonic()
+        if link is None or link.shards < 2 or now_s < self._next_s:
+            return
+        self._next_s = now_s + EVERY_S
+        if link is not self._link or self._host is None:
+            self._link = link
+            self._host = LeaseHost(self._cfg.risk.max_gross_units, lambda: self._link, soft_permille=self._cfg.risk.soft_permille)
+        with contextlib.suppress(SegmentError, TelemetryError), Segment(link.name) as segment:
+            self._host.tick(read_engine(segment))
