@@ -183,6 +183,20 @@ def test_the_page_keeps_what_it_says_and_the_tables_keep_all(virtual_run, tmp_pa
     assert all(len(line) <= 4 * 50 for line in report.story.shards[0].account.values())
 
 
+def test_a_breaker_that_trips_is_named_with_the_record_at_which_it_did(tmp_path):
+    from orchestrator.config import load_profile
+    from orchestrator.run.virtual import run_virtual
+
+    result = run_virtual(load_profile("replay", {"journal.dir": str(tmp_path), "risk.max_drawdown_units": 5_000}), for_ns=2_000_000_000)
+    assert result.stopped_by == "breaker"
+    report = build.build_report(Path(result.journal), tmp_path / "report")
+    tripped = {what: (seq, now) for seq, _, what, _, now in report.story.shards[0].changes if what in ("drawdown_breaker", "killed", "loss_breaker")}
+    assert tripped["drawdown_breaker"][1] == tripped["killed"][1] == 1 and "loss_breaker" not in tripped
+    text = report.page.read_text()
+    assert re.search(rf">{tripped['drawdown_breaker'][0]:,}</td><td>drawdown breaker</td><td>armed</td><td>tripped<", text)
+    assert report.story.max_drawdown()[0] >= 5_000
+
+
 # ---- without the extra, and files
 
 def test_csv_and_parquet_hold_the_same(virtual_report):
@@ -243,3 +257,16 @@ def test_what_is_no_run_is_refused_with_what_to_do(tmp_path, peregrine):
     assert "is not the folder of a run" in err and "hint:" in err
     _, err = peregrine("report", str(tmp_path), code=69)
     assert "no journal" in err and "hint:" in err
+
+
+def test_a_damaged_journal_is_refused_with_the_place(virtual_run, tmp_path, peregrine):
+    import shutil
+
+    damaged = tmp_path / "damaged"
+    shutil.copytree(virtual_run.folder, damaged, ignore=shutil.ignore_patterns("snapshot-*", "report"))
+    (path,) = damaged.glob("journal-*.pgj")
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 0xFF
+    path.write_bytes(data)
+    _, err = peregrine("report", str(damaged), code=69)
+    assert "journal-000001.pgj" in err and "hint:" in err and not (damaged / "report/report.html").exists()

@@ -14,7 +14,8 @@ constexpr u64 kRecordsBetweenCalls = 200'000;  // how often Python hears of the 
 constexpr const char* kAccountNames[] = {"pnl_units", "realized_units", "fees_units", "gross_units", "credit_units",
                                          "working_orders", "soft_orders", "risk_rejects", "events", "decisions"};
 constexpr const char* kInstrumentNames[] = {"position_lots", "pnl_units", "bid_ticks", "ask_ticks"};
-constexpr const char* kStateNames[] = {"killed", "breaker", "paused", "reduce_only", "draining", "session", "feed"};
+constexpr const char* kStateNames[] = {"killed", "paused", "reduce_only", "draining", "session", "feed", "message_breaker",
+                                       "reject_breaker", "loss_breaker", "drawdown_breaker"};
 static_assert(std::size(kAccountNames) == engine::ReplayWatch::kAccountCurves);
 static_assert(std::size(kInstrumentNames) == engine::ReplayWatch::kInstrumentCurves);
 static_assert(std::size(kStateNames) == engine::kWatchedStates);

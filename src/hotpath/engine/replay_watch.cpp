@@ -71,7 +71,11 @@ void ReplayWatch::look(u64 seq, TimeNs now) {
 
   const Gate& gate = shard_.gate();
   change(Watched::kKilled, gate.killed(), seq, now);
-  change(Watched::kBreaker, gate.breaker_tripped(), seq, now);
+  const u32 open = shard_.breakers().open();
+  change(Watched::kMessageBreaker, (open & kMessageBreaker) != 0, seq, now);
+  change(Watched::kRejectBreaker, (open & kRejectBreaker) != 0, seq, now);
+  change(Watched::kLossBreaker, gate.loss_tripped(), seq, now);
+  change(Watched::kDrawdownBreaker, gate.drawdown_tripped(), seq, now);
   change(Watched::kPaused, gate.paused(), seq, now);
   change(Watched::kReduceOnly, gate.reduce_only(), seq, now);
   change(Watched::kDraining, shard_.draining(), seq, now);

@@ -38,9 +38,10 @@ class Curve {
 };
 
 enum class Watched : u8 {
-  kKilled = 0, kBreaker = 1, kPaused = 2, kReduceOnly = 3, kDraining = 4, kSessionPhase = 5, kFeedState = 6,
+  kKilled = 0, kPaused = 1, kReduceOnly = 2, kDraining = 3, kSessionPhase = 4, kFeedState = 5,
+  kMessageBreaker = 6, kRejectBreaker = 7, kLossBreaker = 8, kDrawdownBreaker = 9,
 };
-inline constexpr int kWatchedStates = 7;
+inline constexpr int kWatchedStates = 10;
 
 struct StateChange {
   u64 seq;  // the input's journal number

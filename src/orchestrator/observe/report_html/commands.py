@@ -20,6 +20,7 @@ COMMANDS = {
     9: "lease grant", 10: "lease return", 11: "pause symbol", 12: "resume symbol", 13: "revive", 14: "reduce only",
     15: "re-arm breakers", 16: "active symbols", 17: "move", 18: "note",
 }  # fmt: skip
+BREAKERS = ("messages", "rejects", "loss", "drawdown")  # risk/breakers.h: bits
 CONTROLS = {1: "kill word", 2: "supervisor lost", 3: "lease changed", 4: "journal not writable", 5: "journal writable again", 6: "supervisor back"}
 
 #: risk/limits.h: 8 bytes each from byte 8
@@ -86,7 +87,7 @@ class CommandReader:
         if kind in (4, 5):
             return {4: "orders cancelled", 5: "a drain is lifted too"}[kind] if number & 1 else ""
         if kind == 15:
-            return f"breakers {number:#x}"
+            return ", ".join(name for bit, name in enumerate(BREAKERS) if number >> bit & 1)
         return {14: "on" if number else "off", 16: f"{number} a shard", 17: f"thread {number}"}.get(kind, "")
 
     def _changed_limits(self, body: bytes) -> str:

@@ -153,10 +153,10 @@ def risk_section(story: Story, fmt: Format) -> Html:
     ])  # fmt: skip
 
 
-_WORDS = {"killed": ("alive", "killed"), "breaker": ("armed", "tripped"), "paused": ("trading", "paused"),
+_ARMED = ("armed", "tripped")
+_WORDS = {"killed": ("alive", "killed"), "message_breaker": _ARMED, "reject_breaker": _ARMED, "loss_breaker": _ARMED,
+          "drawdown_breaker": _ARMED, "paused": ("trading", "paused"),
           "reduce_only": ("off", "on"), "draining": ("no", "draining")}  # fmt: skip
-_PHASES = ("down", "logging in", "querying", "mass cancelling", "cancelling", "settling", "ready", "halted", "ended")
-_FEED = ("down", "recovering", "live", "gapped", "stale", "ended")
 
 
 def _states(story: Story) -> Sequence[tuple[int, int, int, str, str, str]]:

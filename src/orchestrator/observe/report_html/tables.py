@@ -49,7 +49,7 @@ TABLES: dict[str, dict[str, str]] = {
     },
 }  # fmt: skip
 
-BATCH_ROWS = 50_000
+BATCH_ROWS = 10_000
 NO_PARQUET = "no Parquet: pyarrow is not installed (hint: pip install 'peregrine-engine[report]')"
 
 
