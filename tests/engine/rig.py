@@ -278,6 +278,7 @@ class LiveEngine:
 
         from orchestrator.config import load_profile
         from orchestrator.run import live
+        from orchestrator.run.addresses import venue_addresses
 
         settings = {
             "engine.name": name, "engine.mlock": False, "engine.idle": "sleep", "venue": venue.yaml(),
@@ -286,7 +287,7 @@ class LiveEngine:
         }  # fmt: skip
         os.environ[PASSWORD_ENV] = "PEREGRINE1"
         cfg = load_profile("laptop", settings)
-        with live._venue(cfg, None) as addresses:
+        with venue_addresses(cfg, None) as addresses:
             self._run = live._make(cfg, {"engine": None, "journal": None, "feed": None, "helper": None}, addresses, None, None)
         self.live, self.folder, self.name = self._run.engine, self._run.folder, name
         self._summary: dict[str, Any] = {}
