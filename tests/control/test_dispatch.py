@@ -156,6 +156,6 @@ def test_every_limit_of_the_engine_has_a_name_of_the_configuration():
     from orchestrator.config.models import InstrumentLimits, Risk
 
     assert set(limits.OF_SYMBOLS) == set(InstrumentLimits.model_fields)
-    others = {"short_sales", "restricted_symbols", "authorised_strategies", "by_symbol"}
+    others = {"short_sales", "restricted_symbols", "authorised_strategies", "by_symbol", "breakers"}
     assert set(limits.OF_ACCOUNT) == set(Risk.model_fields) - set(InstrumentLimits.model_fields) - others
     assert {f for f in bodies.LIMIT_FIELDS if f} == set(limits.ALL.values())
