@@ -52,7 +52,9 @@ class Stage:
         self.folder, self.fills_first, self.signal = folder, fills_first, signal
         self.delay = {"order": order_ns, "answer": answer_ns, "feed": feed_ns}
         instruments = [{"symbol": s, "increment_ticks": 100, "round_lot_lots": 100} for s in symbols]
-        cfg = load_profile("replay", {"instruments": instruments, "engine.max_orders": 4096, "name": "golden", **settings})
+        # The goldens are older than the limits on how many symbols there may be; limits are part of the state's hash.
+        without = dict.fromkeys(("risk.max_positions", "risk.soft_positions", "risk.soft_positions_interval_ns"), 0)
+        cfg = load_profile("replay", {"instruments": instruments, "engine.max_orders": 4096, "name": "golden", **without, **settings})
         self.midnight_ns = plan.session_midnight_ns(DAY)
         self.spec = plan.shard_spec(cfg, midnight_ns=self.midnight_ns) | {"user_signal": user_signal}
         wanted = [(plan.builtin_policy_path().read_bytes(), {})] if members is None else list(members)

@@ -38,10 +38,16 @@ def test_what_is_stated_stays() -> None:
     assert share_threads(inline.engine, range(1)) == (inline.engine, "")
 
 
-def test_a_core_for_each_hot_thread_is_kept_by_sharing_where_that_is_insisted_on() -> None:
-    insists = engine(8, refuse_shared_cores=True, cores={"engine": "auto", "feed": "auto", "session": "auto", "journal": "auto", "helper": "auto"})
-    found = resolve_cores(insists, range(7))
+def test_where_a_core_for_each_hot_thread_is_insisted_on_nothing_is_shared_by_itself() -> None:
+    auto = dict.fromkeys(("engine", "feed", "session", "journal", "helper"), "auto")
+    insists = engine(8, refuse_shared_cores=True, cores=auto)
+    with pytest.raises(ConfigError, match="10 hot threads"):
+        resolve_cores(insists, range(7))
+    found = resolve_cores(engine(8, refuse_shared_cores=True, cores=auto, shards_per_thread=2), range(7))
     hot = [core for name, core in found.items() if name.startswith("engine") or name in ("feed", "session")]
     assert len(hot) == len(set(hot)) == 6 and None not in hot
-    with pytest.raises(ConfigError, match="a core for each"):
-        resolve_cores(insists, range(2))
+
+
+def test_shared_threads_are_what_gets_the_cores() -> None:
+    found = resolve_cores(engine(8, cores={"engine": "auto", "feed": "auto", "session": "auto"}), range(6))
+    assert sorted(name for name in found if name.startswith("engine")) == ["engine", "engine-1", "engine-2", "engine-3"]

@@ -21,14 +21,16 @@ def hot_threads(engine: Engine) -> list[str]:
 def share_threads(engine: Engine, allowed: Iterable[int]) -> tuple[Engine, str]:
     """`shards_per_thread` filled in where it is left open and there are fewer cores than hot threads; and that in words.
 
-    Shards get as many threads as there are cores beside those of feed and session, at least two (one on one core); with
-    refuse_shared_cores only the former. What is stated stays, and "" is returned: a number, a list of cores, or enough cores.
+    Shards get as many threads as there are cores beside those of feed and session, at least two (one on one core). Nothing
+    is filled in, and "" returned, for a stated number or list of cores, for refuse_shared_cores, which refuses, and where
+    there are cores enough.
     """
     cores = len(set(allowed))
-    if engine.topology != "pipelined" or engine.shards_per_thread is not None or isinstance(engine.cores.engine, list):
+    stated = engine.shards_per_thread is not None or isinstance(engine.cores.engine, list) or engine.refuse_shared_cores
+    if engine.topology != "pipelined" or stated or len(hot_threads(engine)) <= cores:
         return engine, ""
-    most = cores - 2 if engine.refuse_shared_cores else max(cores - 2, min(2, cores))
-    if len(hot_threads(engine)) <= cores or not 1 <= most < engine.shards:
+    most = max(cores - 2, min(2, cores))
+    if most >= engine.shards:
         return engine, ""
     shared = engine.model_copy(update={"shards_per_thread": -(-engine.shards // most)})
     threads = shard_threads(shared)
