@@ -36,6 +36,7 @@ from orchestrator.supervise.state_file import TreeState
 from orchestrator.supervise.stopping import ENDED, EndReport, stop
 from orchestrator.supervise.takeover import Takeover, end_all
 from orchestrator.supervise.tree import Tree
+from orchestrator.supervise.upkeep import Upkeep
 from orchestrator.supervise.watching import steps
 
 BUSY_S = 0.02  # between rounds while something is on its way
@@ -65,6 +66,7 @@ class Supervisor:
         self._wake_out, self._wake_in = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._hosted: hosting.Hosted | None = None
         self.leasing = Leasing(tree.cfg)
+        self._upkeep = Upkeep(tree.cfg, tree.runtime, lambda: self.engine.view.heartbeat_count if self.engine.view else None)
 
     # ---- the loop
 
@@ -97,6 +99,10 @@ class Supervisor:
         self.startup.advance(now)
         self._follow()
         self.leasing.round(self.engine.link)
+        living = {m.spec.name: m.last for m in self.tree.members.values() if m.process is not None}
+        if self._upkeep.look(now, living):
+            self.tree.alarms = list(self._upkeep.alarms)
+            self.tree.save()
         while not self._calls.empty():
             call, future = self._calls.get()
             try:

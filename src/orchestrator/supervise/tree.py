@@ -77,6 +77,7 @@ class Tree:
         self.has_traded = False  # since the run began: orders may have gone out
         self.started_ns = time.time_ns()
         self.addresses: dict[str, str] = {}
+        self.alarms: list[str] = []  # stalls and leaks that stand now
         self.on_change: Callable[[TreeState], None] | None = None
         self.life = Life(self.name, on_move=self._moved)
         self.members: dict[Role, Member] = {}
@@ -107,7 +108,7 @@ class Tree:
             run=str(self.run), config=self.config, config_sha256=config_hash(self.cfg), trading_enabled=self.trading_enabled,
             has_traded=self.has_traded,
             state=self.life.state, reason=self.life.reason, started_ns=self.started_ns, written_ns=time.time_ns(),
-            processes=[m.state() for m in self.members.values()], addresses=dict(self.addresses),
+            processes=[m.state() for m in self.members.values()], alarms=list(self.alarms), addresses=dict(self.addresses),
         )  # fmt: skip
 
     def save(self) -> None:
