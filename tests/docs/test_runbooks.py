@@ -131,7 +131,7 @@ class Desk:
         until = time.monotonic() + (PATIENCE_S if LOOKS.match(step.commands) else 0)
         while True:
             done = self.shell(step.commands)
-            lacking = missing(step.expected, done.stdout + done.stderr)
+            lacking = missing(step.expected, done.stderr + done.stdout)
             if done.returncode == step.code and not lacking:
                 return
             assert time.monotonic() < until, (f"line {step.line}: {step.commands}\nexit {done.returncode}, expected {step.code}; lacking: {lacking!r}\n"
