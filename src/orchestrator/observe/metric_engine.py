@@ -11,7 +11,7 @@ from orchestrator.observe.segment import STATES
 from orchestrator.observe.telemetry import COUNTERS
 
 FEED_STATES = ("down", "recovering", "live", "gapped", "stale", "ended")
-TRADING_STATES = ("starting", "trading", "throttled", "paused", "draining", "killed", "journal_stopped")
+TRADING_STATES = ("starting", "trading", "throttled", "paused", "draining", "killed", "journal_stopped", "breaker")
 SYMBOL_STATES = ("stale", "trading", "halted", "stopped")
 
 #: label → (what is used, the limit, unit) of the account, by counter
