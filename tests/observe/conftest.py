@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sys
+import tempfile
 import time
 import uuid
 from itertools import count
@@ -28,11 +30,12 @@ LIVE = {"feed_state": 2, "session_ready": 1, "trading_state": 1, "journal_free_b
 
 
 @pytest.fixture(autouse=True)
-def runtime_folder(tmp_path, monkeypatch):
-    """Every test has a runtime folder of its own."""
-    folder = tmp_path / "runtime"
+def runtime_folder(monkeypatch):
+    """Every test has a runtime folder of its own, a short one: a socket's path has little room."""
+    folder = Path(tempfile.mkdtemp(prefix="prg"))
     monkeypatch.setenv("PEREGRINE_RUNTIME_DIR", str(folder))
-    return folder
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 class StandIn:

@@ -17,9 +17,8 @@ from orchestrator.observe.screen.source import WHY, SharedMemorySource, SourceEr
 
 
 @pytest.fixture
-def running(tmp_path, engine_name, monkeypatch):
+def running(tmp_path, engine_name):
     """An engine of two shards with its own venue, as `peregrine run` starts it."""
-    monkeypatch.setenv("PEREGRINE_RUNTIME_DIR", str(tmp_path / "runtime"))
     symbols = [{"symbol": s, "increment_ticks": 100, "round_lot_lots": 100} for s in ("PRGN", "FLCN")]
     one = Engine(tmp_path, engine_name, None, settings={"instruments": symbols, "engine.shards": 2})
     one.until("fills", 3)

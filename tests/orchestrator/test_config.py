@@ -100,7 +100,7 @@ def test_a_password_in_a_file_is_refused_and_never_shown(tmp_path, peregrine):
 def test_no_limit_may_be_left_out(limit):
     value = effective(load_profile("laptop"))
     del value["risk"][limit]
-    if limit in ("by_symbol", "max_positions", "soft_positions", "soft_positions_interval_ns"):
+    if limit in ("by_symbol", "breakers", "max_positions", "soft_positions", "soft_positions_interval_ns"):
         from_effective(value)
     else:
         with pytest.raises(ConfigError) as err:

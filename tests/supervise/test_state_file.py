@@ -7,13 +7,20 @@ import os
 import pytest
 
 from orchestrator.observe.segment import process_start_ticks
-from orchestrator.supervise import state_file
+from orchestrator.supervise import paths, state_file
 from orchestrator.supervise.state_file import ProcessState, StateFileError, TreeState
 
 
 def tree(**changes) -> TreeState:
     me = {"supervisor_pid": os.getpid(), "supervisor_start_ticks": process_start_ticks(os.getpid())}
     return TreeState(name="x", processes=[ProcessState(name="engine", role="engine", pid=5, start_ticks=1)], **me, **changes)
+
+
+def test_a_folder_too_deep_for_a_socket_is_refused_with_the_way_out(tmp_path, monkeypatch):
+    monkeypatch.setenv(paths.VARIABLE, str(tmp_path / ("d" * 100)))
+    with pytest.raises(paths.RuntimeFolderError, match=f"too long for a socket's path: set {paths.VARIABLE}"):
+        paths.runtime_dir("one", make=True)
+    assert not (tmp_path / ("d" * 100)).exists()
 
 
 def test_what_was_written_is_read_and_no_half_of_it_stays_beside(tmp_path):

@@ -6,9 +6,11 @@ import contextlib
 import itertools
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -38,7 +40,7 @@ class Rig:
     def __init__(self, folder: Path, settings: dict[str, str] | None = None) -> None:
         self.folder = folder
         self.name = f"sup-{os.getpid()}-{next(_count)}"
-        self.runtime_base = folder / "rt"
+        self.runtime_base = Path(tempfile.mkdtemp(prefix="prg"))  # short: a socket's path has little room
         self.settings = {**SMALL, "engine.name": self.name, "journal.dir": str(folder / "runs"), **(settings or {})}
         self.others: list[subprocess.Popen[str]] = []
 
@@ -144,6 +146,7 @@ class Rig:
         for _, pid, _ in marked(self.runtime):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
+        shutil.rmtree(self.runtime_base, ignore_errors=True)
         for path in FOLDER.iterdir():
             if self.name in path.name:
                 path.unlink(missing_ok=True)

@@ -18,6 +18,8 @@ import tempfile
 from pathlib import Path
 
 VARIABLE = "PEREGRINE_RUNTIME_DIR"
+SOCKET_PATH_BYTES = 107  # sun_path less its end
+LONGEST_SOCKET = "telemetry.sock"
 
 
 class RuntimeFolderError(Exception):
@@ -36,11 +38,13 @@ def base_dir() -> Path:
 def runtime_dir(name: str, *, make: bool = False) -> Path:
     """The folder of the engine called `name`; with `make` it is there afterwards, ours and closed to others.
 
-    Raises RuntimeFolderError when it belongs to another user or others may write into it: a socket in it could be
-    somebody else's.
+    Raises RuntimeFolderError when it belongs to another user or others may write into it (a socket in it could be
+    somebody else's), and when its path leaves no room for the name of a socket.
     """
     folder = base_dir() / name
     if make:
+        if (room := SOCKET_PATH_BYTES - len(os.fsencode(folder / LONGEST_SOCKET))) < 0:
+            raise RuntimeFolderError(f"{folder}: {-room} characters too long for a socket's path: set {VARIABLE} to a shorter folder")
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         for path in (folder.parent, folder):
             found = path.lstat()
