@@ -98,8 +98,10 @@ def test_the_command_line_shows_what_there_is(world, cli):
 def test_the_command_line_changes_what_it_is_asked_to(world, cli):
     why = ("--why", "test", "--who", "cli")
     assert "shard 1 at" in cli("pause", "FLCN", *why)
-    assert len(json.loads(cli("resume", "--all", "--json", *why))["effects"]) == 2
+    everything = json.loads(cli("resume", "--all", "--json", *why))
+    assert len(everything["effects"]) == 2 and everything["data"]["still_paused"] == ["FLCN"]  # paused by its name
     assert "journaled" in cli("resume", "FLCN", *why)
+    assert "still_paused" not in cli("resume", "--all", *why)
     assert "limits: done" in cli("limits", "set", "max_order_lots=120", "--symbol", "FLCN", *why)
     assert json.loads(cli("limits", "get", "--symbol", "FLCN", "--json"))["limits"]["max_order_lots"] == 120
     assert "artifact" not in cli("swap", "builtin:default", *why) and "journaled" in cli("swap", "--back", *why)

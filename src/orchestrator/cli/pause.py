@@ -23,7 +23,7 @@ def register(app: typer.Typer) -> None:
     def pause(options: Options, symbol: SymbolArgument = None, shard: ShardOption = None, everything: AllOption = False) -> None:
         options.change("pause", target(symbol, shard, everything))
 
-    @app.command(help="Lift a pause or a drain. A kill is lifted by `peregrine revive` only.")
+    @app.command(help="Lift a pause or a drain; a symbol paused by name is resumed by name. A kill is lifted by `peregrine revive` only.")
     @controlled(changes=True)
     def resume(options: Options, symbol: SymbolArgument = None, shard: ShardOption = None, everything: AllOption = False) -> None:
         options.change("resume", target(symbol, shard, everything))

@@ -145,10 +145,24 @@ class Dispatcher:
 
     def _to_target(self, request: Request, kind: str, body: bytes, symbol_kind: str) -> Reply:
         if (symbol := request.args.get("symbol")) is None:
-            return self._to_shards(request, kind, body)
+            reply = self._to_shards(request, kind, body)
+            if kind == "resume" and (still := self._still_paused(reply)):
+                reply.data = {"still_paused": still, "hint": "paused by themselves: resume them by name"}
+            return reply
         link = self.link()
         shard, ix = _place(link, symbol)
         return _good(request, None, [link.send(symbol_kind, shard=shard, body=bodies.number(ix), request=request)])
+
+    def _still_paused(self, reply: Reply) -> list[str]:
+        """Symbols of the shards just resumed that a person paused by name."""
+        names = {place: symbol for symbol, place in self.link().instruments.items()}
+        seqs = {e.shard: e.seq for e in reply.effects}
+        try:
+            shards = self.told.shards(seqs)
+        except ControlError:  # the resume is done, whatever can be read of it
+            return []
+        found = [(s.number, ix) for s in shards if s.number in seqs for ix in sorted(s.paused)]
+        return [names.get(place, f"instrument {place[1]} of shard {place[0]}") for place in found]
 
     def _to_shards(self, request: Request, kind: str, body: bytes = b"") -> Reply:
         link = self.link()

@@ -35,6 +35,7 @@ class Shard:
         self.header: dict[str, Any] = {}
         self.account: dict[str, int] = {}
         self.own: dict[int, dict[str, int]] = {}  # instrument → limits of its own
+        self.paused: set[int] = set()  # instruments paused one by one: a resume of the shard does not lift that
         self._reader: Any = None
         self._generation = (0, 0)
         self._keys: deque[int] = deque(maxlen=256)  # as the shard remembers them: what came again was not done again
@@ -82,6 +83,8 @@ class Shard:
         name = bodies.KIND_NAMES.get(number, f"command {number}")
         if name == "limits" and not repeated:
             self._apply(body)
+        if name in ("pause_symbol", "resume_symbol") and not repeated and len(body) == 4:
+            (self.paused.add if name == "pause_symbol" else self.paused.discard)(int.from_bytes(body, "little"))
         return {"kind": name, **(bodies.parse_origin(origin) if origin else {}), **_told_by(name, body),
                 **({"duplicate": True} if repeated else {})}  # fmt: skip
 
