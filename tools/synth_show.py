@@ -30,7 +30,7 @@ def show(report: dict[str, Any]) -> None:
     if not console.is_terminal:  # a file or a pipe folds nothing
         console.width = 140
     table = Table(box=None, padding=(0, 1, 0, 0))
-    for title in ("policy", "variant", "target", "depth", "LUT", "FF", "DSP", "BRAM", "adders", "cycles", "II", "ns/cycle", "ns",
+    for title in ("policy", "variant", "target", "depth", "LUT", "FF", "DSP", "BRAM", "carry", "adders", "cycles", "II", "ns/cycle", "ns",
                   "decisions/s"):  # fmt: skip
         table.add_column(title, justify="left" if title in ("policy", "variant", "target") else "right", no_wrap=True)
     notes: list[str] = []
@@ -64,8 +64,11 @@ def cells(r: dict[str, Any], notes: list[str]) -> list[str]:
     lut = f"{r['lut']:,}"
     if r["summed_parts"]:
         lut = noted(lut, f"summed over {r['summed_parts']} modules, each synthesised by itself")
+    levels = "-"
+    if r.get("carry_levels") is not None:
+        levels = noted(str(r["carry_levels"]), "carry blocks of four bits one behind the other between two registers, the most of them")
     return [r["policy"], variant, target, "-" if r["depth"] is None else str(r["depth"]), lut, f"{r['ff']:,}", str(r["dsp"]),
-            str(r["bram"]), "-" if r["adders"] is None else f"{r['adders']:,}", str(r["cycles"]), str(r["ii"]), period,
+            str(r["bram"]), levels, "-" if r["adders"] is None else f"{r['adders']:,}", str(r["cycles"]), str(r["ii"]), period,
             "-" if r["latency_ns"] is None else f"{r['latency_ns']:.0f}",
             "-" if r["decisions_per_s"] is None else f"{r['decisions_per_s'] / 1e6:.1f} M"]  # fmt: skip
 
@@ -92,7 +95,8 @@ def plot(report: dict[str, Any], path: Path) -> bool:
     for r in placed:
         if r["grade"] == top:
             name = "a block a stage" if r["depth"] == 0 else f"{r['depth']} add{'s' * (r['depth'] > 1)} a stage"
-            left.annotate(name, (r["cycles"], r["latency_ns"]), textcoords="offset points", xytext=(4, 7), fontsize=8)
+            left.annotate(name, (r["cycles"], r["latency_ns"]), textcoords="offset points",
+                          xytext=(-4, -13) if r["depth"] == 2 else (4, 7), ha="right" if r["depth"] == 1 else "left", fontsize=8)
     right.axhline(150, linestyle="--", linewidth=1, color="grey")
     right.annotate("goal: 150 MHz", (min(r["cycles"] for r in placed), 150), textcoords="offset points", xytext=(0, 4),
                    fontsize=8, color="grey")

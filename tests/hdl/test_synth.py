@@ -6,6 +6,7 @@ The kept reports under tests/hdl/fixtures were made by `fixtures/tiny.v` with th
 from __future__ import annotations
 
 import json
+import random
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ import pytest
 import synth
 import synth_cases
 import synth_flow
+import synth_paths
 import synth_report
 import synth_show
 import synth_tools
@@ -64,6 +66,34 @@ def test_a_module_that_is_not_there_is_an_error():
 def test_parts_are_summed_column_by_column():
     assert synth_report.total([Resources(1, 2, 3, 4, 5), Resources(10, 20, 30, 40, 50)]) == Resources(11, 22, 33, 44, 55)
     assert synth_report.total([]) == Resources()
+
+
+def netlist(**cells: tuple[str, list[int], list[int]]) -> str:
+    """Cells as (type, bits read, bits driven)."""
+    return json.dumps({"modules": {"m": {"cells": {
+        name: {"type": kind, "port_directions": {"i": "input", "o": "output"}, "connections": {"i": reads, "o": drives}}
+        for name, (kind, reads, drives) in cells.items()}}}})  # fmt: skip
+
+
+def test_carry_blocks_are_counted_along_the_longest_way_between_registers():
+    chain = netlist(a=("CARRY8", [1], [2]), g=("LUT2", [2, 1], [3]), b=("CARRY8", [3], [4]), r=("FDRE", [4], [5]), c=("CARRY8", [5], [6]))
+    assert synth_paths.carry_levels(chain, "m") == 2
+    assert synth_paths.carry_levels(netlist(g=("LUT2", [1], [2])), "m") == 0
+    with pytest.raises(ValueError, match="without a register"):
+        synth_paths.carry_levels(netlist(a=("LUT1", [1], [2]), b=("LUT1", [2], [1])), "m")
+
+
+def test_carry_levels_are_those_of_a_slow_walk_over_every_way():
+    rng = random.Random(7)
+    for _ in range(200):
+        kinds = [rng.choice(["CARRY4", "LUT3", "FDRE"]) for _ in range(rng.randint(1, 9))]
+        cells = {f"c{k}": (kind, [rng.randint(0, k) for _ in range(2)], [k + 1]) for k, kind in enumerate(kinds)}
+
+        def walk(bit: int) -> int:
+            kind, reads, _ = cells[f"c{bit - 1}"] if bit else ("FDRE", [], [])
+            return 0 if kind == "FDRE" else (kind == "CARRY4") + max(walk(b) for b in reads)
+
+        assert synth_paths.carry_levels(netlist(**cells), "m") == max(walk(k + 1) for k in range(len(kinds)))
 
 
 def test_the_kept_reports_are_read():
