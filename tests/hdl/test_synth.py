@@ -89,7 +89,7 @@ def test_carry_levels_are_those_of_a_slow_walk_over_every_way():
         kinds = [rng.choice(["CARRY4", "LUT3", "FDRE"]) for _ in range(rng.randint(1, 9))]
         cells = {f"c{k}": (kind, [rng.randint(0, k) for _ in range(2)], [k + 1]) for k, kind in enumerate(kinds)}
 
-        def walk(bit: int) -> int:
+        def walk(bit: int, cells=cells) -> int:
             kind, reads, _ = cells[f"c{bit - 1}"] if bit else ("FDRE", [], [])
             return 0 if kind == "FDRE" else (kind == "CARRY4") + max(walk(b) for b in reads)
 
