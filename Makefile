@@ -84,6 +84,9 @@ attack: build $(DEV) ## N=10000 bad attempts against a control server: none acce
 alerts: build $(DEV) ## fire every alert by a fault, read it back from a real Prometheus and Alertmanager (Debian's)
 	@PEREGRINE_ALERTS=all $(PY) -m pytest tests/observe/test_alerts_fire.py tests/observe/test_alertmanager.py tests/observe/test_tree_seen.py tests/observe/test_dashboard.py -rs $(ARGS)
 
+runbooks: build $(DEV) ## follow every page of docs/runbooks against a real engine in its situation
+	@PEREGRINE_RUNBOOKS=all $(PY) -m pytest tests/docs/test_runbooks.py $(ARGS)
+
 audit: build ## what the engine's loop asks of allocator, locks and kernel, counted while it trades
 	@$(PY) tools/loop_audit.py $(ARGS)
 
@@ -112,4 +115,4 @@ clean: ## remove what the build made (the venv stays)
 	@rm -rf build dist *.egg-info src/*.egg-info
 	@find src sim -name '*.so' -delete
 
-.PHONY: help ext build run check test lint simulate bench twins tsan asan chaos attack alerts audit soak fuzz golden mutate sim sim-long synth clean
+.PHONY: help ext build run check test lint simulate bench twins tsan asan chaos attack alerts runbooks audit soak fuzz golden mutate sim sim-long synth clean

@@ -118,11 +118,14 @@ def check_only_reducing(folder: Path, since: int, until_seq: int, first: int) ->
     """Between the two numbers no new order of an instrument from `first` on can take its position further from zero."""
     held: dict[int, int] = {}
     sent: dict[int, Intent] = {}
+    first_of: dict[int, int] = {}  # a replace's number → the number its order began with
+    done: dict[int, int] = {}      # … and what of it is executed: a replace's quantity is the whole order's
     active = 0
     for r in records(folder):
         if r.type == SESSION and r.payload[:2] == b"SE":  # executed: our number and the quantity behind type and time
             number, lots = struct.unpack_from(">II", r.payload, 10)
             order = sent[number]
+            done[first_of[number]] = done.get(first_of[number], 0) + lots
             held[order.instrument] = held.get(order.instrument, 0) + (lots if order.side == 0 else -lots)
         if r.type != INTENT:
             continue
@@ -130,11 +133,13 @@ def check_only_reducing(folder: Path, since: int, until_seq: int, first: int) ->
         if intent.kind not in NEW_RISK:
             continue
         sent[intent.user_ref_num] = intent
+        first_of[intent.user_ref_num] = first_of.get(intent.orig_ref_num, intent.user_ref_num)
         if not since < r.seq < until_seq:
             continue
         active += intent.instrument < first
         if intent.instrument >= first:
-            signed = intent.qty_lots if intent.side == 0 else -intent.qty_lots
+            adds = intent.qty_lots - done.get(first_of[intent.user_ref_num], 0)
+            signed = adds if intent.side == 0 else -adds
             position = held.get(intent.instrument, 0)
             assert position * signed < 0 and abs(signed) <= abs(position), (intent, position)
     assert active > 0, "the active ones trade"
