@@ -148,6 +148,10 @@ def test_what_is_not_valid_is_refused_and_the_reason_is_told(trading) -> None:
     for kind, body in (("pause_symbol", bodies.number(9999)), ("limits", b"short"), ("reduce_only", bodies.number(2))):
         with pytest.raises(EngineLinkError, match=f"did not take {kind}: refused"):
             link.send(kind, shard=0, body=body, request=Request(cmd=kind))
+    again = Request(cmd="limits")
+    for _ in range(2):  # asked for again under its id it is still what it was: refused, not done
+        with pytest.raises(EngineLinkError, match="refused"):
+            link.send("limits", shard=0, body=b"short", request=again)
     with pytest.raises(EngineLinkError, match="malformed"):  # an artifact cannot come by ring
         link.send("bank_swap", shard=0, body=struct.pack("<II", 0, 4) + b"abcd", request=Request(cmd="policy.swap"))
     with pytest.raises(ValueError, match="at most 1016"):
@@ -212,3 +216,20 @@ def test_each_shard_answers_for_itself(trading) -> None:
         journal = records(engine.run_folder / f"shard-{effect.shard:02}")
         assert (effect.seq, K["pause"]) in commands(journal)
         assert verify(engine.run_folder / f"shard-{effect.shard:02}")["identical"]
+
+
+def test_nothing_is_resumed_while_the_engine_ends(trading) -> None:
+    engine, link = trading()
+    engine.signal(signal.SIGTERM)
+    refused = 0
+    while engine.process.poll() is None:  # somebody resumes as fast as answers come
+        try:
+            link.send("resume", shard=0, body=bodies.number(bodies.RESUME_DRAINED), request=Request(cmd="resume"), timeout_s=0.5)
+        except EngineLinkError as err:
+            refused += "it ends" in err.message
+    link.close()
+    engine.finish()
+    journal = records(engine.run_folder)
+    drained = next(seq for seq, kind in commands(journal) if kind == K["drain"])
+    assert refused and not [i for i in intents(journal) if i.seq > drained and i.kind in NEW_RISK]
+    assert not [seq for seq, kind in commands(journal) if kind == K["resume"] and seq > drained]

@@ -178,13 +178,14 @@ std::unique_ptr<engine::CommandMessage> LiveShard::command(u16 kind, const std::
   c->kind = static_cast<journal::CommandKind>(kind);
   c->idempotency_key = key;
   c->body.assign(body.begin(), body.end());
-  c->origin.assign(origin.begin(), origin.end());
   if (!policy.is_none()) {
     const py::dict p = policy.cast<py::dict>();
     c->slot = get<u32>(p, "slot");
     c->policy = std::make_unique<Policy>(policy_from(p, shard_->config().features));
   }
   if (c->kind == journal::CommandKind::kBankSwap) check_bank_swap(*c);
+  c->body.insert(c->body.end(), origin.begin(), origin.end());
+  c->origin_bytes = static_cast<u16>(origin.size());
   return c;
 }
 

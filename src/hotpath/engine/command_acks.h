@@ -27,12 +27,13 @@ namespace peregrine::engine {
 
 enum class AckStatus : u32 {
   kApplied = 0,
-  kDuplicate = 1,    // its key was seen before: not done again
-  kRefused = 2,      // journaled, and without effect: a body that is not valid
+  kDuplicate = 1,    // its key was seen before, and it was applied then: not done again
+  kRefused = 2,      // journaled, and without effect: a body that is not valid, now or when its key was first seen
   kMalformed = 3,    // not journaled: no command at all, or one that may not come this way
   kNotJournaled = 4, // the journal has no room: not done
   kKillStands = 5,   // not journaled: a revival while the kill word says kill
   kNoThread = 6,     // not journaled: a move to a thread that does not exist, or in a topology without
+  kEnding = 7,       // not journaled: a resume while the engine ends
 };
 
 inline constexpr const char* kAcksRegion = "acks";

@@ -142,6 +142,7 @@ class Shard final : private SessionOut {
   void set_active_symbols(u32 n);
   void cancel_between(InstrumentIx first, InstrumentIx last);  // both included
   bool seen_command(u64 key);
+  void remember_command(u64 key, bool refused);
   void after_event(const Event& e);
   void kill();
   void cancel(const Order& o, const Cause& cause);
@@ -213,6 +214,7 @@ class Shard final : private SessionOut {
   PolicySet::Decision decision_now_;
   static constexpr u32 kCommandKeys = 256;  // commands remembered for deduplication
   u64 command_keys_[kCommandKeys] = {};
+  bool command_refused_[kCommandKeys] = {};  // and how each ended, for who asks again
   u32 command_key_next_ = 0;
   CommandOutcome command_outcome_ = CommandOutcome::kApplied;
   ShardOutput* out_ = nullptr;

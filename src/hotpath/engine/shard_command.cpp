@@ -24,14 +24,22 @@ u32 flags_of(Bytes body) {
 
 }  // namespace
 
+// A repetition is told what became of the first: one that was refused is not done by being asked for twice.
 bool Shard::seen_command(u64 key) {
   if (key == 0) return false;
-  for (const u64 k : command_keys_) {
-    if (k == key) return true;
+  for (u32 i = 0; i < kCommandKeys; ++i) {
+    if (command_keys_[i] != key) continue;
+    command_outcome_ = command_refused_[i] ? CommandOutcome::kRefused : CommandOutcome::kDuplicate;
+    return true;
   }
-  command_keys_[command_key_next_] = key;
-  command_key_next_ = (command_key_next_ + 1) % kCommandKeys;
   return false;
+}
+
+void Shard::remember_command(u64 key, bool refused) {
+  if (key == 0) return;
+  command_keys_[command_key_next_] = key;
+  command_refused_[command_key_next_] = refused;
+  command_key_next_ = (command_key_next_ + 1) % kCommandKeys;
 }
 
 void Shard::on_command(const Input& in) {
@@ -41,12 +49,12 @@ void Shard::on_command(const Input& in) {
   std::memcpy(&head, in.head.data(), sizeof head);
   if (seen_command(head.idempotency_key)) {
     ++counters_.duplicate_commands;
-    command_outcome_ = CommandOutcome::kDuplicate;
     return;
   }
   ++counters_.commands;
   const Bytes body = head.body_bytes < in.body.size() ? in.body.first(head.body_bytes) : in.body;  // the origin follows
   if (apply_command(static_cast<CommandKind>(head.kind), body)) command_outcome_ = CommandOutcome::kApplied;
+  remember_command(head.idempotency_key, command_outcome_ == CommandOutcome::kRefused);
 }
 
 bool Shard::apply_command(CommandKind kind, Bytes body) {

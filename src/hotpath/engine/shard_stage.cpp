@@ -3,7 +3,6 @@
 #include <cerrno>
 #include <cstring>
 
-
 namespace peregrine::engine {
 
 using journal::ControlKind;

@@ -25,8 +25,8 @@ namespace peregrine::engine {
 struct CommandMessage {
   journal::CommandKind kind{};
   u64 idempotency_key = 0;
-  std::vector<u8> body;
-  std::vector<u8> origin;             // who, why, when
+  std::vector<u8> body;  // with the origin behind it: the shard's thread makes nothing longer
+  u16 origin_bytes = 0;  // who, why, when
   std::unique_ptr<Policy> policy;  // kBankSwap: staged into `slot` first
   u32 slot = 0;
 };

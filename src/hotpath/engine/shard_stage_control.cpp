@@ -65,10 +65,8 @@ bool ShardStage::poll_mailbox() {
   journal::CommandHead head{};
   head.idempotency_key = c->idempotency_key;
   head.kind = static_cast<u16>(c->kind);
-  head.body_bytes = static_cast<u32>(c->body.size());
-  head.origin_bytes = static_cast<u16>(c->origin.size());
-  // The origin follows the body in one piece, made before it came here.
-  c->body.insert(c->body.end(), c->origin.begin(), c->origin.end());
+  head.body_bytes = static_cast<u32>(c->body.size()) - c->origin_bytes;
+  head.origin_bytes = c->origin_bytes;
   command(head, Bytes(c->body.data(), c->body.size()));
   return true;
 }
@@ -80,6 +78,8 @@ void ShardStage::command(const journal::CommandHead& head, Bytes rest) {
   u32 thread = kStay;
   if (head.kind == static_cast<u16>(CommandKind::kRevive) && kill_seen_ != 0) {
     status = AckStatus::kKillStands;
+  } else if (head.kind == static_cast<u16>(CommandKind::kResume) && control_.stopping()) {
+    status = AckStatus::kEnding;  // its drain is the last word: a resume may lift one
   } else if (move && !move_target(head, rest, thread)) {
     status = AckStatus::kNoThread;
   } else if (consume(RecordType::kCommand, bytes_of(head), rest)) {

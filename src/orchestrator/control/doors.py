@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -34,7 +35,7 @@ class Arrival:
     payload: bytes | None
 
 
-class Door:
+class Door(ABC):
     """One ROUTER socket; used by one thread."""
 
     def __init__(self, context: zmq.Context[Any], via: Literal["ipc", "tcp"]) -> None:
@@ -56,9 +57,9 @@ class Door:
         good = len(frames) == 2 or (len(frames) == 3 and route[1] == b"")
         return Arrival(self.caller(frames[-1]), route, frames[-1].bytes if good else None)
 
+    @abstractmethod
     def caller(self, frame: zmq.Frame) -> Caller | None:
         """Who sent it."""
-        raise NotImplementedError
 
     def send(self, route: tuple[bytes, ...], reply: bytes) -> None:
         """Reply; a sender who is gone or does not read is counted."""

@@ -24,9 +24,10 @@ ACKS_DTYPE = np.dtype(
 )
 assert ACKS_DTYPE.itemsize == 64
 ACKS_SLOTS_AT = 64
-STATUSES = ("applied", "duplicate", "refused", "malformed", "not journaled", "kill stands", "no such thread")
+STATUSES = ("applied", "duplicate", "refused", "malformed", "not journaled", "kill stands", "no such thread", "it ends")
 HINTS = {
     "kill stands": "clear the kill word first: peregrine revive does both",
+    "it ends": "nothing is resumed while it drains; peregrine up starts it again",
     "no such thread": "only shards of the pipelined topology move, between the threads it began with",
 }
 POLL_S = 0.0005

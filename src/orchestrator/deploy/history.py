@@ -19,12 +19,13 @@ import hashlib
 import json
 import os
 import shutil
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
+
+from orchestrator.supervise.files import replace_whole
 
 VARIABLE = "PEREGRINE_STATE_DIR"
 State = Literal["applying", "verifying", "good", "rolled back", "failed"]
@@ -128,7 +129,7 @@ class History:
         at = self._at(manifest.number)
         at.mkdir()
         for name, value in (("before", before), ("after", after)):
-            _write(at / f"{name}.json", json.dumps(value, indent=1).encode())
+            replace_whole(at / f"{name}.json", json.dumps(value, indent=1).encode())
         (at / "sources").mkdir()
         for i, source in enumerate(sources):
             with contextlib.suppress(OSError):  # gone since it was read: the merged view above is the backup
@@ -138,7 +139,7 @@ class History:
 
     def save(self, manifest: Manifest) -> None:
         """Replace a manifest, whole and on the disk."""
-        _write(self._at(manifest.number) / "manifest.json", msgspec.json.format(msgspec.json.encode(manifest), indent=1))
+        replace_whole(self._at(manifest.number) / "manifest.json", msgspec.json.format(msgspec.json.encode(manifest), indent=1))
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
@@ -176,16 +177,3 @@ def digest(effective: dict[str, Any]) -> str:
     """SHA-256 of an effective configuration, as `config_hash` makes it."""
     text = json.dumps(effective, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
     return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _write(path: Path, data: bytes) -> None:
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise

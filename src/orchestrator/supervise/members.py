@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from abc import ABC, abstractmethod
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,7 @@ def last_words(path: Path) -> str:
     return "its log is empty"
 
 
-class Keeper:
+class Keeper(ABC):
     """What all of them share: deaths, waits, starts again."""
 
     def __init__(self, tree: Tree, member: Member) -> None:
@@ -67,9 +68,9 @@ class Keeper:
             member.process = None
             self.died(now_ns, words, started=started)
 
+    @abstractmethod
     def died(self, now_ns: int, words: str, *, started: bool) -> None:
         """It is gone and was not asked to go."""
-        raise NotImplementedError
 
     def again(self, now_ns: int, why: str) -> bool:
         """Have it started again after the policy's wait; False when the policy gives it up."""
