@@ -13,7 +13,7 @@ from orchestrator.control.engine_link import EngineLink, EngineLinkError
 from orchestrator.observe import log, traces
 from orchestrator.observe.profile import ProcessGone, read_process
 from orchestrator.observe.watchdog import Limits, Sighting, judge
-from orchestrator.supervise.engine_main import MADE, PLAN, PROBLEM, Ended, Made, Plan, read, write
+from orchestrator.supervise.engine_main import MADE, PLAN, PROBLEM, RESULT, Ended, Made, Plan, read, write
 from orchestrator.supervise.members import Failure, Keeper, last_words
 from orchestrator.supervise.restart import StallWatch
 from orchestrator.supervise.stopping import read_result
@@ -49,6 +49,8 @@ class EngineKeeper(Keeper):
             self._stall.reset()
             try:
                 write(self.tree.run / PLAN, self._plan())
+                for name in (RESULT, PROBLEM):  # of a life before: not this one's words
+                    (self.tree.run / name).unlink(missing_ok=True)
             except OSError as err:  # a disk that is full now was not when the first plan was written, which differs in little
                 if not (self.tree.run / PLAN).exists():
                     raise Failure(f"the run's folder cannot be written: {err}") from err
@@ -58,11 +60,17 @@ class EngineKeeper(Keeper):
     def _plan(self) -> Plan:
         venue = self.tree.get("venue")
         ready = json.loads(venue.spec.out.read_text().partition("\n")[0]) if venue and venue.spec.out else None
-        return Plan(config=effective(self.tree.cfg), folder=str(self.tree.run), runtime=str(self.tree.runtime), venue=ready,
+        plan = Plan(config=effective(self.tree.cfg), folder=str(self.tree.run), runtime=str(self.tree.runtime), venue=ready,
                     held_before=self._held_before(), placement=self.member.spec.placement)  # fmt: skip
+        if (once := self.tree.once) is not None:
+            plan.ends_with_supervisor = True
+            if self.member.restarts == 0:  # what was asked for counts for the start it was asked of
+                plan.resume = once.resume is not None
+                plan.use_snapshots, plan.cut_damaged_tail = once.use_snapshots, once.cut_damaged_tail
+        return plan
 
     def _held_before(self) -> list[int]:
-        if self.tree.trading_enabled:
+        if self.tree.trading_enabled or 0 < self.lifted_pid == self.member.last[0]:
             return []
         if (made := read(self.tree.run / MADE, Made)) is not None:
             return list(made.held)
@@ -79,6 +87,8 @@ class EngineKeeper(Keeper):
             said, self._restart_asked = self._restart_asked, ""
         elif result is not None:
             self.member.life.move("failed", f"it ended by itself: {result.stopped_by}")
+            if self.tree.once is not None:  # a recorded feed that is over, a full disk: the report says what it came to
+                raise Failure(f"the engine ended by itself ({result.stopped_by})", 0)
             raise Failure(f"the engine ended by itself ({result.stopped_by})", EXIT_UNAVAILABLE, f"its log: {self.member.spec.log}")
         elif not started or (problem is not None and problem.code == EXIT_CONFIG):
             self.member.life.move("failed", said)
@@ -91,13 +101,15 @@ class EngineKeeper(Keeper):
 
     def lost_trading(self) -> None:
         """The next engine comes up held, whatever the last one was; which pauses were ours is in its plan."""
-        self._write_lifted()
         self.tree.trading_enabled = False
 
-    def _write_lifted(self) -> None:
-        if self.tree.trading_enabled and (made := read(self.tree.run / MADE, Made)) is not None:
-            made.held = []  # lifted: a pause that the journal tells of is a person's
+    def write_lifted(self, made: Made) -> None:
+        """The hold is lifted: a pause that the journal tells of from here on is a person's, in whichever life it is read."""
+        made.held = []
+        try:
             write(self.tree.run / MADE, made)
+        except OSError as err:  # this supervisor knows it all the same
+            _log.error("that the hold is lifted could not be written down", error=str(err))
 
     def ask_restart(self, why: str) -> None:
         """End it cleanly; it is started again on the same run."""

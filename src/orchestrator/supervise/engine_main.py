@@ -14,6 +14,7 @@ supervisor, once all is ready, sends a journaled `resume`.
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import traceback
 from contextlib import ExitStack
@@ -27,6 +28,7 @@ from orchestrator.control.bodies import KINDS, origin
 from orchestrator.observe import log
 from orchestrator.supervise.files import replace_whole
 from orchestrator.supervise.link import own_request
+from orchestrator.supervise.once import when_input_ends
 from orchestrator.supervise.placement import Placement, apply
 
 PLAN, MADE, RESULT, PROBLEM = "plan.json", "engine.json", "result.json", "problem.json"
@@ -41,6 +43,10 @@ class Plan(msgspec.Struct, kw_only=True):
     venue: dict[str, Any] | None = None  # ready line of the embedded exchange
     hold: bool = True  # no orders until resumed
     placement: Placement | None = None
+    resume: bool = False  # a run that has not begun is not begun here
+    use_snapshots: bool = True
+    cut_damaged_tail: bool = False
+    ends_with_supervisor: bool = False  # standard input is a pipe from it
     held_before: list[int] = []  # shards whose pause, if the journal has them paused, was the supervisor's and not a person's
 
 
@@ -105,7 +111,7 @@ def run(plan: Plan) -> None:
         addresses = of_embedded(plan.venue, accounts_of(cfg))
     else:
         addresses = of_external(cfg.venue)
-    resume = has_begun(folder, cfg.engine.shards)
+    resume = plan.resume or has_begun(folder, cfg.engine.shards)
     account = apply(plan.placement) if plan.placement else None
     log.logger().info("placed", line=account.line if account else "", problems=account.problems if account else ())
     with ExitStack() as beside:
@@ -117,7 +123,8 @@ def run(plan: Plan) -> None:
             beside.callback(agent.stop)
             beside.enter_context(Vitals(Path(plan.runtime), "engine"))
 
-        result = host(cfg, addresses, folder=folder, resume=folder if resume else None, before_run=made, supervised=True)
+        result = host(cfg, addresses, folder=folder, resume=folder if resume else None, use_snapshots=plan.use_snapshots,
+                      cut_damaged_tail=plan.cut_damaged_tail, before_run=made, supervised=True)
     replace_whole(folder / RESULT, msgspec.json.encode(result))
 
 
@@ -159,6 +166,8 @@ def main(arguments: list[str]) -> int:
     log.configure("engine", level=plan.config.get("observe", {}).get("log_level", "info"))
     for name in (MADE, RESULT, PROBLEM):
         (folder / name).unlink(missing_ok=True)
+    if plan.ends_with_supervisor:
+        when_input_ends(lambda: os.kill(os.getpid(), signal.SIGTERM))
     try:
         run(plan)
     except BaseException as err:

@@ -125,6 +125,7 @@ class Startup:
                 effects.append(engine.link.send("resume", shard=shard, body=LIFT_HOLD, request=request, timeout_s=LIFT_WAIT_S))
         engine.lifted_pid, engine.lifted_ns = process.pid, time.monotonic_ns()
         self.tree.trading_enabled = True
+        engine.write_lifted(made)
         _log.info("trading enabled", id=request.id, held=made.held, paused_by_a_person=made.paused_before)
         self.tree.save()
         return effects

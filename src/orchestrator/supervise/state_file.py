@@ -60,6 +60,7 @@ class TreeState(msgspec.Struct, kw_only=True):
     config_sha256: str = ""  # of the effective configuration
     trading_enabled: bool = False
     has_traded: bool = False  # since the run began: orders may have gone out
+    foreground: bool = False  # of `peregrine run`: its processes end with it, nobody takes them over
     state: LifeState = "starting"
     reason: str = ""
     started_ns: int = 0

@@ -41,6 +41,7 @@ from orchestrator.supervise.watching import steps
 
 BUSY_S = 0.02  # between rounds while something is on its way
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+TIME_IS_OVER = "its time is over"
 _log = log.logger()
 
 
@@ -62,6 +63,7 @@ class Supervisor:
         self._began = time.monotonic()
         self._ending: Failure | None = None
         self._continued = False  # taken over with its engine alive
+        self._until_s = float("inf")  # monotonic; of a run for a time, once it trades
         self._calls: queue.SimpleQueue[tuple[Callable[[], Any], Future[Any]]] = queue.SimpleQueue()
         self._wake_out, self._wake_in = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._hosted: hosting.Hosted | None = None
@@ -98,6 +100,7 @@ class Supervisor:
                 keeper.look(now, started=self.startup.done)
         self.startup.advance(now)
         self._follow()
+        self._look_at_the_clock(now / 1e9)
         self.leasing.round(self.engine.link)
         living = {m.spec.name: m.last for m in self.tree.members.values() if m.process is not None}
         if self._upkeep.look(now, living):
@@ -136,6 +139,16 @@ class Supervisor:
             _log.info("ready", seconds=round(self.ready_s, 3), generation=self.tree.generation)
             self.tree.save()
 
+    def _look_at_the_clock(self, now_s: float) -> None:
+        """A run for a time ends when so long has gone by since it first traded; an engine on its way back is waited for."""
+        once = self.tree.once
+        if once is None or once.for_ns is None or not self.startup.done:
+            return
+        self._until_s = min(self._until_s, now_s + once.for_ns / 1e9)
+        late_s = now_s - self._until_s
+        if late_s >= 0 and (not self.engine.member.died_ns or late_s > self.tree.cfg.supervise.ready_timeout_s):
+            self.ask_stop(TIME_IS_OVER)
+
     def _sleep(self) -> None:
         settled = self.startup.done and self.tree.life.state == "trading"
         poller = select.poll()
@@ -143,7 +156,7 @@ class Supervisor:
         for member in self.tree.members.values():
             if member.alive() and member.process is not None:
                 poller.register(member.process.fileno(), select.POLLIN)
-        wait_s = self.tree.cfg.supervise.heartbeat_ms / 1000
+        wait_s = min(self.tree.cfg.supervise.heartbeat_ms / 1000, max(0.001, self._until_s - time.monotonic()))
         for fd, _ in poller.poll(int(1000 * (wait_s if settled else min(wait_s, BUSY_S)))):
             if fd == self._wake_out:
                 os.read(fd, 4096)
@@ -153,7 +166,12 @@ class Supervisor:
         def taken(number: int, frame: object) -> None:
             self.ask_stop(f"asked to stop by {signal.Signals(number).name}")
 
+        def killed(number: int, frame: object) -> None:
+            if (process := self.tree.engine.process) is not None:
+                process.send(signal.SIGUSR1)  # meant for the engine: it stops trading at once, and goes on
+
         before = {number: signal.signal(number, taken) for number in STOP_SIGNALS}
+        before[signal.SIGUSR1] = signal.signal(signal.SIGUSR1, killed)
         fd = signal.set_wakeup_fd(self._wake_in, warn_on_full_buffer=False)
         try:
             yield
@@ -208,7 +226,7 @@ class Supervisor:
         if self._hosted:
             self._hosted.close()
         report.notes += put_away(tree.name, tree.runtime, tree.run)
-        if report.open_orders != 0 or any(m.life.state == "failed" for m in tree.members.values()):
+        if self.tree.once is None and (report.open_orders != 0 or any(m.life.state == "failed" for m in tree.members.values())):
             report.code = report.code or EXIT_UNAVAILABLE
         tree.trading_enabled = False
         tree.addresses.clear()
