@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import signal
 import time
 from contextlib import suppress
 
 from orchestrator.cli._errors import EXIT_CONFIG, EXIT_INTERNAL, EXIT_UNAVAILABLE
 from orchestrator.config import effective
-from orchestrator.control.engine_link import EngineLink, EngineLinkError
+from orchestrator.control.engine_link import EngineLinkError
 from orchestrator.observe import log, traces
 from orchestrator.observe.profile import ProcessGone, read_process
 from orchestrator.observe.watchdog import Limits, Sighting, judge
 from orchestrator.supervise.engine_main import MADE, PLAN, PROBLEM, RESULT, Ended, Made, Plan, read, write
+from orchestrator.supervise.holds import TreeLink
 from orchestrator.supervise.members import Failure, Keeper, last_words
 from orchestrator.supervise.restart import StallWatch
 from orchestrator.supervise.stopping import read_result
@@ -31,7 +31,7 @@ class EngineKeeper(Keeper):
     def __init__(self, tree: Tree) -> None:
         super().__init__(tree, tree.engine)
         settings = tree.cfg.supervise
-        self.link: EngineLink | None = None
+        self.link: TreeLink | None = None
         self._link_error = ""
         self.view: EngineView | None = None
         self.lifted_pid = 0  # the engine whose hold has been lifted
@@ -59,8 +59,9 @@ class EngineKeeper(Keeper):
 
     def _plan(self) -> Plan:
         venue = self.tree.get("venue")
-        ready = json.loads(venue.spec.out.read_text().partition("\n")[0]) if venue and venue.spec.out else None
-        plan = Plan(config=effective(self.tree.cfg), folder=str(self.tree.run), runtime=str(self.tree.runtime), venue=ready,
+        ready = str(venue.spec.out) if venue and venue.spec.out else ""
+        plan = Plan(config=effective(self.tree.cfg), folder=str(self.tree.run), runtime=str(self.tree.runtime), venue_ready=ready,
+                    drained=[h for h in self.tree.holds.listed() if h.kind == "drain"],
                     held_before=self._held_before(), placement=self.member.spec.placement)  # fmt: skip
         if (once := self.tree.once) is not None:
             plan.ends_with_supervisor = True
@@ -130,9 +131,12 @@ class EngineKeeper(Keeper):
         still_ns = self._still_ns(now_ns)
         if still_ns:
             self._name_stall(still_ns)
-        after, why = engine_state(member.life.state, self.view, member.process.pid, stalled=self._stalled if still_ns else "", enabled=self.lifted)
+        after, why = engine_state(member.life.state, self.view, member.process.pid, stalled=self._stalled if still_ns else "", enabled=self.lifted,
+                                  holds=self.tree.holds.listed())  # fmt: skip
         for state in steps(member.life.state, after):
             member.life.move(state, why)
+        if after in ("ready", "trading"):
+            member.life.reason = why  # who holds it may change while it is held
         if member.life.state != "starting" and self.link is None:
             self.open_link()
         if member.died_ns and started and self.settled(now_ns):
@@ -195,7 +199,7 @@ class EngineKeeper(Keeper):
     def open_link(self) -> None:
         """Attach; tried again at the next round when it does not work now."""
         try:
-            self.link = EngineLink(self.tree.name)
+            self.link = TreeLink(self.tree.name, self.tree.holds, self.tree.save)
             self._link_error = ""
         except EngineLinkError as err:
             if str(err) != self._link_error:
@@ -209,6 +213,6 @@ class EngineKeeper(Keeper):
             self.link = None
 
     def beat(self) -> None:
-        """One sign of life for the engine."""
-        if self.link is not None:
-            self.link.beat()
+        """One sign of life for the engine. From any thread."""
+        if (link := self.link) is not None:
+            link.beat()

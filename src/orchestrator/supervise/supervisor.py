@@ -1,7 +1,7 @@
 """The supervisor of one engine: starts its processes in order, watches them, restarts what died, ends them in reverse.
 
-One thread, one loop; each round beats into the engine's shared memory, looks for deaths, reads the engine's state and
-takes the next step. What comes from elsewhere (signals, the control API's threads) is handed to the loop.
+One thread, one loop; each round looks for deaths, reads the engine's state and takes the next step, while a thread of its
+own beats into the engine's shared memory (heartbeat.py). What comes from elsewhere (signals, the control API's threads) is handed to the loop.
 """
 
 from __future__ import annotations
@@ -20,13 +20,14 @@ import msgspec
 
 from orchestrator.cli._errors import EXIT_INTERNAL, EXIT_UNAVAILABLE
 from orchestrator.config.models import Config
-from orchestrator.control.engine_link import EngineLink
 from orchestrator.control.errors import ControlError
 from orchestrator.control.messages import Request
 from orchestrator.observe import log
 from orchestrator.supervise import hosting
 from orchestrator.supervise.engine_keeper import EngineKeeper
 from orchestrator.supervise.files import replace_whole
+from orchestrator.supervise.heartbeat import Heartbeat
+from orchestrator.supervise.holds import TreeLink
 from orchestrator.supervise.leasing import Leasing
 from orchestrator.supervise.leftovers import put_away
 from orchestrator.supervise.lock import SupervisorLock
@@ -68,6 +69,8 @@ class Supervisor:
         self._wake_out, self._wake_in = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._hosted: hosting.Hosted | None = None
         self.leasing = Leasing(tree.cfg)
+        settings = tree.cfg.supervise
+        self._heartbeat = Heartbeat(self.engine.beat, settings.heartbeat_ms / 1000, settings.hung_after_ms / 1000)
         self._upkeep = Upkeep(tree.cfg, tree.runtime, lambda: self.engine.view.heartbeat_count if self.engine.view else None)
 
     # ---- the loop
@@ -79,6 +82,8 @@ class Supervisor:
                 if self._takeover is not None:
                     self._take_over(self._takeover)
                 self._keep_off()
+                if self._takeover is None:
+                    self._heartbeat.start()
                 self._hosted = hosting.Hosted(self)
                 self.tree.save()
                 while self._ending is None:
@@ -94,7 +99,7 @@ class Supervisor:
 
     def _round(self) -> None:
         now = time.monotonic_ns()
-        self.engine.beat()
+        self._heartbeat.progress()
         for keeper in (self.venue, self.engine, self.telemetry):
             if keeper is not None:
                 keeper.look(now, started=self.startup.done)
@@ -132,6 +137,9 @@ class Supervisor:
         wanted = life.state
         if wanted in ("starting", "failed"):
             wanted = "syncing" if self.startup.done or tree.state != "starting" else "starting"
+        if tree.state == life.state in ("ready", "trading") and tree.reason != life.reason:
+            tree.reason = life.reason
+            self.tree.save()
         for state in steps(tree.state, wanted):
             tree.move(state, life.reason if life.state == wanted else f"the engine is {life.state}: {life.reason}")
         if self.startup.done and not self.ready_s and (self._continued or self.engine.settled(time.monotonic_ns())):
@@ -197,6 +205,7 @@ class Supervisor:
                 self.telemetry.died(time.monotonic_ns(), "gone when the supervisor came", started=True)
         takeover.move("beating")
         self.engine.beat()
+        self._heartbeat.start()
         takeover.move("writing")
         self.tree.save()
         takeover.move("done")
@@ -216,12 +225,13 @@ class Supervisor:
             self._hosted.stopping(str(ending))
         tree = self.tree
         try:
-            report = stop(tree, self.engine.link, timeout_s=tree.cfg.supervise.stop_timeout_s, why=str(ending), beat=self.engine.beat)
+            report = stop(tree, self.engine.link, timeout_s=tree.cfg.supervise.stop_timeout_s, why=str(ending), beat=self._heartbeat.progress)
         except Exception as err:  # a defect here must not leave processes behind either
             _log.exception("the tree could not be ended in order")
             notes = [f"not ended in order: {err}", *(f"{name} was ended by a signal" for name in end_all(tree.runtime))]
             report = EndReport(name=tree.name, run=str(tree.run), reason=str(ending), code=EXIT_INTERNAL, open_orders=None, notes=notes)
         report.code, report.hint = report.code or ending.code, ending.hint
+        self._heartbeat.stop()
         self.engine.close_link()
         if self._hosted:
             self._hosted.close()
@@ -256,7 +266,7 @@ class Supervisor:
         """The configuration in force."""
         return self.tree.cfg
 
-    def link(self) -> EngineLink | None:
+    def link(self) -> TreeLink | None:
         """The hand on the engine; None while it is away."""
         return self.engine.link
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +15,7 @@ from orchestrator.observe import log, traces
 from orchestrator.observe.segment import process_start_ticks
 from orchestrator.observe.topology import read_topology
 from orchestrator.supervise import state_file
+from orchestrator.supervise.holds import Holds
 from orchestrator.supervise.lifecycle import Life
 from orchestrator.supervise.once import Lifelines, Once
 from orchestrator.supervise.placement import Placement, plan_placement
@@ -80,6 +82,8 @@ class Tree:
         self.started_ns = time.time_ns()
         self.addresses: dict[str, str] = {}
         self.alarms: list[str] = []  # stalls and leaks that stand now
+        self.holds = Holds()
+        self._writing = threading.Lock()
         self.on_change: Callable[[TreeState], None] | None = None
         self.life = Life(self.name, on_move=self._moved)
         self.members: dict[Role, Member] = {}
@@ -111,16 +115,17 @@ class Tree:
             run=str(self.run), config=self.config, config_sha256=config_hash(self.cfg), trading_enabled=self.trading_enabled,
             has_traded=self.has_traded, foreground=self.once is not None,
             state=self.life.state, reason=self.life.reason, started_ns=self.started_ns, written_ns=time.time_ns(),
-            processes=[m.state() for m in self.members.values()], alarms=list(self.alarms), addresses=dict(self.addresses),
+            processes=[m.state() for m in self.members.values()], holds=self.holds.listed(), alarms=list(self.alarms), addresses=dict(self.addresses),
         )  # fmt: skip
 
     def save(self) -> None:
         """Write it where others find it; a disk that does not take it is said, and does not stop the supervisor."""
-        state = self.state()
-        try:
-            state_file.write(self.runtime, state)
-        except OSError as err:
-            _log.error("the state file could not be written", error=str(err))
+        with self._writing:  # the control API's threads write too: what was read last is written last
+            state = self.state()
+            try:
+                state_file.write(self.runtime, state)
+            except OSError as err:
+                _log.error("the state file could not be written", error=str(err))
         if self.on_change:
             self.on_change(state)
 
