@@ -17,6 +17,8 @@ from typing import Any
 
 import msgspec
 
+from orchestrator.control.client import ControlClient
+from orchestrator.control.doors import SOCKET
 from orchestrator.observe.segment import FOLDER, process_start_ticks
 from orchestrator.supervise import paths, state_file
 from orchestrator.supervise.daemon import Order
@@ -105,6 +107,15 @@ class Rig:
                     return found
             time.sleep(0.02)
         raise AssertionError(f"not within {timeout_s} s: {self.logs()}")
+
+    def ask(self, cmd: str, why: str = "", who: str = "", **args: Any) -> Any:
+        """A command of the control API; its data. Raises ControlError."""
+        folder = self.runtime / SOCKET
+        client = ControlClient(f"ipc://{folder}", self.name, timeout_s=PATIENCE_S)
+        try:
+            return client.call(cmd, args, why=why, who=who).data
+        finally:
+            client.close()
 
     def kill_supervisor(self) -> int:
         """SIGKILL to it, and its pid, gone."""

@@ -149,22 +149,27 @@ def ready_line(path: Path, timeout_s: float) -> dict[str, Any]:
 
 
 def hold(engine: Any, plan: Plan, *, resumed: bool) -> Made:
-    """Pause what is not paused by a person, and drain what one has drained; on the engine made, before its loop."""
+    """Pause what is not paused by a person, drain what one has drained; on the engine made, before its loop.
+
+    One command a shard is all that can wait for the loop, and either of them keeps every order back. Held, and to be
+    resumed, is what is paused by nobody else: a drained shard only where its pause is of an earlier hold.
+    """
     shards = engine.summary()["shards"]
+    drained = {drain.shard: drain for drain in plan.drained}
     paused = [i for i, s in enumerate(shards) if s["paused"] and i not in plan.held_before]
-    held = [i for i in range(len(shards)) if i not in paused] if plan.hold else []
-    for shard in held:
-        _command(engine, "pause", shard, own_request("pause", "held until the tree is ready"))
-    for drain in plan.drained:
-        if drain.shard < len(shards):
-            _command(engine, "drain", drain.shard, own_request("drain", f"still {words(drain)}"))
+    held = [i for i, s in enumerate(shards) if i not in paused and (s["paused"] or i not in drained)] if plan.hold else []
+    for shard in range(len(shards)):
+        if shard in drained:
+            _command(engine, "drain", shard, own_request("drain", f"still {words(drained[shard])}"))
+        elif shard in held:
+            _command(engine, "pause", shard, own_request("pause", "held until the tree is ready"))
     return Made(pid=os.getpid(), resumed=resumed, held=held, paused_before=paused,
                 recovery_ns=sum(s["recovery_ns"] for s in shards), replayed_inputs=sum(s["recovered_inputs"] for s in shards))  # fmt: skip
 
 
 def _command(engine: Any, kind: str, shard: int, request: Request) -> None:
     if not engine.command(KINDS[kind], b"", request.key(), None, shard, origin(request)):
-        raise RuntimeError(f"shard {shard} did not take its first commands")
+        raise RuntimeError(f"shard {shard} did not take its first command")
 
 
 def problem_of(err: BaseException) -> Ended:

@@ -26,7 +26,7 @@ class Holds:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._holds: dict[tuple[int, str], Hold] = {}
+        self._holds: dict[tuple[int, str], list[Hold]] = {}  # one that stands, and those under way
         self._lifted: dict[int, int] = {}  # shard → journal number of its last resume
 
     def restore(self, found: Iterable[Hold]) -> None:
@@ -34,41 +34,49 @@ class Holds:
         with self._lock:
             for hold in found:
                 hold.seq = hold.seq or UNKNOWN_SEQ  # whoever waited for the answer is gone
-                self._holds[hold.shard, hold.kind] = hold
+                self._holds[hold.shard, hold.kind] = [hold]
 
     def listed(self) -> list[Hold]:
         """In order of the shards."""
         with self._lock:
-            return [self._holds[key] for key in sorted(self._holds)]
+            return [self._holds[key][0] for key in sorted(self._holds)]
 
     def given(self, kind: str, shard: int, request: Request) -> Hold:
         """A drain or pause is about to be sent."""
         hold = Hold(shard=shard, kind="drain" if kind == "drain" else "pause", who=request.who, why=request.why, when_ns=request.when_ns)
         with self._lock:
-            return self._holds.setdefault((shard, hold.kind), hold)  # the first one counts for who and why
+            self._holds.setdefault((shard, hold.kind), []).append(hold)
+        return hold
 
-    def taken(self, hold: Hold, seq: int) -> None:
-        """It stands in the journal at `seq`, UNKNOWN_SEQ where that is not known."""
+    def taken(self, hold: Hold, seq: int | None) -> None:
+        """It stands in the journal at `seq`; None where that is not known: after every resume so far, then."""
         with self._lock:
-            hold.seq = max(hold.seq, seq)
+            hold.seq = seq or max(UNKNOWN_SEQ, self._lifted.get(hold.shard, 0))
             if hold.seq < self._lifted.get(hold.shard, 0):
                 self._drop(hold)
+                return
+            first, *others = [h for h in self._holds[hold.shard, hold.kind] if h.seq]  # the first one counts for who and why
+            for other in others:
+                first.seq = max(first.seq, other.seq)
+                self._drop(other)
 
     def refused(self, hold: Hold) -> None:
         """The engine did not take it."""
         with self._lock:
-            if hold.seq == 0:
-                self._drop(hold)
+            self._drop(hold)
 
     def lifted(self, shard: int, seq: int) -> None:
         """A person's resume stands at `seq` of the shard's journal: what was given before is over."""
         with self._lock:
             self._lifted[shard] = max(seq, self._lifted.get(shard, 0))
-            for hold in [h for h in self._holds.values() if h.shard == shard and 0 < h.seq < seq]:
+            for hold in [h for holds in self._holds.values() for h in holds if h.shard == shard and 0 < h.seq < seq]:
                 self._drop(hold)
 
     def _drop(self, hold: Hold) -> None:
-        if self._holds.get((hold.shard, hold.kind)) is hold:
+        left = [h for h in self._holds[hold.shard, hold.kind] if h is not hold]
+        if left:
+            self._holds[hold.shard, hold.kind] = left
+        else:
             del self._holds[hold.shard, hold.kind]
 
 
@@ -106,7 +114,7 @@ class TreeLink(EngineLink):
                 if err.code == "refused":
                     self._holds.refused(hold)
                 else:
-                    self._holds.taken(hold, UNKNOWN_SEQ)
+                    self._holds.taken(hold, None)
                 raise
             finally:
                 self._write()
