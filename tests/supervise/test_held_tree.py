@@ -9,7 +9,7 @@ import sys
 import time
 
 import pytest
-from test_tree import COMMAND, NAMES, orders, story, verify
+from test_tree import orders, story, verify
 
 from orchestrator.observe.segment import process_start_ticks
 from orchestrator.supervise.view import read_view
@@ -84,4 +84,4 @@ def test_a_drain_outlives_engine_and_supervisor_and_the_heartbeat_a_loop_that_wa
     first = rows.index("drain")
     last = len(rows) - 1 - rows[::-1].index("resume")
     assert "intent" in rows[:first] and "intent" in rows[last:] and "intent" not in rows[first:last]
-    verify(rig, rig.run_folder())
+    verify(rig.run_folder())

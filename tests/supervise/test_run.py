@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+from pathlib import Path
 
 import pytest
 from test_tree import orders, story, verify
@@ -46,7 +47,7 @@ def test_a_run_recovers_its_engine_obeys_the_control_api_and_goes_on_in_the_same
     again = json.loads(rig.call("run", "--json", "--for", "300ms", "--resume", str(folder), *rig.options()).stdout)
     assert again["stopped_by"] == "time" and again["journal"] == report["journal"] == str(folder)
     assert again["recovery"]["replayed_inputs"] > 0 and again["orders"] >= report["orders"] and "recoveries" not in again
-    verify(rig, folder)
+    verify(folder)
 
 
 @pytest.mark.slow
@@ -61,7 +62,7 @@ def test_nothing_outlives_a_run_that_is_killed(rig, how):
     else:
         run = rig.begin("run", "--json", how, *rig.options())
         rig.wait(lambda: orders(rig) > 0)
-        children = [int(pid) for pid in open(f"/proc/{run.pid}/task/{run.pid}/children").read().split()]
+        children = [int(pid) for pid in Path(f"/proc/{run.pid}/task/{run.pid}/children").read_text().split()]
     assert children and all(process_start_ticks(pid) for pid in children)
     run.kill()
     rig.wait(lambda: not any(process_start_ticks(pid) for pid in children))
@@ -72,7 +73,7 @@ def test_nothing_outlives_a_run_that_is_killed(rig, how):
         assert report["stopped_by"] == "time"
     else:
         for path in rig.left():
-            os.unlink(path)  # the segment and the ring of the killed engine, which its `--resume` would have found
+            Path(path).unlink()  # the segment and the ring of the killed engine, which its `--resume` would have found
 
 
 def test_a_run_that_cannot_begin_says_why_and_leaves_nothing(make_rig):

@@ -79,7 +79,7 @@ def test_a_takeover_killed_at_each_of_its_states_is_done_by_the_next_one(make_ri
     assert report["generation"] == 3 and report["open_orders"] == 0 and report["restarts"] == {}
     rows = story(rig.run_folder())
     assert rows.count("pause") == 1 and rows.count("resume") == 1, "no takeover touched the engine's orders"
-    verify(rig, rig.run_folder())
+    verify(rig.run_folder())
 
 
 @pytest.mark.slow

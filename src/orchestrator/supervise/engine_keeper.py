@@ -6,6 +6,8 @@ import signal
 import time
 from contextlib import suppress
 
+import msgspec
+
 from orchestrator.cli._errors import EXIT_CONFIG, EXIT_INTERNAL, EXIT_UNAVAILABLE
 from orchestrator.config import effective
 from orchestrator.control.engine_link import EngineLinkError
@@ -106,9 +108,8 @@ class EngineKeeper(Keeper):
 
     def write_lifted(self, made: Made) -> None:
         """The hold is lifted: a pause that the journal tells of from here on is a person's, in whichever life it is read."""
-        made.held = []
         try:
-            write(self.tree.run / MADE, made)
+            write(self.tree.run / MADE, msgspec.structs.replace(made, held=[]))
         except OSError as err:  # this supervisor knows it all the same
             _log.error("that the hold is lifted could not be written down", error=str(err))
 
