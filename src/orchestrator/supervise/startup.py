@@ -19,7 +19,7 @@ from orchestrator.supervise.members import Failure, TelemetryKeeper, VenueKeeper
 from orchestrator.supervise.tree import Tree
 
 STAGES = ("venue", "engine", "books", "session", "telemetry", "trading")
-LIFT_WAIT_S = 0.5  # the heartbeat waits meanwhile
+LIFT_WAIT_S = 0.5  # the rest of the tree waits meanwhile
 _log = log.logger()
 
 
