@@ -79,6 +79,8 @@ def test_a_drain_outlives_engine_and_supervisor_and_the_heartbeat_a_loop_that_wa
     rig.ask("resume", why="back", who="bob", all=True)
     rig.wait(lambda: rig.state().state == "trading" and orders(rig) > sent)
     assert rig.state().holds == []
+    os.kill(rig.state().supervisor_pid, signal.SIGUSR1)  # sent to the wrong process, and meant for the engine
+    rig.wait(lambda: rig.state().reason == "no shard trades: killed")
     assert rig.down()["open_orders"] == 0
     rows = story(rig.run_folder())
     first = rows.index("drain")

@@ -7,10 +7,37 @@ import os
 import signal
 from pathlib import Path
 
+import msgspec
 import pytest
 from test_tree import orders, story, verify
 
+from orchestrator.cli._errors import CliError
+from orchestrator.config import load_profile
+from orchestrator.observe.result import RunResult
+from orchestrator.observe.segment import process_start_ticks
+from orchestrator.supervise.launch import _worth_taking
+from orchestrator.supervise.state_file import ProcessState, TreeState
 from orchestrator.supervise.stopping import read_result
+
+
+@pytest.mark.parametrize(
+    ("role", "traded", "open_orders", "resumes", "worth_a_decision"),
+    [("venue", True, None, False, False), ("engine", False, None, False, False), ("engine", True, 0, False, False),
+     ("engine", True, None, False, True), ("engine", True, 2, False, True), ("engine", True, None, True, False)],
+)  # fmt: skip
+def test_what_a_killed_run_left_needs_a_decision_only_where_orders_may_be_open(tmp_path, role, traded, open_orders, resumes, worth_a_decision):
+    found = TreeState(name="r", supervisor_pid=1, supervisor_start_ticks=0, run=str(tmp_path), foreground=True, has_traded=traded,
+                      state="trading", processes=[ProcessState(name=role, role=role)])  # fmt: skip
+    if open_orders is not None:
+        (tmp_path / "result.json").write_bytes(msgspec.json.encode(RunResult(working_orders=open_orders)))
+    cfg = load_profile("laptop")
+    resume = tmp_path if resumes else None
+    if worth_a_decision:
+        with pytest.raises(CliError, match="died without a supervisor") as refused:
+            _worth_taking(cfg, found, {}, resume)
+        assert "peregrine down r" in refused.value.hint and "--resume" in refused.value.hint
+    else:
+        assert not _worth_taking(cfg, found, {}, resume), "never taken over"
 
 
 def started(rig, *args: str):
@@ -53,8 +80,6 @@ def test_a_run_recovers_its_engine_obeys_the_control_api_and_goes_on_in_the_same
 @pytest.mark.slow
 @pytest.mark.parametrize("how", ["supervised", "--one-process"])
 def test_nothing_outlives_a_run_that_is_killed(rig, how):
-    from orchestrator.observe.segment import process_start_ticks
-
     if how == "supervised":
         run = started(rig)
         rig.wait(lambda: orders(rig) > 0)

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,19 @@ SMALL = {
     "journal.sync": "none", "supervise.restart.backoff_ms": "50", "supervise.ready_timeout_s": "150", "supervise.stop_timeout_s": "60",
     "supervise.lost_after_ms": "60000", "report.histograms": "false", "observe.metrics": "null",
 }  # fmt: skip
+
+
+DYING = """
+import os, sys
+from orchestrator.supervise.launch import take_over
+from orchestrator.supervise.takeover import DIE_AT
+for line in sys.stdin:
+    if (pid := os.fork()) == 0:
+        os.environ[DIE_AT] = line.strip()
+        take_over(sys.argv[1]).run()
+        os._exit(0)
+    print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), flush=True)
+"""
 
 
 class Rig:
@@ -98,11 +112,16 @@ class Rig:
         assert "ready" in last, f"{last}\n{self.logs()}"
         return dict(last["ready"])
 
-    def take_over(self, **environment: str) -> int:
-        """A supervisor that takes over, without the command before it; its exit code when it ends at once."""
-        order = msgspec.json.encode(Order(take_over=self.name))
-        return subprocess.run([sys.executable, "-m", "orchestrator.supervise.daemon"], input=order, capture_output=True, cwd=self.folder,
-                              timeout=PATIENCE_S, env=self.environment(**environment)).returncode  # fmt: skip
+    def take_overs(self, states: Iterable[str]) -> Iterator[tuple[str, int]]:
+        """A takeover that dies at each of these states, one after the other, and how it ended: each a process of its own,
+        forked from one that has loaded everything once."""
+        with subprocess.Popen([sys.executable, "-c", DYING, self.name], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+                              cwd=self.folder, env=self.environment()) as dying:  # fmt: skip
+            assert dying.stdin and dying.stdout
+            for state in states:
+                dying.stdin.write(f"{state}\n")
+                dying.stdin.flush()
+                yield state, int(dying.stdout.readline())
 
     def down(self, *, code: int | None = 0) -> dict[str, Any]:
         """`down --json`: what it came to. A supervisor that lives is asked without the command before it."""

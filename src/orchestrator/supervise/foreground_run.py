@@ -32,7 +32,11 @@ def run_supervised(cfg: Config, *, for_ns: int | None, on_tick: OnTick | None, r
     result = read_result(Path(report.run))
     if report.code or result is None:
         raise _failure(report)
-    return _told(result, report, cfg)
+    _add_what_the_supervisor_knows(result, report)
+    if resume is None and not Path(cfg.journal.dir).is_absolute():  # named as it was asked for
+        with suppress(ValueError):
+            result.journal = str(Path(result.journal).relative_to(Path.cwd()))
+    return result
 
 
 class _Watch:
@@ -58,13 +62,8 @@ def _failure(report: EndReport) -> BaseException:
     return CliError(f"{report.reason}{notes}", hint=report.hint or f"logs: {report.run}/logs", code=report.code)
 
 
-def _told(result: RunResult, report: EndReport, cfg: Config) -> RunResult:
-    """The engine's own words, and what only its supervisor knows."""
+def _add_what_the_supervisor_knows(result: RunResult, report: EndReport) -> None:
     if result.stopped_by == "signal" and report.reason == TIME_IS_OVER:
         result.stopped_by = "time"
     result.recoveries, result.recovered_ns = report.restarts.get("engine", 0), report.recovery_ns
     result.warnings += [note for note in report.notes if note not in result.warnings]
-    if not Path(cfg.journal.dir).is_absolute():  # named as it was asked for
-        with suppress(ValueError):
-            result.journal = str(Path(result.journal).relative_to(Path.cwd()))
-    return result

@@ -10,7 +10,7 @@ from orchestrator.config import config_hash, from_effective
 from orchestrator.config.cores import resolve_cores
 from orchestrator.config.models import Config, EmbeddedVenue
 from orchestrator.observe import log, traces
-from orchestrator.run.live import new_run_folder
+from orchestrator.run.live import check_resume, new_run_folder
 from orchestrator.supervise.engine_main import PLAN, Plan, read
 from orchestrator.supervise.leftovers import put_away
 from orchestrator.supervise.lock import Locked, SupervisorLock
@@ -151,7 +151,8 @@ def _trace(cfg: Config) -> None:
 def _fresh(cfg: Config, runtime: Path, lock: SupervisorLock, config_file: str, notes: list[str], on_round: OnRound | None,
            once: Once | None) -> Supervisor:  # fmt: skip
     resolve_cores(cfg.engine)  # what cannot be placed leaves no folder either
-    resume = once.resume if once is not None else None
+    if (resume := once.resume if once is not None else None) is not None:
+        check_resume(cfg, resume.resolve())
     run = resume.resolve() if resume is not None else new_run_folder(Path(cfg.journal.dir).resolve(), cfg.name)
     (run / LOGS).mkdir(exist_ok=True)
     log.configure("supervisor", path=run / LOGS / "supervisor.log", level=cfg.observe.log_level)
