@@ -36,6 +36,7 @@ def test_no_shard_begins_free_and_only_a_pause_of_our_own_is_ours_to_lift(shards
     drained = [Hold(shard=i, kind="drain", who="anna", why="lunch") for i, s in enumerate(shards) if s[2]]
     plan = Plan(config={}, folder="", runtime="", drained=drained, held_before=[i for i, s in enumerate(shards) if s[1]])
     made = hold(engine, plan, resumed=True)
+    assert made.drained == [d.shard for d in drained]
     for i, (paused, ours, is_drained) in enumerate(shards):
         kind = engine.told.get(i, ("", ""))[0]
         assert paused or kind in ("pause", "drain"), "an order could leave"

@@ -64,6 +64,7 @@ class Made(msgspec.Struct, kw_only=True):
     resumed: bool
     held: list[int]  # paused here: to be resumed once ready
     paused_before: list[int]  # a person had paused them: they stay so
+    drained: list[int] = []  # as persons had them in an earlier life
     recovery_ns: int = 0  # reading the journal back
     replayed_inputs: int = 0
 
@@ -163,7 +164,7 @@ def hold(engine: Any, plan: Plan, *, resumed: bool) -> Made:
             _command(engine, "drain", shard, own_request("drain", f"still {words(drained[shard])}"))
         elif shard in held:
             _command(engine, "pause", shard, own_request("pause", "held until the tree is ready"))
-    return Made(pid=os.getpid(), resumed=resumed, held=held, paused_before=paused,
+    return Made(pid=os.getpid(), resumed=resumed, held=held, paused_before=paused, drained=[i for i in range(len(shards)) if i in drained],
                 recovery_ns=sum(s["recovery_ns"] for s in shards), replayed_inputs=sum(s["recovered_inputs"] for s in shards))  # fmt: skip
 
 

@@ -14,6 +14,7 @@ from orchestrator.control.messages import Effect, Request
 from orchestrator.observe import log, traces
 from orchestrator.supervise.engine_keeper import EngineKeeper
 from orchestrator.supervise.engine_main import MADE, Made, read
+from orchestrator.supervise.holds import TreeLink, words
 from orchestrator.supervise.link import LIFT_HOLD, own_request
 from orchestrator.supervise.members import Failure, TelemetryKeeper, VenueKeeper
 from orchestrator.supervise.tree import Tree
@@ -127,6 +128,7 @@ class Startup:
         effects: list[Effect] = []
         if not self.tree.trading_enabled:
             self.tree.has_traded = True  # one that is not answered may have been taken
+            self._drain_what_its_plan_did_not_know(made, engine.link)
             for shard in made.held:
                 effects.append(engine.link.own("resume", shard=shard, body=LIFT_HOLD, request=request, timeout_s=LIFT_WAIT_S))
         engine.lifted_pid, engine.lifted_ns = process.pid, time.monotonic_ns()
@@ -135,6 +137,13 @@ class Startup:
         _log.info("trading enabled", id=request.id, held=made.held, paused_by_a_person=made.paused_before)
         self.tree.save()
         return effects
+
+    def _drain_what_its_plan_did_not_know(self, made: Made, link: TreeLink) -> None:
+        """Before anything is lifted: on a full disk an engine is started with the plan of an earlier one."""
+        for drain in self.tree.holds.listed():
+            if drain.kind == "drain" and drain.shard not in made.drained:
+                request = own_request("drain", f"still {words(drain)}")
+                link.own("drain", shard=drain.shard, request=request, timeout_s=LIFT_WAIT_S)
 
 
 def _nothing(now_ns: int) -> None:

@@ -79,10 +79,10 @@ class Supervisor:
         """Until the end; nothing of the tree is left then, whatever happened. Call it on the main thread."""
         with self._signals():
             try:
+                self._keep_off()
                 if self._takeover is not None:
                     self._take_over(self._takeover)
-                self._keep_off()
-                if self._takeover is None:
+                else:
                     self._heartbeat.start()
                 self._hosted = hosting.Hosted(self)
                 self.tree.save()

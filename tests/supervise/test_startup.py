@@ -1,0 +1,40 @@
+"""The last stage of a start: what is lifted, and what is not."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from orchestrator.config import load_profile
+from orchestrator.control.messages import Effect
+from orchestrator.supervise.engine_main import MADE, Made, read, write
+from orchestrator.supervise.holds import Holds
+from orchestrator.supervise.startup import Startup
+from orchestrator.supervise.state_file import Hold
+
+
+@pytest.mark.parametrize(
+    ("known", "told"),
+    [([0], [("resume", 0), ("resume", 1)]), ([], [("drain", 0), ("resume", 0), ("resume", 1)])],
+)
+def test_a_drain_that_the_engines_plan_did_not_know_is_given_before_the_hold_is_lifted(tmp_path, known, told):
+    sent: list[tuple[str, int]] = []
+
+    def own(kind: str, *, shard: int, **_: Any) -> Effect:
+        sent.append((kind, shard))
+        return Effect(shard, 1, 0)
+
+    holds = Holds()
+    holds.restore([Hold(shard=0, kind="drain", who="anna"), Hold(shard=1, kind="pause", who="bob")])
+    tree: Any = SimpleNamespace(cfg=load_profile("laptop"), run=tmp_path, holds=holds, trading_enabled=False, has_traded=False, save=lambda: None)
+    process = SimpleNamespace(pid=7)
+    member = SimpleNamespace(process=process, last=(7, 1), life=SimpleNamespace(state="ready", reason=""))
+    lifted: list[Made] = []
+    engine: Any = SimpleNamespace(member=member, link=SimpleNamespace(own=own), lifted=False, start=None, write_lifted=lifted.append)
+    write(tmp_path / MADE, Made(pid=7, resumed=True, held=[0, 1], paused_before=[], drained=known))
+    startup = Startup(tree, engine, None, None)
+    startup._lift_by_itself("all is ready")
+    assert sent == told and tree.trading_enabled and tree.has_traded
+    assert lifted == [read(tmp_path / MADE, Made)]
