@@ -97,6 +97,9 @@ class FakeTree:
     def deploy(self, request: Request) -> Any:
         return self._note("deploy", request)
 
+    def deployed(self, request_id: str, after: int) -> Any:
+        return self._note("deployed", (request_id, after))
+
 
 class Recorder:
     """A handler that does nothing but remember, and can be made to hang."""

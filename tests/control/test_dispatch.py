@@ -102,6 +102,7 @@ def test_start_lets_trade_or_starts_again_what_has_ended(world):
 
 def test_the_trees_own_commands_reach_it(world):
     assert world("deploy", path="x.yaml").data == {"did": "deploy"} and world("stop").ok
+    assert world("deploy.status", id="5f", after=3).data == {"did": "deployed"} and world.tree.asked[-1] == ("deployed", ("5f", 3))
     assert world("log_level", level="debug").data["level"] == "debug"
     assert world.tree.asked[-1] == ("set_log_level", "debug") and world.agent.calls[-1] == ("log_level", {"level": "debug"})
 

@@ -81,7 +81,11 @@ class TreeControl(Protocol):
         ...
 
     def deploy(self, request: Request) -> Any:
-        """Take a changed configuration."""
+        """Begin to take a changed configuration; does not wait for it."""
+        ...
+
+    def deployed(self, request_id: str, after: int) -> Any:
+        """How far that deploy is."""
         ...
 
 
@@ -124,6 +128,7 @@ class Dispatcher:
             "snapshot": self._snapshot,
             "log_level": self._log_level,
             "deploy": lambda r, _: _good(r, _dict(tree.deploy(r))),
+            "deploy.status": lambda r, _: _good(r, tree.deployed(r.args.get("id", ""), r.args.get("after", 0))),
             "note": lambda r, _: self._to_shards(r, "note", bodies.note(r.args["text"])),
         }
 

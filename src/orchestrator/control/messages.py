@@ -62,7 +62,9 @@ COMMANDS: dict[str, Command] = {
     "rearm": Command(("risk",), True, "arm a tripped breaker again"),
     "snapshot": Command(("operator",), True, "make a snapshot of the state now"),
     "log_level": Command(("operator",), True, "how much is logged"),
-    "deploy": Command(("admin",), True, "take a changed configuration, as `config deploy` does"),
+    "deploy": Command(("admin",), True, "begin to take a changed configuration, or to go back: validated, backed up, applied by journaled "
+                      "commands, watched, taken back where it does not do well; `deploy.status` tells how far it is"),
+    "deploy.status": Command(("viewer",), False, "how far a deploy is and what came of it, by the id of its request"),
     "note": Command(("operator", "risk"), True, "put a line of text into the journal"),
 }
 

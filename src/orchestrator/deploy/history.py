@@ -69,6 +69,7 @@ class Manifest(msgspec.Struct, kw_only=True):
     steps: list[StepDone] = []
     health: list[str] = []  # what was wrong; empty when nothing was
     restored: int = 0  # number of the deploy this one takes back, 0 = none
+    id: str = ""  # of the request it came by, where it came by the control API
 
 
 def state_dir(engine: str) -> Path:

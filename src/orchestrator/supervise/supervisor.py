@@ -244,18 +244,18 @@ class Supervisor:
 
     def enable_trading(self, request: Request) -> dict[str, Any]:
         """Lift the hold of a tree that is ready. Raises ControlError when it is not."""
-        effects = self._in_loop(lambda: self.startup.enable(request))
+        effects = self.in_loop(lambda: self.startup.enable(request))
         return {"trading_enabled": True, "effects": msgspec.to_builtins(effects)}
 
     def stop_tree(self, request: Request) -> dict[str, Any]:
         """Begin to end the tree, as `peregrine down` does."""
         why = f"asked to stop by {request.who or 'a command'}" + (f": {request.why}" if request.why else "")
-        self._in_loop(lambda: self.ask_stop(why))
+        self.in_loop(lambda: self.ask_stop(why))
         return {"stopping": True}
 
     def restart_engine(self, request: Request) -> dict[str, Any]:
         """End the engine cleanly and start it again on the same run. Raises ControlError."""
-        self._in_loop(lambda: self.engine.ask_restart(f"restart asked for by {request.who or 'a command'}"))
+        self.in_loop(lambda: self.engine.ask_restart(f"restart asked for by {request.who or 'a command'}"))
         return {"restarting": True}
 
     def set_log_level(self, level: str) -> dict[str, str]:
@@ -263,10 +263,15 @@ class Supervisor:
         return hosting.set_level(level)
 
     def deploy(self, request: Request) -> Any:
-        """Take a changed configuration."""
-        return hosting.deploy(self, request)
+        """Begin to take a changed configuration. Raises ControlError."""
+        return hosting.deploys(self._hosted).begin(request)
 
-    def _in_loop(self, call: Callable[[], Any], timeout_s: float = 5.0) -> Any:
+    def deployed(self, request_id: str, after: int) -> Any:
+        """How far that deploy is. Raises ControlError."""
+        return hosting.deploys(self._hosted).status(request_id, after)
+
+    def in_loop(self, call: Callable[[], Any], timeout_s: float = 5.0) -> Any:
+        """Have the loop do it; from any other thread. Raises ControlError."""
         future: Future[Any] = Future()
         self._calls.put((call, future))
         os.write(self._wake_in, b"c")
