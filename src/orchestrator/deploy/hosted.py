@@ -113,8 +113,7 @@ class Deploys:
         with self._lock:
             if self._now is not None and self._now.id == request.id:
                 return {"deploy": request.id, "state": self._now.state}
-            if self._thread is not None and self._thread.is_alive():
-                assert self._now is not None
+            if self._now is not None and self._now.state == "under way":
                 raise ControlError("busy", f"a deploy of {self._now.who} is under way ({self._now.stage})",
                                    "wait for it, or stop it: peregrine ask deploy abort=true")  # fmt: skip
             if (found := self._by_id(request.id)) is not None:
@@ -199,10 +198,11 @@ class Deploys:
         finally:
             with suppress(Exception):
                 door.close()
-            fields = {"id": now.id, "who": now.who, "why": now.why, "number": now.number, "state": now.state, "health": now.health,
+            fields = {"id": now.id, "who": now.who, "why": now.why, "number": now.number, "state": now.stage, "health": now.health,
                       "left": now.left, **({"error": f"{now.code}: {now.message}"} if now.code else {})}  # fmt: skip
-            (_log.info if now.state in ("good", "nothing to do") else _log.warning)("a deploy is over", **fields)
+            (_log.info if now.stage in ("good", "nothing to do") else _log.warning)("a deploy is over", **fields)
             self._audit({"event": "deploy", **fields})
+            now.state = now.stage  # last: who reads it finds everything else there
 
     def _whole(self, request: Request, now: Progress, door: Any) -> None:
         tools = self._tools(door, now)
@@ -297,11 +297,11 @@ class Deploys:
     def _over(self, now: Progress, outcome: Outcome) -> None:
         now.number, now.health, now.left = outcome.number, list(outcome.health), list(outcome.left)
         now.steps = msgspec.to_builtins(outcome.manifest.steps) if outcome.manifest else []
-        now.stage = now.state = outcome.state
+        now.stage = outcome.state
 
     def _refused(self, now: Progress, code: str, message: str, hint: str) -> None:
         now.code, now.message, now.hint = code, message, hint
-        now.stage = now.state = "refused"
+        now.stage = "refused"
 
     def _aborted(self, now: Progress, why: str) -> None:
         """Before anything was changed, or taken back on the way out: the manifest knows."""
@@ -314,9 +314,8 @@ class Deploys:
 
     def _ask_abort(self, why: str) -> dict[str, Any]:
         with self._lock:
-            if self._thread is None or not self._thread.is_alive():
+            if self._now is None or self._now.state != "under way":
                 raise ControlError("refused", "no deploy is under way", "peregrine config history says what became of the last one")
-            assert self._now is not None
             self.abort(why)
             return {"deploy": self._now.id, "state": "taken back"}
 
