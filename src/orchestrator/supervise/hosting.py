@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from orchestrator.cli._errors import EXIT_UNAVAILABLE
+from orchestrator.control import reply_file
 from orchestrator.control.audit import FILE
 from orchestrator.control.dispatch import Dispatcher
 from orchestrator.control.engine_agent import AgentClient
@@ -51,7 +52,8 @@ class Hosted:
         tree = supervisor.tree
         found: list[ControlServer] = []
         handler = Dispatcher(supervisor.link, supervisor, agent=lambda: AgentClient(tree.runtime), server_stats=lambda: found[0].stats())
-        found.append(ControlServer(tree.cfg.control, handler, tree.runtime, audit_path=tree.run / FILE))
+        found.append(ControlServer(tree.cfg.control, handler, tree.runtime, audit_path=tree.run / FILE,
+                                   replies_path=tree.run / reply_file.FILE))  # fmt: skip
         _point(tree.runtime / FILE, tree.run / FILE)
         found[0].start()
         return found[0]
