@@ -65,7 +65,7 @@ class Supervisor:
         self._calls: queue.SimpleQueue[tuple[Callable[[], Any], Future[Any]]] = queue.SimpleQueue()
         self._wake_out, self._wake_in = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._hosted: hosting.Hosted | None = None
-        self.leasing = Leasing(tree.cfg)
+        self.leasing = Leasing()
         self._upkeep = Upkeep(tree.cfg, tree.runtime, lambda: self.engine.view.heartbeat_count if self.engine.view else None)
 
     # ---- the loop
