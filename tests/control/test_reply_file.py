@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+from pathlib import Path
 
 import pytest
 from control_rig import ask
@@ -62,7 +62,7 @@ def test_a_disk_that_takes_nothing_is_counted(tmp_path):
     file = ReplyFile(tmp_path / "not there" / "replies")
     file.append(record(1))
     assert file.lost == 1 and file.read() == [] and ReplyFile(None).read() == []
-    if os.path.exists("/dev/full"):
+    if Path("/dev/full").exists():
         (tmp_path / "full").symlink_to("/dev/full")
         full = ReplyFile(tmp_path / "full")
         full.append(record(1))

@@ -124,7 +124,7 @@ class Dispatcher:
             "flatten": lambda r, _: self._to_shards(r, "flatten"),
             "reduce_only": lambda r, _: self._to_shards(r, "reduce_only", bodies.number(int(r.args["on"]))),
             "revive": self._revive,
-            "rearm": lambda r, _: self._to_shards(r, "rearm", bodies.number(breakers.bits([r.args["breaker"]] if "breaker" in r.args else []))),
+            "rearm": self._rearm,
             "snapshot": self._snapshot,
             "log_level": self._log_level,
             "deploy": lambda r, _: _good(r, _dict(tree.deploy(r))),
@@ -185,6 +185,7 @@ class Dispatcher:
         if token is None:
             return _good(request, self._revival.ask(link.name, caller, request))
         self._revival.take(link.name, caller, token)
+        self._rearm_account(request)  # before the word: an account at its limit is not let trade for a moment either
         link.kill(0)
         return _good(request, {"kill_word": False}, each_shard(
             range(link.shards), lambda shard: self._once_the_word_is_seen(link, shard, request)))  # fmt: skip
@@ -206,6 +207,28 @@ class Dispatcher:
         effects = each_shard(wanted, lambda shard: link.send("limits", shard=shard, body=wanted[shard], request=request))
         self.limits.expect(effects)
         return _good(request, {"limits": request.args["limits"], "symbol": symbol}, effects)
+
+    def _rearm(self, request: Request, _: Caller) -> Reply:
+        """Of shards, and of the account where all are meant: that one first, it refuses more often."""
+        named = request.args.get("breaker")
+        account = None
+        if "shard" not in request.args and named in (None, "loss", "drawdown"):
+            account = self._rearm_account(request)
+        reply = self._to_shards(request, "rearm", bodies.number(breakers.bits([named] if named else [])))
+        reply.data = {"account": account} if account else None
+        return reply
+
+    def _rearm_account(self, request: Request) -> str | None:
+        """What became of the breaker over all shards, which watches beside the engine; None where it cannot be asked. Raises
+        ControlError while the account's loss is at its limit."""
+        if self._agent is None:
+            return None
+        try:
+            return str(self._agent().call("rearm_account", who=request.who, why=request.why))
+        except ControlError as err:
+            if err.code == "refused":
+                raise
+            return None  # it kills again by itself if it must
 
     def _policy_swap(self, request: Request, _: Caller) -> Reply:
         link, slot = self.link(), request.args["slot"]

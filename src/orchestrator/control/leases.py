@@ -242,7 +242,7 @@ class LeaseHost:
             if any(r.epoch == 0 for r in readings):  # a shard that has not shown itself yet
                 return False
             self._fences, self._seen, self._fenced = [r.epoch + FENCE_ABOVE for r in readings], [False] * n, [False] * n
-        for shard, (reading, epoch) in enumerate(zip(readings, self._fences, strict=True)):
+        for shard, epoch in enumerate(self._fences):
             if not self._fenced[shard] and not self._send(Message(RETURN, shard, epoch, 0), f"lease_fence-{shard}-{epoch}-{self._life}"):
                 return False
             self._fenced[shard] = True

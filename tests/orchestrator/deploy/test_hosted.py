@@ -14,8 +14,8 @@ from orchestrator.config import effective, from_effective
 from orchestrator.control.errors import ControlError
 from orchestrator.control.messages import Problem, Reply, Request
 from orchestrator.deploy import health, hosted
-from orchestrator.deploy.hosted import Deploys
 from orchestrator.deploy.history import History
+from orchestrator.deploy.hosted import Deploys
 
 RUN = "/runs/1"
 BAD = {"risk__max_order_lots": 100, "risk__collar_ticks": 0}
