@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from orchestrator.config.models import Config
-from orchestrator.control import bodies, breakers
+from orchestrator.control import bodies, breakers, limit_use
 from orchestrator.control.errors import ControlError, problem_of
 from orchestrator.control.limits import Limits
 from orchestrator.control.messages import Caller, Effect, Reply, Request
@@ -20,6 +20,8 @@ from orchestrator.control.revival import Revival
 from orchestrator.control.status import Status
 from orchestrator.control.told import Told
 from orchestrator.observe import traces
+from orchestrator.observe.segment import SegmentError
+from orchestrator.observe.telemetry import TelemetryError
 from orchestrator.supervise.state_file import TreeState
 
 
@@ -197,7 +199,14 @@ class Dispatcher:
     # ---- limits and policies
 
     def _limits_get(self, request: Request, _: Caller) -> Reply:
-        return _good(request, self.limits.in_force(request.args.get("symbol")))
+        """Of the account or one symbol, with what is used of each while an engine can be read."""
+        symbol = request.args.get("symbol")
+        found = self.limits.in_force(symbol)
+        try:
+            found["use"] = (limit_use.of_account if symbol is None else limit_use.of_symbol)(self._tree.state().name, found)
+        except (SegmentError, TelemetryError, LookupError) as err:
+            found["use"], found["problem"] = None, f"what is used cannot be read: {err}"
+        return _good(request, found)
 
     def _limits_set(self, request: Request, _: Caller) -> Reply:
         link = self.link()

@@ -42,7 +42,7 @@ class Command(msgspec.Struct, frozen=True):
 #: Every command. `changes`: it needs a reason, is logged, and becomes a journaled input of the engine where it reaches it.
 COMMANDS: dict[str, Command] = {
     "status": Command(("viewer",), False, "the process tree, shards, counters, positions against limits"),
-    "limits.get": Command(("viewer",), False, "limits in force, of the account or one symbol"),
+    "limits.get": Command(("viewer",), False, "limits in force, of the account or one symbol, what is used of each now and what is left"),
     "commands": Command(("viewer",), False, "commands of this run: who, why, when, and where they took effect"),
     "start": Command(("operator",), True, "enable trading, or start the tree's engine again"),
     "stop": Command(("operator",), True, "stop new orders, cancel what works, flush, end the tree"),
