@@ -11,8 +11,9 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from orchestrator.config.models import Config
-from orchestrator.control import bodies, breakers, limit_use
+from orchestrator.control import bodies, breakers
 from orchestrator.control.errors import ControlError, problem_of
+from orchestrator.control.limit_use import LimitUse
 from orchestrator.control.limits import Limits
 from orchestrator.control.messages import Caller, Effect, Reply, Request
 from orchestrator.control.policies import Policies
@@ -104,6 +105,7 @@ class Dispatcher:
         self._agent = agent
         self.told = Told(lambda: tree.state().run)
         self.limits = Limits(self.told)
+        self._limit_use = LimitUse()
         self._policies = Policies()
         self._revival = Revival(lambda: tree.config().control.revive_token_s)
         self.status = Status(tree, self.limits, server_stats)
@@ -200,10 +202,9 @@ class Dispatcher:
 
     def _limits_get(self, request: Request, _: Caller) -> Reply:
         """Of the account or one symbol, with what is used of each while an engine can be read."""
-        symbol = request.args.get("symbol")
-        found = self.limits.in_force(symbol)
+        found = self.limits.in_force(request.args.get("symbol"))
         try:
-            found["use"] = (limit_use.of_account if symbol is None else limit_use.of_symbol)(self._tree.state().name, found)
+            found["use"] = self._limit_use.of(self._tree.state().name, found)
         except (SegmentError, TelemetryError, LookupError) as err:
             found["use"], found["problem"] = None, f"what is used cannot be read: {err}"
         return _good(request, found)

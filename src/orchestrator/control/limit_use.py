@@ -9,6 +9,8 @@ is left says in which shard there is least. Gross exposure is not divided but le
 
 from __future__ import annotations
 
+import threading
+import time
 from typing import Any
 
 from orchestrator.control.limits import OF_ACCOUNT
@@ -27,20 +29,38 @@ FIELDS = {
     "max_long_lots": "worst_long_lots", "max_short_lots": "worst_short_lots", "max_working_orders": "working_orders",
     "max_working_notional_units": "working_units",
 }  # fmt: skip
+FRESH_S = 0.1
 LEASED = "max_gross_units"
 NONE_AT_ZERO = ("max_positions",)  # 0 is no such limit
 
 
-def of_account(name: str, found: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """Use of each limit of the account that has one, and of each limit of symbols by the symbol that has least left; `found`
-    is what Limits.in_force gave. Raises SegmentError, TelemetryError."""
-    with Segment(name) as segment:
-        shards = shards_of(read_engine(segment))
-    return use_of_account(found, shards) | tightest_symbols(shards)
+class LimitUse:
+    """Reads an engine's shared memory, at most once in FRESH_S however many ask. Threads may share it."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._made_s, self._name = float("-inf"), ""
+        self._shards: list[Snapshot] = []
+
+    def of(self, name: str, found: dict[str, Any]) -> dict[str, dict[str, Any]]:
+        """Of what Limits.in_force gave: each limit of the account, and each of symbols by the symbol that has least left; or
+        the limits of one symbol. Raises SegmentError, TelemetryError."""
+        shards = self._reading(name)
+        if "symbol" in found:
+            return use_of_symbol(found, shards[found["shard"]])
+        return use_of_account(found, shards) | tightest_symbols(shards)
+
+    def _reading(self, name: str) -> list[Snapshot]:
+        with self._lock:
+            if name != self._name or time.monotonic() - self._made_s > FRESH_S:
+                with Segment(name) as segment:
+                    self._shards = shards_of(read_engine(segment))
+                self._made_s, self._name = time.monotonic(), name
+            return self._shards
 
 
 def use_of_account(found: dict[str, Any], shards: list[Snapshot]) -> dict[str, dict[str, Any]]:
-    """The same of readings: {limit: {value, used, left, soft, shards: [{value, used, left}], tightest}}.
+    """Of readings of all shards: {limit: {value, used, left, soft, shards: [{value, used, left}], tightest}}.
 
     `left` is what the account has, `tightest` the shard that has least. Loss and drawdown of the account are the sums of its
     shards', which each shard is judged by; a shard in profit does not make up for another there.
@@ -78,15 +98,8 @@ def tightest_symbols(shards: list[Snapshot]) -> dict[str, dict[str, Any]]:
     return out
 
 
-def of_symbol(name: str, found: dict[str, Any]) -> dict[str, dict[str, int]]:
-    """Use of one symbol's limits; `found` as Limits.in_force gave it for the symbol. Raises SegmentError, TelemetryError."""
-    with Segment(name) as segment:
-        shard = shards_of(read_engine(segment))[found["shard"]]
-    return use_of_symbol(found, shard)
-
-
 def use_of_symbol(found: dict[str, Any], shard: Snapshot) -> dict[str, dict[str, int]]:
-    """The same of a reading of its shard: {limit: {value, used, left}}."""
+    """Of a reading of its shard: {limit: {value, used, left}}."""
     for row, limits in zip(shard.instruments, shard.limits, strict=True):
         if row["symbol"].decode("ascii", "replace").strip() == found["symbol"]:
             return {limit: {"value": found["limits"][limit], "used": int(limits[field]), "left": found["limits"][limit] - int(limits[field])}

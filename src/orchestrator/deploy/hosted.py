@@ -101,13 +101,15 @@ class Deploys:
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
         self._now: Progress | None = None
-        self._abort = threading.Event()
+        self._abort, self._closing = threading.Event(), threading.Event()
         self._why_aborted = ""
 
     # ---- commands
 
     def begin(self, request: Request) -> dict[str, Any]:
         """Start one; returns at once. Raises ControlError: busy while another is under way."""
+        if self._closing.is_set():
+            raise ControlError("unavailable", "the tree ends")
         if request.args.get("abort"):
             return self._ask_abort(f"stopped by {request.who}: {request.why}")
         with self._lock:
@@ -158,14 +160,18 @@ class Deploys:
             now = self._now = Progress(id=cut.id, who=cut.who, why=cut.why, number=cut.number, stage="taking back")
             self._start(lambda door: self._take_back(cut.number, now, self._tools(door, now)), now)
 
-    def abort(self, why: str) -> None:
-        """Have the one under way taken back; does not wait."""
+    def stop(self, why: str) -> None:
+        """The engine ends: have the one under way taken back, once; does not wait."""
+        self._closing.set()
+        self._stop(why)
+
+    def _stop(self, why: str) -> None:
         self._why_aborted = why
         self._abort.set()
 
     def close(self, timeout_s: float = CLOSE_S) -> None:
         """No more of them; waits for the one under way to be taken back, as long as that."""
-        self.abort("its supervisor ended")
+        self.stop("its supervisor ended")
         if self._thread is not None:
             self._thread.join(timeout_s)
 
@@ -191,7 +197,7 @@ class Deploys:
         except DoorError as err:
             self._refused(now, err.code, err.message, err.hint)
         except Aborted as err:
-            self._aborted(now, str(err))
+            self._refused(now, "refused", f"nothing was changed: {err}", "")
         except Exception as err:
             _log.exception("a deploy failed")
             self._refused(now, "internal", f"{type(err).__name__}: {err}", "this is a defect; the supervisor's log says more")
@@ -212,11 +218,20 @@ class Deploys:
                 job = self._rollback_job(request, number, now, tools)
             else:
                 job = self._wanted(request, Path(folder))
-            outcome = deploy(job, tools) if job is not None else None
+            outcome = self._deploy(job, now, tools) if job is not None else None
         if outcome is not None and outcome.state == "failed":
             self._take_back(outcome.number, now, tools, outcome)
         elif outcome is not None:
             self._over(now, outcome)
+
+    def _deploy(self, job: Job, now: Progress, tools: Tools) -> Outcome:
+        try:
+            return deploy(job, tools)
+        except Aborted:
+            manifest = self._by_id(now.id)
+            if manifest is None:  # nothing was changed yet
+                raise
+            return Outcome(manifest.state, manifest.number, manifest.health, [], manifest)
 
     def _wanted(self, request: Request, folder: Path) -> Job:
         """The configuration that was sent or named, whole and judged. Raises ConfigError, DeployRefused."""
@@ -267,7 +282,7 @@ class Deploys:
             if outcome is None or outcome.state == "failed":
                 with suppress(HistoryError):  # somebody else is at it
                     outcome = take_back(number, tools)
-            if (outcome is not None and outcome.state != "failed") or time.monotonic() > until or self._abort.wait(RETRY_S):
+            if (outcome is not None and outcome.state != "failed") or time.monotonic() > until or self._closing.wait(RETRY_S):
                 break
         if outcome is None:
             self._refused(now, "unavailable", f"deploy {number} could not be taken back: another one is under way", f"peregrine config rollback {number}")
@@ -303,20 +318,11 @@ class Deploys:
         now.code, now.message, now.hint = code, message, hint
         now.stage = "refused"
 
-    def _aborted(self, now: Progress, why: str) -> None:
-        """Before anything was changed, or taken back on the way out: the manifest knows."""
-        manifest = self._by_id(now.id)
-        if manifest is None:
-            self._refused(now, "refused", f"nothing was changed: {why}", "")
-        else:
-            left = [s.says for s in manifest.steps if s.state != "undone"] if manifest.state == "failed" else []
-            self._over(now, Outcome(manifest.state, manifest.number, manifest.health, left, manifest))
-
     def _ask_abort(self, why: str) -> dict[str, Any]:
         with self._lock:
             if self._now is None or self._now.state != "under way":
                 raise ControlError("refused", "no deploy is under way", "peregrine config history says what became of the last one")
-            self.abort(why)
+            self._stop(why)
             return {"deploy": self._now.id, "state": "taken back"}
 
     def _by_id(self, request_id: str) -> Manifest | None:

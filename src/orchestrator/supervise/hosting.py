@@ -74,7 +74,7 @@ class Hosted:
     def stopping(self, why: str) -> None:
         """The end begins."""
         self.notify.stopping(why)
-        self.deploys.abort(f"the tree ends: {why}")
+        self.deploys.stop(f"the tree ends: {why}")
 
     def close(self) -> None:
         """Serve no more; nothing of it is left."""

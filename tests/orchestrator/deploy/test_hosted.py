@@ -166,6 +166,26 @@ def test_an_engine_that_goes_away_is_waited_for_and_then_given_back_what_it_had(
     assert rig.engine.risk == view()["risk"]
 
 
+def test_the_end_of_the_tree_takes_back_what_is_under_way_and_begins_nothing_more(rig):
+    request = asked(view(risk__max_loss_units=5_000_000), window_ms=600_000)
+    rig.deploys.begin(request)
+    while "verifying" not in rig.deploys.status()["stage"]:
+        time.sleep(0.005)
+    rig.deploys.stop("the tree ends")
+    assert over(rig.deploys, request)["state"] == "rolled back" and rig.engine.risk == view()["risk"]
+    with pytest.raises(ControlError, match="the tree ends"):
+        rig.deploys.begin(asked(view()))
+
+
+def test_stopped_before_anything_was_changed_it_says_so(rig, monkeypatch):
+    request = asked(view(risk__max_loss_units=5_000_000), window_ms=600_000)
+    monkeypatch.setattr(rig.engine, "sleep", lambda seconds: None)  # its time stands: the look before the change goes on
+    rig.deploys.begin(request)
+    rig.deploys.begin(asked(abort=True, why="no"))
+    told = over(rig.deploys, request)
+    assert told["state"] == "refused" and "nothing was changed: stopped by ada" in told["message"] and rig.engine.commands() == []
+
+
 def test_what_a_dead_supervisor_left_half_done_is_taken_back_by_the_next_one_and_what_was_good_is_in_force(rig):
     done(rig, asked(view(risk__max_loss_units=6_000_000)))
     rig.host.cfg = from_effective(view())  # it died before it took it over
