@@ -35,7 +35,7 @@ from orchestrator.run.journals import verify_journal  # noqa: E402
 from orchestrator.run.plan import builtin_policy_path  # noqa: E402
 
 pytestmark = pytest.mark.slow
-BUDGET_UNITS = 2_000_000_000
+BUDGET_UNITS = 4_000_000_000
 WIDE = 2_000_000_000
 WHY = ("--why", "because", "--who", "ada")
 
@@ -191,6 +191,18 @@ def test_the_budget_goes_to_the_shard_that_uses_it(tree, cli):
     use = json.loads(cli("limits", "get", "--json").out)["use"]
     gross = use["max_gross_units"]
     assert gross["value"] == BUDGET_UNITS and gross["left"] == BUDGET_UNITS - gross["used"] and len(gross["shards"]) == 2
+    # a budget that most of is used: told as soft, what is too much on lease comes back, and up again
+    with ControlClient.local(tree.name) as control:
+        tight = gross["used"] * 10 // 9
+        control.call("limits.set", {"limits": {"max_gross_units": tight}}, why="less")
+
+        def now():
+            return control.call("limits.get").data["use"]["max_gross_units"]
+
+        tree.rig.wait(lambda: now()["soft"])
+        tree.rig.wait(lambda: sum(c["lease_units"] for c in counters(tree)) <= tight)
+        control.call("limits.set", {"limits": {"max_gross_units": BUDGET_UNITS}}, why="as it was")
+        tree.rig.wait(lambda: sum(c["lease_units"] for c in counters(tree)) > tight and not now()["soft"])
     assert "least left in" in cli("limits", "get").out and "max_long_lots" in cli("limits", "get", "--symbol", "AAAA").out
     assert json.loads(cli("limits", "get", "--symbol", "AAAA", "--json").out)["use"]["max_long_lots"]["value"] == 1000
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 
@@ -42,12 +41,6 @@ def read_engine(segment: Segment) -> Snapshot:
     Raises what `read` raises.
     """
     return merge([read(segment.region(name)) for name in region_names(segment)])
-
-
-def shards_of(snapshot: Snapshot) -> list[Snapshot]:
-    """Each shard's own of what `read_engine` gave; of one shard the snapshot itself."""
-    found: Any = snapshot.extra.get("shards", [snapshot])
-    return list(found)
 
 
 def region_names(segment: Segment) -> list[str]:
@@ -91,3 +84,9 @@ def merge(shards: list[Snapshot]) -> Snapshot:
         limits=np.concatenate([s.limits for s in shards]),
         extra={"shards": shards},
     )
+
+
+def shards_of(snapshot: Snapshot) -> list[Snapshot]:
+    """Each shard's own of what `read_engine` gave; of one shard the snapshot itself."""
+    found = snapshot.extra.get("shards")
+    return found if isinstance(found, list) else [snapshot]

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from orchestrator.supervise.supervisor import Supervisor
+    from orchestrator.supervise.tree import Tree
 
 
 class DeployHost:
@@ -30,18 +31,19 @@ class DeployHost:
         return self._supervisor.tree.cfg
 
     def take_config(self, cfg: Config) -> None:
-        """This one from now on: the plan that a takeover reads, and the state file's digest. Raises ControlError, OSError."""
-        tree = self._supervisor.tree
+        """This one from now on. Raises ControlError."""
+        self._supervisor.take_config(cfg)
 
-        def take() -> None:
-            plan = read(tree.run / PLAN, Plan)
-            if plan is not None:
-                plan.config = effective(cfg)
-                write(tree.run / PLAN, plan)
-            tree.cfg = cfg
-            tree.save()
 
-        self._supervisor.in_loop(take)
+def take(tree: Tree, cfg: Config) -> None:
+    """Another configuration for a tree: in the plan that a takeover reads, and in the state file's digest. On the loop's
+    thread. Raises OSError."""
+    plan = read(tree.run / PLAN, Plan)
+    if plan is not None:
+        plan.config = effective(cfg)
+        write(tree.run / PLAN, plan)
+    tree.cfg = cfg
+    tree.save()
 
 
 def deploys_of(supervisor: Supervisor, audit: Callable[[dict[str, Any]], None]) -> Deploys:

@@ -25,6 +25,7 @@ from orchestrator.control.errors import ControlError
 from orchestrator.control.messages import Request
 from orchestrator.observe import log
 from orchestrator.supervise import hosting
+from orchestrator.supervise.deploying import take
 from orchestrator.supervise.engine_keeper import EngineKeeper
 from orchestrator.supervise.files import replace_whole
 from orchestrator.supervise.leasing import Leasing
@@ -244,18 +245,18 @@ class Supervisor:
 
     def enable_trading(self, request: Request) -> dict[str, Any]:
         """Lift the hold of a tree that is ready. Raises ControlError when it is not."""
-        effects = self.in_loop(lambda: self.startup.enable(request))
+        effects = self._in_loop(lambda: self.startup.enable(request))
         return {"trading_enabled": True, "effects": msgspec.to_builtins(effects)}
 
     def stop_tree(self, request: Request) -> dict[str, Any]:
         """Begin to end the tree, as `peregrine down` does."""
         why = f"asked to stop by {request.who or 'a command'}" + (f": {request.why}" if request.why else "")
-        self.in_loop(lambda: self.ask_stop(why))
+        self._in_loop(lambda: self.ask_stop(why))
         return {"stopping": True}
 
     def restart_engine(self, request: Request) -> dict[str, Any]:
         """End the engine cleanly and start it again on the same run. Raises ControlError."""
-        self.in_loop(lambda: self.engine.ask_restart(f"restart asked for by {request.who or 'a command'}"))
+        self._in_loop(lambda: self.engine.ask_restart(f"restart asked for by {request.who or 'a command'}"))
         return {"restarting": True}
 
     def set_log_level(self, level: str) -> dict[str, str]:
@@ -270,8 +271,11 @@ class Supervisor:
         """How far that deploy is. Raises ControlError."""
         return hosting.deploys(self._hosted).status(request_id, after)
 
-    def in_loop(self, call: Callable[[], Any], timeout_s: float = 5.0) -> Any:
-        """Have the loop do it; from any other thread. Raises ControlError."""
+    def take_config(self, cfg: Config) -> None:
+        """Go on with this configuration, which the engine runs with by now. Raises ControlError."""
+        self._in_loop(lambda: take(self.tree, cfg))
+
+    def _in_loop(self, call: Callable[[], Any], timeout_s: float = 5.0) -> Any:
         future: Future[Any] = Future()
         self._calls.put((call, future))
         os.write(self._wake_in, b"c")
