@@ -168,6 +168,8 @@ def test_what_passes_every_check_and_trades_nothing_is_taken_back_by_the_supervi
     tree.write(max_order_notional_units=1)  # a legal limit, and no order there is passes it
     out = cli("config", "deploy", "-c", tree.file, *WHY, "--window", "2500ms", code=75)
     assert "deploy 3: rolled back" in out.out and "ROLLBACK" in out.out
+    assert tree.history.get(3).configuration == str(tree.file)
+    assert [p.name for p in sorted((tree.history.folder / "0003/sources").iterdir())] == ["00-sent.yaml", "01-tree.yaml"]
     assert "no order was sent" in out.err or "the gate refused" in out.err
     tree.write(max_order_notional_units=500_000_000)
     with ControlClient.local(tree.name) as control:

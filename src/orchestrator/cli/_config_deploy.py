@@ -30,6 +30,7 @@ Remote = Annotated[str | None, typer.Option("--remote", metavar="HOST:PORT", hel
 Key = Annotated[Path | None, typer.Option("--key", metavar="FILE", help="With --remote: your key file.")]
 ServerKey = Annotated[str | None, typer.Option("--server-key", metavar="KEY|FILE", help="With --remote: the server's public key.")]
 POLL_S = 0.1
+SOURCE_CHARS = 200
 
 
 def register(group: typer.Typer) -> None:
@@ -72,9 +73,13 @@ def deploy(
         load_policies(view.config)  # an artifact that cannot be loaded is a bad configuration
         with _errors():
             _before_it_is_sent(engine, after, view, who, why, window, dry_run, restart, as_json)
-    args = {"config": json.dumps(after).encode(), **({"over_drift": True} if over_drift else {})}
+    args = {"config": json.dumps(after).encode(), "source": view.source[:SOURCE_CHARS], **({"over_drift": True} if over_drift else {})}
     options = Options(name=None if remote else engine, remote=remote, key=key, server_key=server_key, why=why, who=_person(who), as_json=as_json)
-    _bring(options, args, window)
+    _bring(options, args, window, _files_of(view) if remote is None else [])
+
+
+def _files_of(view: Any) -> list[Path]:
+    return sorted({Path(o.source) for o in view.tree.origins.values() if o.kind == "file"})
 
 
 def _before_it_is_sent(engine: str, after: dict[str, Any], view: Any, who: str | None, why: str, window: str, dry_run: bool, restart: bool,
@@ -83,7 +88,7 @@ def _before_it_is_sent(engine: str, after: dict[str, Any], view: Any, who: str |
     from orchestrator.deploy.flow import DeployRefused, planned
 
     job, tools = _job(engine, after, who, why, view.source, window, as_json)
-    job.sources = sorted({Path(o.source) for o in view.tree.origins.values() if o.kind == "file"})
+    job.sources = _files_of(view)
     try:
         steps = planned(job)
     except DeployRefused as err:
@@ -148,8 +153,9 @@ def rollback(
     _bring(options, {"rollback": number or 0}, window)
 
 
-def _bring(options: Options, args: dict[str, Any], window: str) -> NoReturn:
-    """Have the supervisor do it, tell how it goes, and leave with the exit code of what came of it."""
+def _bring(options: Options, args: dict[str, Any], window: str, sources: list[Path] | None = None) -> NoReturn:
+    """Have the supervisor do it, tell how it goes, and leave with the exit code of what came of it. `sources` are kept
+    beside the backup, where it is on this machine."""
     from orchestrator.cli._control import cli_error
     from orchestrator.cli._durations import duration_ns
     from orchestrator.cli._run import terminable
@@ -162,6 +168,10 @@ def _bring(options: Options, args: dict[str, Any], window: str) -> NoReturn:
             told = _follow(client, begun, options)
         except ControlError as err:
             raise cli_error(err) from err
+    if sources and told["number"]:
+        from orchestrator.deploy.history import History
+
+        History(options.name or "").keep(told["number"], sources)
     _tell(told, options.as_json)
 
 

@@ -78,6 +78,7 @@ ARGUMENTS: dict[str, dict[str, Arg]] = {
     "deploy": {
         "config": Arg("bytes", "the configuration itself, whole, as YAML or JSON", high=MAX_CONFIG_BYTES),
         "path": Arg("text", "its file or FOLDER#ENVIRONMENT/DESK, on the engine's machine"),
+        "source": Arg("text", "with `config`: what its sender calls it, for the history", high=1024),
         "rollback": Arg("integer", "what ran before that deploy; 0: before the last good one, or what was cut off", high=9999),
         "abort": Arg("flag", "take back the deploy that is under way"),
         "window_ms": Arg("integer", "how long the engine is watched afterwards; 10,000 without it", low=100, high=600_000),

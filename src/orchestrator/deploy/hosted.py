@@ -247,7 +247,7 @@ class Deploys:
         if view.config.engine.name != self._engine:
             raise DeployRefused(f"the configuration is of {view.config.engine.name}, this is {self._engine}", "engine.name says whose it is")
         load_policies(view.config)
-        job = self._job(request, effective(view.config), name.text() if "path" in args else f"sent by {request.who}")
+        job = self._job(request, effective(view.config), name.text() if "path" in args else args.get("source") or f"sent by {request.who}")
         job.sources = sorted({Path(o.source) for o in view.tree.origins.values() if o.kind == "file"})
         job.over_drift = bool(args.get("over_drift"))
         return job
