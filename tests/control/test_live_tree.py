@@ -11,6 +11,7 @@ import os
 import shutil
 import signal
 import sys
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -195,13 +196,19 @@ def test_the_budget_goes_to_the_shard_that_uses_it(tree, cli):
     assert gross["value"] == BUDGET_UNITS and gross["left"] == BUDGET_UNITS - gross["used"] and len(gross["shards"]) == 2
     # a budget that most of is used: told as soft, what is too much on lease comes back, and up again
     with ControlClient.local(tree.name) as control:
-        tight = gross["used"] * 10 // 9
-        control.call("limits.set", {"limits": {"max_gross_units": tight}}, why="less")
-
         def now():
             return control.call("limits.get").data["use"]["max_gross_units"]
 
-        tree.rig.wait(lambda: now()["soft"])
+        def tightened() -> int:
+            limit = now()["used"] * 8 // 7
+            control.call("limits.set", {"limits": {"max_gross_units": limit}}, why="less")
+            for _ in range(10):
+                if now()["soft"]:
+                    return limit
+                time.sleep(0.03)
+            return 0
+
+        tight = tree.rig.wait(tightened)
         tree.rig.wait(lambda: sum(c["lease_units"] for c in counters(tree)) <= tight)
         control.call("limits.set", {"limits": {"max_gross_units": BUDGET_UNITS}}, why="as it was")
         tree.rig.wait(lambda: sum(c["lease_units"] for c in counters(tree)) > tight and not now()["soft"])
