@@ -29,6 +29,7 @@ from orchestrator.observe import log
 STATUS = "reconcile.json"
 SETTLED_NS = 300_000_000  # logged in for so long, and nothing waits: it may be said that they agree
 CLOCKS_APART = 10  # times grace_ms: after so long the journal's clock is not waited for any more
+MAX_ACTS = 8  # commands for what one look finds
 QUIET_NS = 250_000_000  # at the end: the venue has nothing more to tell
 SUPERVISOR = "supervisor"
 State = Literal["starting", "agreed", "waiting", "broken", "lost", "ended"]
@@ -204,8 +205,12 @@ class Reconciler:
             self._react(found)
 
     def _react(self, found: list[Difference]) -> None:
-        if not self._final:
-            self._act(self.settings.on_break, found[0].key, first_line(found))
+        """A command for each, so that each stands in the journal; of very many the last one says how many more there are."""
+        if self._final:
+            return
+        for i, difference in enumerate(found[:MAX_ACTS], 1):
+            why = first_line(found[i - 1 :]) if i == MAX_ACTS else difference.text
+            self._act(self.settings.on_break, difference.key, why)
 
     def _passed(self, waiting: Waiting, now: int) -> bool:
         """Has the other side gone past it? Of the venue's record: something later was told, or a heartbeat with nothing to

@@ -1,0 +1,94 @@
+"""A live engine whose drop copy is made to lie: each fault halts trading and is named, nobody else is told off, and a reconciler
+that was killed goes on where it was."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+import pytest
+
+pytest.importorskip("hotpath._core")
+from copy_proxy import CopyProxy  # noqa: E402
+from day_rig import commands, desk, exchange, reconcile, start, status  # noqa: E402
+from tree_rig import Rig  # noqa: E402
+
+from orchestrator.supervise.view import read_view  # noqa: E402
+
+pytestmark = pytest.mark.slow
+PAUSED = 3
+NAMES = {"more": "the venue's drop copy has", "less": "the venue's drop copy has not", "price": "our price is", "quantity": "our quantity is"}
+
+
+@pytest.fixture
+def rig(tmp_path):
+    """A tree of the test's own; what it leaves fails the test."""
+    made = Rig(tmp_path)
+    yield made
+    left = made.left()
+    made.sweep()
+    assert not left, left
+
+
+def trading_state(rig: Rig) -> int:
+    """Of the one shard."""
+    view = read_view(rig.name)
+    return view.shards[0].trading_state if view and view.shards else -1
+
+
+def test_every_fault_in_the_drop_copy_halts_the_engine_and_a_killed_reconciler_goes_on(rig, tmp_path):
+    with exchange(tmp_path, "--rate", "400", "--holdings", "held.json") as at:
+        proxy = CopyProxy(at["ouch"])
+        start(rig, desk(rig, at, day=reconcile(proxy.address, grace_ms=500, lost_after_ms=700, on_break="cancel", on_lost="halt")))
+        run = rig.run_folder()
+        assert rig.wait(lambda: (s := status(rig)) and s.agreed > 3 and s.state in ("agreed", "waiting"))
+        for n, (fault, words) in enumerate(NAMES.items(), 1):
+            proxy.plant(fault)
+            rig.wait(lambda n=n: len(status(rig).standing) == n)
+            rig.wait(lambda: trading_state(rig) == PAUSED)
+            rig.wait(lambda: read_view(rig.name).open_orders() == 0)  # and what worked is cancelled
+            said = commands(run, "reconciler")
+            assert len(said) == n and said[-1]["kind"] == "pause" and words in said[-1]["why"] and "PRGN match" in said[-1]["why"], said
+            assert said[-1]["why"] == status(rig).standing[-1]
+            rig.call("resume", "--name", rig.name, "--all", "--why", f"asked the venue about {fault}")
+            rig.wait(lambda: trading_state(rig) != PAUSED)
+        # killed: the next one reads all of it again, finds the same, and does not act on it twice
+        before = status(rig)
+        os.kill(rig.pid("reconciler"), signal.SIGKILL)
+        after = rig.wait(lambda: (s := status(rig)) and s.pid != before.pid and s.agreed > before.agreed and len(s.standing) >= 4 and s)
+        assert set(after.standing) == set(before.standing) and all(act.done for act in after.acts)
+        assert len(commands(run, "reconciler")) == 4 and trading_state(rig) != PAUSED
+        # the drop copy is gone
+        proxy.down = True
+        proxy.cut()
+        rig.wait(lambda: trading_state(rig) == PAUSED)
+        assert "the drop copy is lost" in commands(run, "reconciler")[-1]["why"]
+        proxy.down = False
+        rig.wait(lambda: status(rig).problem == "")
+        ended = rig.down(code=None)
+        assert sum("the venue disagrees" in note for note in ended["notes"]) == 4, ended
+        proxy.close()
+
+
+def test_an_engine_the_venue_agrees_with_trades_to_the_end_and_another_start_is_refused(rig, tmp_path):
+    (tmp_path / "held.json").write_text('{"firms": {"DEM1": {"PRGN": -40}}}')
+    with exchange(tmp_path, "--rate", "400", "--holdings", "held.json") as at:
+        refused = start(rig, desk(rig, at, day=reconcile(None)), code=75).stderr
+        assert "PRGN: the day began with +0 lots here, with -40 at the venue" in refused and "docs/runbooks" in refused
+        sections = {"account": {"start_position_lots": {"PRGN": -40}, "start_cost_units": {"PRGN": -40_000_000}}, "day": reconcile(None, on_break="kill")}
+        start(rig, desk(rig, at, **sections))
+        rig.wait(lambda: status(rig).agreed > 10)
+        venue = os.getpgid(at["pid"]) and at["pid"]
+        os.kill(venue, signal.SIGSTOP)  # silent for a moment: nothing is lost, and nothing is said
+        os.kill(venue, signal.SIGCONT)
+        ended = rig.down()
+        last = status(rig)
+    run = rig.run_folder()
+    assert ended["open_orders"] == 0 and not ended["notes"] and commands(run, "reconciler") == []
+    from orchestrator.day.fills import read_day
+    from orchestrator.day.reconciler import read_status
+
+    final = read_status(run)
+    assert final.state == "ended" and final.agreed == len(read_day(run).fills) >= last.agreed and final.breaks == 0 and final.start_told
+    assert final.last_agreed_seq == final.last_seq
+    assert f'"PRGN": {read_day(run).close_lots()["PRGN"]}' in (tmp_path / "held.json").read_text()
