@@ -115,7 +115,7 @@ def test_any_interleaving_of_two_records_comes_to_what_the_oracle_finds(seed, n)
     whole = [execution(m, rng.choice((100, -100)), rng.randrange(50, 60), rng.choice("AB")) for m in range(1, n + 1)]
     sides: dict[str, list] = {"ours": [], "venue": []}
     for told in whole:
-        for side, queue in sides.items():
+        for queue in sides.values():
             one = told
             if rng.random() < 0.1:
                 one = Execution(told.match, told.order_ref, told.symbol, told.signed_lots + rng.choice((0, 1)), told.price_ticks + rng.choice((0, 1)), "A")

@@ -68,27 +68,3 @@ def test_every_fault_in_the_drop_copy_halts_the_engine_and_a_killed_reconciler_g
         ended = rig.down(code=None)
         assert sum("the venue disagrees" in note for note in ended["notes"]) == 4, ended
         proxy.close()
-
-
-def test_an_engine_the_venue_agrees_with_trades_to_the_end_and_another_start_is_refused(rig, tmp_path):
-    (tmp_path / "held.json").write_text('{"firms": {"DEM1": {"PRGN": -40}}}')
-    with exchange(tmp_path, "--rate", "400", "--holdings", "held.json") as at:
-        refused = start(rig, desk(rig, at, day=reconcile(None)), code=75).stderr
-        assert "PRGN: the day began with +0 lots here, with -40 at the venue" in refused and "docs/runbooks" in refused
-        sections = {"account": {"start_position_lots": {"PRGN": -40}, "start_cost_units": {"PRGN": -40_000_000}}, "day": reconcile(None, on_break="kill")}
-        start(rig, desk(rig, at, **sections))
-        rig.wait(lambda: status(rig).agreed > 10)
-        venue = os.getpgid(at["pid"]) and at["pid"]
-        os.kill(venue, signal.SIGSTOP)  # silent for a moment: nothing is lost, and nothing is said
-        os.kill(venue, signal.SIGCONT)
-        ended = rig.down()
-        last = status(rig)
-    run = rig.run_folder()
-    assert ended["open_orders"] == 0 and not ended["notes"] and commands(run, "reconciler") == []
-    from orchestrator.day.fills import read_day
-    from orchestrator.day.reconciler import read_status
-
-    final = read_status(run)
-    assert final.state == "ended" and final.agreed == len(read_day(run).fills) >= last.agreed and final.breaks == 0 and final.start_told
-    assert final.last_agreed_seq == final.last_seq
-    assert f'"PRGN": {read_day(run).close_lots()["PRGN"]}' in (tmp_path / "held.json").read_text()
