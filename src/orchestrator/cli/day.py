@@ -130,16 +130,19 @@ def roll(name: Annotated[str | None, typer.Argument(help="Name of the tree; not 
                f"next: peregrine day open {found.carry_file} -o today.yaml, in the venue's next session")  # fmt: skip
 
 
-def agreement(name: Annotated[str | None, typer.Argument(help="Name of the tree; not needed when one is up.")] = None, as_json: AsJson = False) -> None:
+def agreement(name: Annotated[str | None, typer.Argument(help="Name of the tree; not needed when one is up.")] = None,
+              again: Annotated[bool, typer.Option("--again", help="Have both records read again from their beginnings, and wait for what comes of it.")] = False,
+              as_json: AsJson = False) -> None:
     """The reconciler's status."""
     import msgspec
 
     from orchestrator.cli._trees import pick_tree
+    from orchestrator.day.again import read_again
     from orchestrator.day.reconciler import read_status
     from orchestrator.supervise.paths import runtime_dir
 
     chosen = pick_tree(name)
-    found = read_status(runtime_dir(chosen))
+    found = read_again(chosen) if again else read_status(runtime_dir(chosen))
     if found is None:
         raise CliError(f"{chosen} has no reconciler", hint="day.reconcile.enabled: true", code=EXIT_UNAVAILABLE)
     if as_json:

@@ -21,7 +21,7 @@ class ReconcilerKeeper(Keeper):
         super().look(now_ns, started=started)
         if self.member.life.state == "starting" and self.member.alive() and self.ready_line() is not None:
             self.member.life.move("syncing", "it reads both records")
-            self.member.life.move("ready", "they agree so far")
+            self.member.life.move("ready", "it compares the two")
             self.member.died_ns = 0
 
     def died(self, now_ns: int, words: str, *, started: bool) -> None:

@@ -1,7 +1,8 @@
 """The reconciler as a process of a supervised tree: `python -m orchestrator.day.reconcile_main PLAN`.
 
 The plan is the engine's own (engine_main.py): configuration, folders, where the embedded exchange is. Its first line on
-stdout says that both sides agree and trading may begin; it ends with SIGTERM, after it has compared the last record.
+stdout says that both sides agree and trading may begin; with SIGHUP it begins anew, from the first record of both; it ends
+with SIGTERM, after it has compared the last record.
 """
 
 from __future__ import annotations
@@ -75,7 +76,8 @@ def main(arguments: list[str]) -> int:
     if plan is None:
         print("error: one argument, the plan a supervisor wrote", file=sys.stderr)
         return EXIT_USAGE
-    over = threading.Event()
+    over, anew = threading.Event(), threading.Event()
+    signal.signal(signal.SIGHUP, lambda *_: anew.set())
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: over.set())
     log.configure("reconciler", level=plan.config.get("observe", {}).get("log_level", "info"))
@@ -87,6 +89,11 @@ def main(arguments: list[str]) -> int:
     said = False
     with Vitals(Path(plan.runtime), "reconciler") as vitals:
         while not over.is_set():
+            if anew.is_set():
+                anew.clear()
+                log.logger().info("both records are read again from their beginnings")
+                reconciler.line.close()
+                reconciler = make(plan)
             reconciler.round()
             vitals.beat()
             if not said and (why := reconciler.refused):

@@ -9,6 +9,7 @@ import contextlib
 import select
 import socket
 import threading
+from collections.abc import Callable
 
 from hotpath.execution.wire import SoupFramer, decode_ouch, encode_ouch, encode_soup
 
@@ -32,9 +33,8 @@ def altered(fault: str, payload: bytes) -> list[bytes]:
 class CopyProxy:
     """`plant(fault)` alters the next execution that passes for the first time; `down` refuses everybody."""
 
-    def __init__(self, upstream: str) -> None:
-        host, _, port = upstream.rpartition(":")
-        self._upstream = (host, int(port))
+    def __init__(self, upstream: str | Callable[[], str]) -> None:
+        self._upstream = upstream
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.address = f"127.0.0.1:{self._listener.getsockname()[1]}"
         self.down = False
@@ -60,6 +60,11 @@ class CopyProxy:
         self.cut()
         self._listener.close()
 
+    def _venue(self) -> tuple[str, int]:
+        upstream = self._upstream if isinstance(self._upstream, str) else self._upstream()
+        host, _, port = upstream.rpartition(":")
+        return host, int(port)
+
     def _accept(self) -> None:
         while True:
             try:
@@ -73,7 +78,7 @@ class CopyProxy:
             threading.Thread(target=self._serve, args=(line,), daemon=True).start()
 
     def _serve(self, line: socket.socket) -> None:
-        with line, contextlib.suppress(OSError), socket.create_connection(self._upstream) as venue:
+        with line, contextlib.suppress(OSError), socket.create_connection(self._venue()) as venue:
             framer = SoupFramer()
             packets: list[tuple[str, bytes]] = []
             while not packets:
