@@ -340,6 +340,8 @@ class Reconciler:
             state = "broken"
         elif a is not None and line.up_since_ns:
             state = "waiting" if a.waiting else "agreed"
+        elif line.ended:
+            state = "ended"
         elif line.stats.connections:
             state = "lost"
         lots = {} if a is None else {s: (a.lots["ours"].get(s, 0), a.lots["venue"].get(s, 0)) for s in sorted(a.lots["ours"].keys() | a.lots["venue"].keys())}

@@ -80,6 +80,13 @@ def test_fills_and_positions_are_those_of_the_engine_and_the_venue_agrees_execut
     problems = reconcile(day, told).problems
     assert len(problems) == 3 and any("not in the venue's record" in p for p in problems) and any("our journals have not" in p for p in problems)
     assert len(reconcile(day, told, whole_firm=False).problems) == 2
+    told.fills[day.fills[0].key] = (lots, price_ticks, flag)
+    symbol, sign = told.orders[day.fills[0].order_ref]
+    assert symbol == "PRGN" and sign == (1 if day.fills[0].signed_lots > 0 else -1)
+    told.orders[day.fills[0].order_ref] = (symbol, -sign)
+    assert "by the venue we" in reconcile(day, told, whole_firm=False).problems[0]
+    assert day.closed and day.open_orders == 0 and day.venue_session == told.session
+    assert told.traded_lots()["PRGN"] != 0 and told.start_lots is None  # that venue was not told what the firms hold
 
 
 def test_a_day_is_closed_with_the_venues_word_and_the_next_one_opened_on_it(traded):

@@ -62,9 +62,17 @@ def test_every_fault_in_the_drop_copy_halts_the_engine_and_a_killed_reconciler_g
         proxy.down = True
         proxy.cut()
         rig.wait(lambda: trading_state(rig) == PAUSED)
-        assert "the drop copy is lost" in commands(run, "reconciler")[-1]["why"]
+        last = commands(run, "reconciler")[-1]
+        assert "the drop copy is lost" in last["why"] and last["value"] == 0 and said[-1]["value"] == 1  # what works is left, and is cancelled
         proxy.down = False
         rig.wait(lambda: status(rig).problem == "")
+        # nobody answers any more who could take a command: the kill word does not need anybody
+        rig.call("resume", "--name", rig.name, "--all", "--why", "it is back")
+        supervisor = rig.state().supervisor_pid
+        os.kill(supervisor, signal.SIGSTOP)
+        proxy.plant("price")
+        rig.wait(lambda: read_view(rig.name).kill_level > 0)
+        os.kill(supervisor, signal.SIGCONT)
         ended = rig.down(code=None)
-        assert sum("the venue disagrees" in note for note in ended["notes"]) == 4, ended
+        assert sum("the venue disagrees" in note for note in ended["notes"]) == 5, ended
         proxy.close()
