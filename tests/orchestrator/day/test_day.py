@@ -17,6 +17,8 @@ import pytest
 import yaml
 
 pytest.importorskip("hotpath._core")
+from inside import inside  # noqa: E402
+
 from hotpath.execution.wire import encode_ouch, encode_soup  # noqa: E402
 from orchestrator.config import load_file  # noqa: E402
 from orchestrator.day.archive import ArchiveError, archive, restore, verify  # noqa: E402
@@ -28,7 +30,9 @@ from orchestrator.day.tca import price_fills, report  # noqa: E402
 
 
 def call(cwd: Path, *args: str, code: int = 0, **env: str) -> subprocess.CompletedProcess[str]:
-    """One command to its end."""
+    """One command to its end: what trades in a process of its own, what reads in this one."""
+    if args[0] != "run":
+        return inside(cwd, *args, code=code, **env)
     found = subprocess.run([sys.executable, "-m", "orchestrator", *args], capture_output=True, text=True, cwd=cwd, timeout=120,
                            env={**os.environ, "NO_COLOR": "1", "PYTHONPATH": os.pathsep.join(sys.path), **env})  # fmt: skip
     assert found.returncode == code, (args, found.returncode, found.stderr, found.stdout)

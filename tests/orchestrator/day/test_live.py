@@ -11,12 +11,14 @@ import pytest
 pytest.importorskip("hotpath._core")
 from copy_proxy import CopyProxy  # noqa: E402
 from day_rig import commands, desk, exchange, reconcile, start, status  # noqa: E402
+from inside import inside  # noqa: E402
 from tree_rig import Rig  # noqa: E402
 
+from orchestrator.supervise.paths import VARIABLE  # noqa: E402
 from orchestrator.supervise.view import read_view  # noqa: E402
 
 pytestmark = pytest.mark.slow
-PAUSED = 3
+TRADING, PAUSED = 1, 3
 NAMES = {"more": "the venue's drop copy has", "less": "the venue's drop copy has not", "price": "our price is", "quantity": "our quantity is"}
 
 
@@ -38,10 +40,15 @@ def trading_state(rig: Rig) -> int:
 
 def test_every_fault_in_the_drop_copy_halts_the_engine_and_a_killed_reconciler_goes_on(rig, tmp_path):
     with exchange(tmp_path, "--rate", "400", "--holdings", "held.json") as at:
-        proxy = CopyProxy(at["ouch"])
+        proxy, env = CopyProxy(at["ouch"]), {VARIABLE: str(rig.runtime_base)}
         start(rig, desk(rig, at, day=reconcile(proxy.address, grace_ms=500, lost_after_ms=700, on_break="cancel", on_lost="halt")))
         run = rig.run_folder()
         assert rig.wait(lambda: (s := status(rig)) and s.agreed > 3 and s.state in ("agreed", "waiting"))
+        # an engine that is killed and recovered differs in nothing: what was executed meanwhile is told to both
+        before, engine = status(rig), rig.pid("engine")
+        os.kill(engine, signal.SIGKILL)
+        rig.wait(lambda: rig.pid("engine") not in (0, engine) and trading_state(rig) == TRADING and status(rig).agreed > before.agreed)
+        assert status(rig).standing == [] and commands(run, "reconciler") == []
         for n, (fault, words) in enumerate(NAMES.items(), 1):
             proxy.plant(fault)
             rig.wait(lambda n=n: len(status(rig).standing) == n)
@@ -50,7 +57,7 @@ def test_every_fault_in_the_drop_copy_halts_the_engine_and_a_killed_reconciler_g
             said = commands(run, "reconciler")
             assert len(said) == n and said[-1]["kind"] == "pause" and words in said[-1]["why"] and "PRGN match" in said[-1]["why"], said
             assert said[-1]["why"] == status(rig).standing[-1]
-            rig.call("resume", "--name", rig.name, "--all", "--why", f"asked the venue about {fault}")
+            inside(tmp_path, "resume", "--name", rig.name, "--all", "--why", f"asked the venue about {fault}", **env)
             rig.wait(lambda: trading_state(rig) != PAUSED)
         # killed: the next one reads all of it again, finds the same, and does not act on it twice
         before = status(rig)
@@ -67,7 +74,7 @@ def test_every_fault_in_the_drop_copy_halts_the_engine_and_a_killed_reconciler_g
         proxy.down = False
         rig.wait(lambda: status(rig).problem == "")
         # nobody answers any more who could take a command: the kill word does not need anybody
-        rig.call("resume", "--name", rig.name, "--all", "--why", "it is back")
+        inside(tmp_path, "resume", "--name", rig.name, "--all", "--why", "it is back", **env)
         supervisor = rig.state().supervisor_pid
         os.kill(supervisor, signal.SIGSTOP)
         proxy.plant("price")
