@@ -96,7 +96,7 @@ def main(arguments: list[str]) -> int:
                 reconciler = make(plan)
             reconciler.round()
             vitals.beat()
-            if not said and (why := reconciler.refused):
+            if why := reconciler.refused:
                 reconciler.tell()
                 print(f"the venue's record disagrees: {why}", file=sys.stderr, flush=True)
                 return EXIT_TRY_AGAIN

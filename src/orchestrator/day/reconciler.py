@@ -99,6 +99,7 @@ class Reconciler:
         self._counted_apart: dict[str, tuple[int, int, int]] = {}  # symbol → counted, journaled, since
         self._early: list[tuple[str, bytes]] = []  # of the venue, and of the journals, before there is an agreement
         self._early_ours: list[Event] = []
+        self._unanswered: list[Difference] = []  # found before trading was let: reacted to as soon as it is
         self._breaks = self._last_agreed = 0
         self._lost_told = self._final = False
         self._lifted = ""  # of the supervisor's last resume after an act of ours
@@ -196,13 +197,13 @@ class Reconciler:
         found = agreement.look(now, lambda waiting: self._passed(waiting, now))
         if not agreement.waiting and not agreement.standing and self.line.up_since_ns:
             self._last_agreed = self.line.next_seq - 1
-        if not found:
-            return
         self._breaks += len(found)
         for difference in found:
             _log.error("the venue disagrees", difference=difference.text, key=difference.key)
-        if self.let_trade or self._final:
-            self._react(found)
+        self._unanswered += found
+        if self.let_trade and self._unanswered:
+            answered, self._unanswered = self._unanswered, []
+            self._react(answered)
 
     def _react(self, found: list[Difference]) -> None:
         """A command for each, so that each stands in the journal; of very many the last one says how many more there are."""

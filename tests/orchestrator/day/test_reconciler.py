@@ -235,6 +235,9 @@ def test_before_anything_is_traded_a_difference_refuses_instead_of_acting(world,
     d.line.events.append(("S", b"p" + bytes(8) + b"FIRM" + b"A       " + (-3).to_bytes(8, "big", signed=True) + bytes(4)))
     d.run(500)
     assert d.acted == [] and not d.made.ready and d.made.refused == "A: the day began with +10 lots here, with -3 at the venue"
+    d.let()  # somebody lets it trade all the same
+    d.run(20)
+    assert [how for how, _ in d.acted] == ["cancel"] and d.made.refused == ""
     tells = world(on_break="tell")
     tells.ours.events.clear()
     tells.line.events.append(("S", b"p" + bytes(8) + b"FIRM" + b"A       " + (-3).to_bytes(8, "big", signed=True) + bytes(4)))
