@@ -115,7 +115,7 @@ class Dispatcher:
             "commands": lambda r, _: _good(r, self.told.listed(r.args.get("since_ns", 0), r.args.get("limit", 1000))),
             "start": self._start,
             "stop": lambda r, _: _good(r, _dict(tree.stop_tree(r))),
-            "pause": lambda r, _: self._to_target(r, "pause", bodies.number(bodies.PAUSE_CANCELS), "pause_symbol"),
+            "pause": lambda r, _: self._to_target(r, "pause", bodies.number(0 if r.args.get("keep") else bodies.PAUSE_CANCELS), "pause_symbol"),
             "resume": lambda r, _: self._to_target(r, "resume", bodies.number(bodies.RESUME_DRAINED), "resume_symbol"),
             "drain": lambda r, _: self._to_shards(r, "drain"),
             "limits.set": self._limits_set,

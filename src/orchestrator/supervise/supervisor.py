@@ -23,6 +23,7 @@ from orchestrator.config.models import Config
 from orchestrator.control.engine_link import EngineLink
 from orchestrator.control.errors import ControlError
 from orchestrator.control.messages import Request
+from orchestrator.day.keeper import ReconcilerKeeper
 from orchestrator.observe import log
 from orchestrator.supervise import hosting
 from orchestrator.supervise.deploying import take
@@ -57,7 +58,8 @@ class Supervisor:
         self.engine = EngineKeeper(tree)
         self.venue = VenueKeeper(tree) if tree.get("venue") else None
         self.telemetry = TelemetryKeeper(tree) if tree.get("telemetry") else None
-        self.startup = Startup(tree, self.engine, self.venue, self.telemetry)
+        self.reconciler = ReconcilerKeeper(tree) if tree.get("reconciler") else None
+        self.startup = Startup(tree, self.engine, self.venue, self.telemetry, self.reconciler)
         self.ready_s = 0.0  # of the last start or takeover: begin to trading
         self._takeover, self._on_round = takeover, on_round
         self._began = time.monotonic()
@@ -94,7 +96,7 @@ class Supervisor:
     def _round(self) -> None:
         now = time.monotonic_ns()
         self.engine.beat()
-        for keeper in (self.venue, self.engine, self.telemetry):
+        for keeper in (self.venue, self.engine, self.reconciler, self.telemetry):
             if keeper is not None:
                 keeper.look(now, started=self.startup.done)
         self.startup.advance(now)
@@ -176,8 +178,9 @@ class Supervisor:
         self.engine.taken_over()
         if self.tree.has_traded:  # a start that was cut short is gone through again, a running engine is let run
             self.startup.done = True
-            if self.telemetry is not None and not self.telemetry.member.alive():
-                self.telemetry.died(time.monotonic_ns(), "gone when the supervisor came", started=True)
+            for keeper in (self.reconciler, self.telemetry):
+                if keeper is not None and not keeper.member.alive():
+                    keeper.died(time.monotonic_ns(), "gone when the supervisor came", started=True)
         takeover.move("beating")
         self.engine.beat()
         takeover.move("writing")

@@ -139,6 +139,10 @@ def specs(cfg: Config, placements: dict[str, Placement], run: Path) -> list[Proc
         out.append(ProcessSpec("venue", "venue", tuple(arguments_of(cfg)), logs / "venue.log", placements["venue"], out=logs / "venue.ready"))
     engine = ("-m", "orchestrator.supervise.engine_main", str(run / PLAN))
     out.append(ProcessSpec("engine", "engine", engine, logs / "engine.log", placements["engine"]))
+    if cfg.day.reconcile.enabled:
+        reconciler = ("-m", "orchestrator.day.reconcile_main", str(run / PLAN))
+        out.append(ProcessSpec("reconciler", "reconciler", reconciler, logs / "reconciler.log", placements["supervisor"],
+                               out=logs / "reconciler.ready"))  # fmt: skip
     if cfg.observe.metrics is not None:
         out.append(ProcessSpec("telemetry", "telemetry", exporter_arguments(cfg), logs / "telemetry.log", placements["telemetry"],
                                out=logs / "telemetry.ready"))  # fmt: skip
