@@ -114,6 +114,8 @@ def arguments_of(cfg: Config) -> list[str]:
         out += ["--orders-per-symbol", str(venue.orders_per_symbol)]
     if cfg.engine.shards > 1:
         out += ["--shards", str(cfg.engine.shards)]
+    if venue.holdings:
+        out += ["--holdings", venue.holdings]
     if venue.cancel_on_disconnect:
         out += ["--cancel-on-disconnect"]
     return out

@@ -1,6 +1,6 @@
 """The order in which a tree becomes ready: each stage is begun, waited for, and only then the next one begins.
 
-    venue ▶ engine ▶ books ▶ session ▶ telemetry ▶ trading
+    venue ▶ engine ▶ books ▶ session ▶ reconciler ▶ telemetry ▶ trading
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from orchestrator.supervise.engine_keeper import EngineKeeper
 from orchestrator.supervise.engine_main import MADE, Made, read
 from orchestrator.supervise.holds import TreeLink, words
 from orchestrator.supervise.link import LIFT_HOLD, own_request
-from orchestrator.supervise.members import Failure, TelemetryKeeper, VenueKeeper
+from orchestrator.supervise.members import Failure, Keeper, TelemetryKeeper, VenueKeeper
 from orchestrator.supervise.tree import Tree
 
-STAGES = ("venue", "engine", "books", "session", "telemetry", "trading")
+STAGES = ("venue", "engine", "books", "session", "reconciler", "telemetry", "trading")
 LIFT_WAIT_S = 0.5  # the rest of the tree waits meanwhile
 _log = log.logger()
 
@@ -27,8 +27,9 @@ _log = log.logger()
 class Startup:
     """Where a tree is on its way to trading. `done` once it has traded; a restarted engine goes only through the last."""
 
-    def __init__(self, tree: Tree, engine: EngineKeeper, venue: VenueKeeper | None, telemetry: TelemetryKeeper | None) -> None:
-        self.tree, self.engine, self.venue, self.telemetry = tree, engine, venue, telemetry
+    def __init__(self, tree: Tree, engine: EngineKeeper, venue: VenueKeeper | None, telemetry: TelemetryKeeper | None,
+                 reconciler: Keeper | None = None) -> None:
+        self.tree, self.engine, self.venue, self.telemetry, self.reconciler = tree, engine, venue, telemetry, reconciler
         self.done = False
         self._stage = 0
         self._asked: tuple[int, Request] | None = None  # the resume of this engine (pid)
@@ -37,6 +38,7 @@ class Startup:
         self._begin: dict[str, Callable[[int], None]] = {
             "venue": self._venue_and_beside_it,
             "engine": engine.start,
+            "reconciler": reconciler.start if reconciler else _nothing,
             "telemetry": telemetry.start if telemetry else _nothing,
         }
 
@@ -85,6 +87,9 @@ class Startup:
                 return "" if view and view.books_live() else view.missing() if view else "the engine is not up"
             case "session":
                 return "" if view and view.synced() else view.missing() if view else "the engine is not up"
+            case "reconciler":
+                agrees = self.reconciler is None or self.reconciler.member.life.state == "ready"
+                return "" if agrees else "the reconciler has not said that the venue agrees"
             case "telemetry":
                 over = self.telemetry is None or self.telemetry.member.life.state == "ready"
                 return "" if over else "telemetry does not answer"

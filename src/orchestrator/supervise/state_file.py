@@ -19,7 +19,7 @@ VERSION = 1
 
 #: Life of a process; the moves between them are in lifecycle.py.
 LifeState = Literal["starting", "syncing", "ready", "trading", "draining", "stopped", "failed"]
-Role = Literal["venue", "engine", "telemetry"]
+Role = Literal["venue", "engine", "reconciler", "telemetry"]
 
 
 class StateFileError(Exception):

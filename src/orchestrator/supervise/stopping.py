@@ -10,6 +10,7 @@ from pathlib import Path
 import msgspec
 
 from orchestrator.control.engine_link import EngineLinkError
+from orchestrator.day.verdict import verdict
 from orchestrator.observe import log
 from orchestrator.observe.result import RunResult
 from orchestrator.supervise.engine_main import RESULT, read
@@ -62,6 +63,9 @@ def stop(tree: Tree, link: TreeLink | None, *, timeout_s: float, why: str, beat:
         report.notes.append("its journal is whole up to its last record: `peregrine run --resume` on it cancels what may be open")
     result = read_result(tree.run)
     _orders(tree, report, last, result)
+    if (reconciler := tree.get("reconciler")) is not None:
+        _end(reconciler, 5.0, report, why, beat)
+        report.notes += verdict(tree)
     if venue is not None:
         _end(venue, 5.0, report, why, beat)
     report.restarts = {m.spec.name: m.restarts for m in tree.members.values() if m.restarts}

@@ -22,8 +22,10 @@ from orchestrator.cli._errors import EXIT_INTERNAL, EXIT_UNAVAILABLE
 from orchestrator.config.models import Config
 from orchestrator.control.errors import ControlError
 from orchestrator.control.messages import Request
+from orchestrator.day.keeper import ReconcilerKeeper
 from orchestrator.observe import log
 from orchestrator.supervise import hosting
+from orchestrator.supervise.deploying import take
 from orchestrator.supervise.engine_keeper import EngineKeeper
 from orchestrator.supervise.files import replace_whole
 from orchestrator.supervise.heartbeat import Heartbeat
@@ -58,7 +60,8 @@ class Supervisor:
         self.engine = EngineKeeper(tree)
         self.venue = VenueKeeper(tree) if tree.get("venue") else None
         self.telemetry = TelemetryKeeper(tree) if tree.get("telemetry") else None
-        self.startup = Startup(tree, self.engine, self.venue, self.telemetry)
+        self.reconciler = ReconcilerKeeper(tree) if tree.get("reconciler") else None
+        self.startup = Startup(tree, self.engine, self.venue, self.telemetry, self.reconciler)
         self.ready_s = 0.0  # of the last start or takeover: begin to trading
         self._takeover, self._on_round = takeover, on_round
         self._began = time.monotonic()
@@ -68,7 +71,7 @@ class Supervisor:
         self._calls: queue.SimpleQueue[tuple[Callable[[], Any], Future[Any]]] = queue.SimpleQueue()
         self._wake_out, self._wake_in = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._hosted: hosting.Hosted | None = None
-        self.leasing = Leasing(tree.cfg)
+        self.leasing = Leasing()
         settings = tree.cfg.supervise
         self._heartbeat = Heartbeat(self.engine.beat, settings.heartbeat_ms / 1000, settings.hung_after_ms / 1000)
         self._upkeep = Upkeep(tree.cfg, tree.runtime, lambda: self.engine.view.heartbeat_count if self.engine.view else None)
@@ -100,7 +103,7 @@ class Supervisor:
     def _round(self) -> None:
         now = time.monotonic_ns()
         self._heartbeat.progress()
-        for keeper in (self.venue, self.engine, self.telemetry):
+        for keeper in (self.venue, self.engine, self.reconciler, self.telemetry):
             if keeper is not None:
                 keeper.look(now, started=self.startup.done)
         self.startup.advance(now)
@@ -201,8 +204,9 @@ class Supervisor:
         self.engine.taken_over()
         if self.tree.has_traded:  # a start that was cut short is gone through again, a running engine is let run
             self.startup.done = True
-            if self.telemetry is not None and not self.telemetry.member.alive():
-                self.telemetry.died(time.monotonic_ns(), "gone when the supervisor came", started=True)
+            for keeper in (self.reconciler, self.telemetry):
+                if keeper is not None and not keeper.member.alive():
+                    keeper.died(time.monotonic_ns(), "gone when the supervisor came", started=True)
         takeover.move("beating")
         self.engine.beat()
         self._heartbeat.start()
@@ -291,8 +295,16 @@ class Supervisor:
         return hosting.set_level(level)
 
     def deploy(self, request: Request) -> Any:
-        """Take a changed configuration."""
-        return hosting.deploy(self, request)
+        """Begin to take a changed configuration. Raises ControlError."""
+        return hosting.deploys(self._hosted).begin(request)
+
+    def deployed(self, request_id: str, after: int) -> Any:
+        """How far that deploy is. Raises ControlError."""
+        return hosting.deploys(self._hosted).status(request_id, after)
+
+    def take_config(self, cfg: Config) -> None:
+        """Go on with this configuration, which the engine runs with by now. Raises ControlError."""
+        self._in_loop(lambda: take(self.tree, cfg))
 
     def _in_loop(self, call: Callable[[], Any], timeout_s: float = 5.0) -> Any:
         future: Future[Any] = Future()

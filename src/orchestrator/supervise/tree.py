@@ -159,6 +159,10 @@ def specs(cfg: Config, placements: dict[str, Placement], run: Path, lifelines: L
         out.append(ProcessSpec("venue", "venue", arguments, logs / "venue.log", placements["venue"], out=logs / "venue.ready", **tied("venue")))
     engine = ("-m", "orchestrator.supervise.engine_main", str(run / PLAN))
     out.append(ProcessSpec("engine", "engine", engine, logs / "engine.log", placements["engine"], **tied("engine")))
+    if cfg.day.reconcile.enabled:
+        reconciler = ("-m", "orchestrator.day.reconcile_main", str(run / PLAN))
+        out.append(ProcessSpec("reconciler", "reconciler", reconciler, logs / "reconciler.log", placements["supervisor"],
+                               out=logs / "reconciler.ready", **tied("reconciler")))  # fmt: skip
     if cfg.observe.metrics is not None and lifelines is None:
         out.append(ProcessSpec("telemetry", "telemetry", exporter_arguments(cfg), logs / "telemetry.log", placements["telemetry"],
                                out=logs / "telemetry.ready"))  # fmt: skip
