@@ -34,6 +34,8 @@ def _print(found: dict[str, Any]) -> None:
         if table is not None:
             console.print()
             console.print(table)
+    if line := threads_line(found):
+        console.print(line, highlight=False)
     for problem in found["problems"]:
         console.print(f"! {problem}", style="yellow", markup=False, highlight=False)
 
@@ -47,6 +49,13 @@ def headline(found: dict[str, Any]) -> str:
     if tree["reason"]:
         words.append(tree["reason"])
     return ", ".join(words)
+
+
+def threads_line(found: dict[str, Any]) -> str:
+    """Which shards share a thread, "" where none does or nothing is known."""
+    from orchestrator.observe.shards import sharing
+
+    return sharing([shard["thread"] for shard in (found["engine"] or {}).get("shards", [])])
 
 
 def _table(*titles: str) -> Any:

@@ -190,8 +190,12 @@ def register(app: typer.Typer) -> None:
         silence: Annotated[str, typer.Option(help="A connection that says nothing for so long is closed.")] = "15s",
         closed: Annotated[bool, typer.Option("--pre-open", help="Start before the open; orders rest but do not trade.")] = False,
         for_: Annotated[str, typer.Option("--for", help="Stop after this time, as in 30s or 5m.")] = "",
+        until_input_ends: Annotated[
+            bool, typer.Option("--until-input-ends", hidden=True, help="Stop when standard input is closed: by whoever started it, or by its death.")
+        ] = False,
     ) -> None:
         import hotpath._venue as _venue
+        from orchestrator.supervise.once import when_input_ends
 
         seconds = parse_duration(for_) if for_ else None
         if len(session) > 10:
@@ -220,6 +224,8 @@ def register(app: typer.Typer) -> None:
         stop = threading.Event()
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda *_: stop.set())
+        if until_input_ends:
+            when_input_ends(stop.set)
         print(json.dumps(ready_line(server, config)), flush=True)
         deadline = None if seconds is None else time.monotonic() + seconds
         while not stop.wait(0.2 if deadline is None else max(0.0, min(0.2, deadline - time.monotonic()))):

@@ -27,6 +27,9 @@ class Supervise(Section):
     )
     heartbeat_ms: Positive = Field(default=100, description="the supervisor's heartbeat into the engine's shared memory")
     lost_after_ms: Positive = Field(default=2_000, description="heartbeat missing this long: the supervisor is lost")
+    hung_after_ms: Positive = Field(
+        default=10_000, description="the supervisor's own main loop standing still this long: its heartbeat stops, as if it were dead"
+    )
     ready_timeout_s: Positive = Field(default=60, description="longest wait for each process to become ready")
     stop_timeout_s: Positive = Field(default=15, description="longest wait for a clean end before a process is killed")
     stall_ms: Positive = Field(default=2_000, description="an engine whose own heartbeat stands still this long is stalled")

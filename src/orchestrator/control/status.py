@@ -15,7 +15,7 @@ import msgspec
 from orchestrator.control.errors import ControlError
 from orchestrator.control.limits import Limits
 from orchestrator.observe.segment import Segment, SegmentError
-from orchestrator.observe.shards import read_engine
+from orchestrator.observe.shards import by_thread, read_engine
 from orchestrator.observe.telemetry import TelemetryError
 
 if TYPE_CHECKING:
@@ -49,10 +49,12 @@ class Status:
         problems: list[str] = []
         out: dict[str, Any] = {
             "ts_ns": time.time_ns(), "name": state.name, "tree": msgspec.to_builtins(state), "engine": None, "limits": None,
+            "threads": [],  # the shards of each thread, where there are several
             "control": self._server_stats() if self._server_stats else None, "problems": problems,
         }  # fmt: skip
         try:
             out["engine"] = _engine(state.name)
+            out["threads"] = by_thread([shard["thread"] for shard in out["engine"].get("shards", [])])
         except (SegmentError, TelemetryError) as err:
             problems.append(f"engine: {err}")
         try:

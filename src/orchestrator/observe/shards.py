@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -50,6 +50,20 @@ def region_names(segment: Segment) -> list[str]:
     while region_of(count) in names:
         count += 1
     return [region_of(shard) for shard in range(count)]
+
+
+def by_thread(threads: Sequence[int]) -> list[list[int]]:
+    """The shards each thread polls, in order of the threads; `threads` is counter `thread` of each shard."""
+    return [[shard for shard, of in enumerate(threads) if of == thread] for thread in sorted(set(threads))]
+
+
+def sharing(threads: Sequence[int]) -> str:
+    """Which shards share a thread, in a line; "" where none does."""
+    served = by_thread(threads)
+    if len(served) == len(threads):
+        return ""
+    who = " | ".join(",".join(map(str, shards)) for shards in served)
+    return f"{len(threads)} shards on {len(served)} thread{'s' * (len(served) > 1)}: {who}"
 
 
 def merge(shards: list[Snapshot]) -> Snapshot:

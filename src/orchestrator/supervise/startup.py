@@ -19,7 +19,7 @@ from orchestrator.supervise.members import Failure, Keeper, TelemetryKeeper, Ven
 from orchestrator.supervise.tree import Tree
 
 STAGES = ("venue", "engine", "books", "session", "reconciler", "telemetry", "trading")
-LIFT_WAIT_S = 0.5  # the heartbeat waits meanwhile
+LIFT_WAIT_S = 0.5  # the rest of the tree waits meanwhile
 _log = log.logger()
 
 
@@ -35,11 +35,17 @@ class Startup:
         self._begun_ns = 0  # of the stage under way; 0 = not begun
         self._timeout_ns = tree.cfg.supervise.ready_timeout_s * 1_000_000_000
         self._begin: dict[str, Callable[[int], None]] = {
-            "venue": venue.start if venue else _nothing,
+            "venue": self._venue_and_beside_it,
             "engine": engine.start,
             "reconciler": reconciler.start if reconciler else _nothing,
             "telemetry": telemetry.start if telemetry else _nothing,
         }
+
+    def _venue_and_beside_it(self, now_ns: int) -> None:
+        """The exchange; and the engine's process, which loads itself meanwhile and waits for where the exchange is."""
+        if self.venue is not None:
+            self.venue.start(now_ns)
+            self.engine.start(now_ns)
 
     @property
     def stage(self) -> str:
@@ -127,9 +133,10 @@ class Startup:
         if not self.tree.trading_enabled:
             self.tree.has_traded = True  # one that is not answered may have been taken
             for shard in made.held:
-                effects.append(engine.link.send("resume", shard=shard, body=LIFT_HOLD, request=request, timeout_s=LIFT_WAIT_S))
+                effects.append(engine.link.own("resume", shard=shard, body=LIFT_HOLD, request=request, timeout_s=LIFT_WAIT_S))
         engine.lifted_pid, engine.lifted_ns = process.pid, time.monotonic_ns()
         self.tree.trading_enabled = True
+        engine.write_lifted(made)
         _log.info("trading enabled", id=request.id, held=made.held, paused_by_a_person=made.paused_before)
         self.tree.save()
         return effects
