@@ -2,7 +2,7 @@
 
 The plan is the engine's own (engine_main.py): configuration, folders, where the embedded exchange is. Its first line on
 stdout says that both sides agree and trading may begin; with SIGHUP it begins anew, from the first record of both; it ends
-with SIGTERM, after it has compared the last record. With --until-input-ends it ends so when its input does.
+with SIGTERM, after it has compared the last record. That of a `peregrine run` ends so when its input does.
 """
 
 from __future__ import annotations
@@ -27,11 +27,10 @@ from orchestrator.observe.shards import region_names
 from orchestrator.observe.telemetry import TelemetryError
 from orchestrator.observe.telemetry import read as read_telemetry
 from orchestrator.observe.vitals import Vitals
-from orchestrator.supervise.engine_main import PLAN, Plan, read
+from orchestrator.supervise.engine_main import PLAN, Plan, read, ready_line
 from orchestrator.supervise.once import when_input_ends
 
 MS = 1_000_000
-TIED = "--until-input-ends"  # as the exchange of `peregrine run`: it does not outlive its supervisor
 
 
 def login_of(cfg: Config, venue: dict[str, str] | None) -> tuple[str, str, str]:
@@ -64,7 +63,8 @@ def make(plan: Plan) -> Reconciler:
     """The reconciler of a plan. Raises ConfigError."""
     cfg, run = from_effective(plan.config), Path(plan.folder)
     settings = cfg.day.reconcile
-    address, user, password = login_of(cfg, plan.venue)
+    venue = ready_line(Path(plan.venue_ready), cfg.supervise.ready_timeout_s) if isinstance(cfg.venue, EmbeddedVenue) else None
+    address, user, password = login_of(cfg, venue)
     line = CopyLine(address, user, password, reconnect_ns=settings.reconnect_ms * MS, silence_ns=settings.silence_ms * MS)
     name = cfg.engine.name
     return Reconciler(settings, name, run, OurSide(run, cfg.engine.shards), line, ControlDoor(name),
@@ -73,16 +73,16 @@ def make(plan: Plan) -> Reconciler:
 
 def main(arguments: list[str]) -> int:
     """Entry point; returns the exit code: 0 agreed, 75 a difference stands, 69 no drop copy."""
-    named = [a for a in arguments if a != TIED]
-    plan = read(Path(named[0]) if len(named) == 1 else Path(PLAN), Plan)
+    path = Path(arguments[0]) if len(arguments) == 1 else Path(PLAN)
+    plan = read(path, Plan)
     if plan is None:
-        print(f"error: one argument, the plan a supervisor wrote (and {TIED})", file=sys.stderr)
+        print("error: one argument, the plan a supervisor wrote", file=sys.stderr)
         return EXIT_USAGE
     over, anew = threading.Event(), threading.Event()
     signal.signal(signal.SIGHUP, lambda *_: anew.set())
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: over.set())
-    if TIED in arguments:
+    if plan.ends_with_supervisor:
         when_input_ends(over.set)
     log.configure("reconciler", level=plan.config.get("observe", {}).get("log_level", "info"))
     try:

@@ -160,7 +160,7 @@ def specs(cfg: Config, placements: dict[str, Placement], run: Path, lifelines: L
     engine = ("-m", "orchestrator.supervise.engine_main", str(run / PLAN))
     out.append(ProcessSpec("engine", "engine", engine, logs / "engine.log", placements["engine"], **tied("engine")))
     if cfg.day.reconcile.enabled:
-        reconciler = ("-m", "orchestrator.day.reconcile_main", str(run / PLAN), *(["--until-input-ends"] if lifelines else []))
+        reconciler = ("-m", "orchestrator.day.reconcile_main", str(run / PLAN))
         out.append(ProcessSpec("reconciler", "reconciler", reconciler, logs / "reconciler.log", placements["supervisor"],
                                out=logs / "reconciler.ready", **tied("reconciler")))  # fmt: skip
     if cfg.observe.metrics is not None and lifelines is None:
