@@ -75,7 +75,7 @@ def test_a_killed_stopped_and_dead_engine_and_a_dead_exporter_are_told_and_what_
         until(lambda: "shard 0: killed" in exporter.get("/readyz")[1], "it to say that a kill outlives the process")
         until(lambda: not seen.firing("PeregrineEngineDown"), "the alert to end")
         exporter.stop(signal.SIGKILL)
-        seen.expect("PeregrineTelemetryDown", instance=exporter.address, severity="critical")
+        seen.expect("PeregrineTelemetryDown", instance=exporter.address, severity="page")
 
 
 @whole

@@ -1,5 +1,5 @@
 """A whole tree as `up` starts it, seen by Prometheus and a collector of traces: every panel of the dashboard has data; pause,
-restart, recovery, refusals, an engine that is given up and a lost supervisor are told."""
+a dead engine, its restart and recovery, refusals and a lost supervisor are told."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def tree(tmp_path):
     with contextlib.closing(socket.create_server(("127.0.0.1", 0))) as one:
         address = f"127.0.0.1:{one.getsockname()[1]}"
     rig = Rig(tmp_path, {
-        "observe.metrics": address, "observe.otlp": collector.url, "supervise.heartbeat_ms": "50", "supervise.restart.max_restarts": "1",
+        "observe.metrics": address, "observe.otlp": collector.url, "supervise.heartbeat_ms": "50", "supervise.restart.backoff_ms": "3000",
         "instruments": json.dumps([{"symbol": s, "increment_ticks": 100, "round_lot_lots": 100} for s in ("PRGN", "FLCN", "HAWK", "KITE")]),
         "engine.shards": "2", "venue.rate_per_s": "1000", "venue.faults": "reject=10%", "risk.max_working_orders": "1",
         "policies.placement": "device", "device.backend": "cpu",
@@ -74,7 +74,7 @@ def every_panel(seen: Monitoring, name: str) -> None:
     until(answered, f"an answer to each of {waiting}")
 
 
-def test_a_real_tree_gives_every_panel_data_and_is_seen_pausing_restarting_refusing_given_up_and_losing_its_supervisor(tree, tmp_path, monkeypatch):
+def test_a_real_tree_gives_every_panel_data_and_is_seen_pausing_failing_restarting_refusing_and_losing_its_supervisor(tree, tmp_path, monkeypatch):
     rig, address, collector = tree
     monkeypatch.setenv("PEREGRINE_RUNTIME_DIR", str(rig.runtime_base))
     with Monitoring(tmp_path / "m", AlertRule(**QUICK | {"refused_attempts": 10})) as seen:
@@ -92,6 +92,7 @@ def test_a_real_tree_gives_every_panel_data_and_is_seen_pausing_restarting_refus
             control.call("resume", {"shard": 1}, who="kim", why="looked")
 
         os.kill(rig.pid("engine"), signal.SIGKILL)
+        seen.expect("PeregrineProcessFailed", engine=rig.name, process="engine", severity="page")
         seen.expect("PeregrineProcessRestarted", engine=rig.name, process="engine")
         until(lambda: seen.query(f'peregrine_process_recovery_seconds{{{E},process="engine"}} > 0'), "the time it took")
         until(lambda: seen.query(f"peregrine_up{{{E}}} == 1"), "the engine's next life")
@@ -104,7 +105,5 @@ def test_a_real_tree_gives_every_panel_data_and_is_seen_pausing_restarting_refus
         assert stages >= {"venue", "engine", "books", "session", "telemetry", "trading"}
         until(lambda: [s for s in collector.spans() if s.name == "supervise.recovery"], "the span of the recovery", 20)
 
-        os.kill(rig.pid("engine"), signal.SIGKILL)
-        seen.expect("PeregrineProcessFailed", engine=rig.name, process="engine", severity="page")
         rig.kill_supervisor()
         seen.expect("PeregrineSupervisorLost", engine=rig.name, severity="critical")
