@@ -120,7 +120,7 @@ def test_a_breaker_that_trips_is_told_by_its_name(tmp_path):
     with trading(tmp_path / "w", risk__breakers=quick, wait=False) as (_, engine), ExporterRun(engine.name) as exporter, Monitoring(tmp_path / "m") as seen:
         seen.watch(exporter.address)
         seen.expect("PeregrineBreakerTripped", engine=engine.name, breaker="message_rate", severity="critical")
-        assert "shard 0: breaker" in exporter.get("/readyz")[1]
+        assert "shard 0: stopped by a breaker: message rate" in exporter.get("/readyz")[1]
         state = f'peregrine_breaker_state{{engine="{engine.name}",breaker="message_rate",state="%s"}} == 1'
         until(lambda: seen.query(state % "cooling") or seen.query(state % "awaits_rearm"), "the breaker's cooldown")
         assert seen.query(f'peregrine_trading_state{{engine="{engine.name}",state="breaker"}} == 1')

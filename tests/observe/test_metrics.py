@@ -11,16 +11,10 @@ from prometheus_client.exposition import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from orchestrator.observe import metrics, telemetry
-from orchestrator.observe.metric_engine import (
-    BREAKER_STATES,
-    DEVICE_STATES,
-    SHOWN_OTHERWISE,
-    derived,
-    one_of,
-    ratio,
-)
+from orchestrator.observe.metric_engine import SHOWN_OTHERWISE, derived, one_of, ratio
 from orchestrator.observe.metrics import METRICS, EngineCollector
 from orchestrator.observe.reading import Reader
+from orchestrator.observe.states import BREAKER_STATES, DEVICE_STATES
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -8,13 +8,8 @@ from orchestrator.observe.buckets import cumulative
 from orchestrator.observe.metric_table import Metric, Sample, per_shard
 from orchestrator.observe.reading import Reading
 from orchestrator.observe.segment import STATES
+from orchestrator.observe.states import BREAKER_STATES, BREAKERS, DEVICE_STATES, FEED_STATES, SYMBOL_STATES, TRADING_STATES
 from orchestrator.observe.telemetry import COUNTERS
-
-FEED_STATES = ("down", "recovering", "live", "gapped", "stale", "ended")
-TRADING_STATES = ("starting", "trading", "throttled", "paused", "draining", "killed", "journal_stopped", "breaker")
-SYMBOL_STATES = ("stale", "trading", "halted", "stopped")
-DEVICE_STATES = ("none", "asked", "probing", "breaker_open", "loading")
-BREAKER_STATES = ("armed", "cooling", "awaits_rearm")
 
 #: label → (what is used, the limit, unit) of the account, by counter
 ACCOUNT_LIMITS = {
@@ -29,8 +24,6 @@ ACCOUNT_LIMITS = {
 }
 #: the same where a limit of 0 means that there is none
 OPTIONAL_LIMITS = {"positions": ("positions", "limit_positions")}
-#: bit of `breakers_open` → label
-BREAKERS = {1: "message_rate", 2: "reject_rate", 4: "loss", 8: "drawdown"}
 #: the same of one symbol, by column of its row
 SYMBOL_LIMITS = {
     "long": ("worst_long_lots", "limit_long_lots"),
