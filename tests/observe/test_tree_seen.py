@@ -91,6 +91,16 @@ def test_a_real_tree_gives_every_panel_data_and_is_seen_pausing_failing_restarti
             seen.expect("PeregrineNotTrading", engine=rig.name, shard="1", state="paused", severity="info")
             control.call("resume", {"shard": 1}, who="kim", why="looked")
 
+        noted = json.loads(rig.call("note", "lunch", "--why", "it is noon", "--name", rig.name, "--json").stdout)
+        number, journaled = noted["id"], {(e["shard"], e["seq"]) for e in noted["effects"]}
+        (span,) = until(lambda: [s for s in collector.spans() if s.trace_id.hex() == number], "the trace of a command", 20)
+        at = [{a.key.removeprefix("peregrine."): a.value.int_value for a in e.attributes} for e in span.events if e.name == "journaled"]
+        assert span.name == "control.note" and {(a["shard"], a["seq"]) for a in at} == journaled and len(journaled) == 2
+        asked = next(e.time_unix_nano for e in span.events if e.name == "asked")
+        assert asked < min(e.time_unix_nano for e in span.events if e.name == "journaled")
+        assert any(number in line for line in (rig.run_folder() / "control.log").read_text().splitlines())
+        assert any(number in line for line in (rig.run_folder() / "logs/supervisor.log").read_text().splitlines())
+
         os.kill(rig.pid("engine"), signal.SIGKILL)
         seen.expect("PeregrineProcessFailed", engine=rig.name, process="engine", severity="page")
         seen.expect("PeregrineProcessRestarted", engine=rig.name, process="engine")

@@ -240,7 +240,7 @@ def commands_section(story: Story, fmt: Format) -> Html:
         el("p", "Each is an input of the journal and has its sequence number; what a shard decides from that record on, it decides with it. "
                 "“Not recorded” means that the journal is of a release that did not write down who asked, or that the engine's own process did. "
                 "A command to several shards is one row, with the record and the numbers of the first; commands.csv has a row for each.", cls="note"),
-        table(columns, shown, empty="No command was given.", cls="wide"),
+        table(columns, shown, empty="No command was given.", cls="wide wrap"),
     ])  # fmt: skip
 
 
