@@ -77,7 +77,7 @@ def every_panel(seen: Monitoring, name: str) -> None:
 def test_a_real_tree_gives_every_panel_data_and_is_seen_pausing_failing_restarting_refusing_and_losing_its_supervisor(tree, tmp_path, monkeypatch):
     rig, address, collector = tree
     monkeypatch.setenv("PEREGRINE_RUNTIME_DIR", str(rig.runtime_base))
-    with Monitoring(tmp_path / "m", AlertRule(**QUICK | {"refused_attempts": 10})) as seen:
+    with Monitoring(tmp_path / "m", AlertRule(**QUICK | {"refused_attempts": 10}), scrape="1500ms") as seen:
         seen.watch(address)
         E = f'engine="{rig.name}"'
         until(lambda: len(seen.query(f"peregrine_process_up{{{E}}} == 1")) == 3, "venue, engine and telemetry")

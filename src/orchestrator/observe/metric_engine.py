@@ -8,7 +8,14 @@ from orchestrator.observe.buckets import cumulative
 from orchestrator.observe.metric_table import Metric, Sample, per_shard
 from orchestrator.observe.reading import Reading
 from orchestrator.observe.segment import STATES
-from orchestrator.observe.states import BREAKER_STATES, BREAKERS, DEVICE_STATES, FEED_STATES, SYMBOL_STATES, TRADING_STATES
+from orchestrator.observe.states import (
+    BREAKER_STATES,
+    BREAKERS,
+    DEVICE_STATES,
+    FEED_STATES,
+    SYMBOL_STATES,
+    TRADING_STATES,
+)
 from orchestrator.observe.telemetry import COUNTERS
 
 #: label → (what is used, the limit, unit) of the account, by counter
