@@ -25,7 +25,7 @@ EMPTY_IS_RIGHT = {
     "Gross exposure of the account": "one shard",
 }
 #: what a slow or crowded machine may raise although the engine is well
-CROWDED = {"PeregrineLatencyHigh", "PeregrineEngineStarved", "PeregrineFeedGaps", "PeregrineOverruns"}
+CROWDED = {"PeregrineLatencyHigh", "PeregrineEngineStarved", "PeregrineFeedGaps", "PeregrineOverruns", "PeregrineStalls", "PeregrineShardSlow"}
 
 
 def shown() -> list[dict]:

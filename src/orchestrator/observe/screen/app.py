@@ -302,7 +302,7 @@ class TopApp(App[None]):
 
 def _fill(table: DataTable[Text], rows: Sequence[Sequence[Text]]) -> None:
     """Make the table's rows these, changing only cells that differ: the cursor and the scroll stay where they are."""
-    columns = [column.value for column in table.columns]
+    columns = list(table.columns)
     while table.row_count > len(rows):
         table.remove_row(f"r{table.row_count - 1}")
     for i, row in enumerate(rows):
@@ -313,7 +313,8 @@ def _fill(table: DataTable[Text], rows: Sequence[Sequence[Text]]) -> None:
         held = table.get_row_at(i)
         for j, cell in enumerate(cells):
             if held[j] != cell or held[j].spans != cell.spans:
-                table.update_cell(f"r{i}", str(columns[j]), cell, update_width=True)
+                # Columns grow and do not shrink: to shrink one, every cell of it would be measured for each that changes.
+                table.update_cell(f"r{i}", columns[j], cell, update_width=cell.cell_len > table.columns[columns[j]].content_width)
 
 
 def _apart(cell: Text) -> Text:
