@@ -139,7 +139,10 @@ class Dispatcher:
     def handle(self, request: Request, caller: Caller) -> Reply:
         """Do it. Raises ControlError, EngineLinkError and what the tree raises."""
         with traces.span(f"control.{request.cmd}", id=request.id, who=caller.name, why=request.why or None) as span:
+            span.event("asked", request.when_ns)
             reply = self._commands[request.cmd](request, caller)
+            for e in reply.effects:
+                span.event("journaled", e.ts_ns, shard=e.shard, seq=e.seq)
             span.set(ok=reply.ok, seq=" ".join(f"{e.shard}:{e.seq}" for e in reply.effects) or None)
             return reply
 

@@ -2,7 +2,7 @@
 
 The plan is the engine's own (engine_main.py): configuration, folders, where the embedded exchange is. Its first line on
 stdout says that both sides agree and trading may begin; with SIGHUP it begins anew, from the first record of both; it ends
-with SIGTERM, after it has compared the last record.
+with SIGTERM, after it has compared the last record. That of a `peregrine run` ends so when its input does.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def make(plan: Plan) -> Reconciler:
     """The reconciler of a plan. Raises ConfigError."""
     cfg, run = from_effective(plan.config), Path(plan.folder)
     settings = cfg.day.reconcile
-    venue = ready_line(Path(plan.venue_ready), cfg.supervise.ready_timeout_s) if plan.venue_ready else None
+    venue = ready_line(Path(plan.venue_ready), cfg.supervise.ready_timeout_s) if isinstance(cfg.venue, EmbeddedVenue) else None
     address, user, password = login_of(cfg, venue)
     line = CopyLine(address, user, password, reconnect_ns=settings.reconnect_ms * MS, silence_ns=settings.silence_ms * MS)
     name = cfg.engine.name
@@ -79,11 +79,11 @@ def main(arguments: list[str]) -> int:
         print("error: one argument, the plan a supervisor wrote", file=sys.stderr)
         return EXIT_USAGE
     over, anew = threading.Event(), threading.Event()
-    if plan.ends_with_supervisor:
-        when_input_ends(over.set)
     signal.signal(signal.SIGHUP, lambda *_: anew.set())
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: over.set())
+    if plan.ends_with_supervisor:
+        when_input_ends(over.set)
     log.configure("reconciler", level=plan.config.get("observe", {}).get("log_level", "info"))
     try:
         reconciler = make(plan)
