@@ -40,8 +40,8 @@ def trading(tmp_path: Path, engine_name: str, venue: Callable[..., Any]) -> Iter
     """`trading(settings…)` → (engine process that has traded, link to it)."""
     open_: list[Any] = []
 
-    def start(shards: int = 1, **settings: Any) -> tuple[Engine, EngineLink]:
-        judge = venue(seed=7, symbols="PRGN,FLCN", rate=800, shards=shards)
+    def start(shards: int = 1, fault: str = "", **settings: Any) -> tuple[Engine, EngineLink]:
+        judge = venue(seed=7, symbols="PRGN,FLCN", rate=800, shards=shards, fault=fault)
         wide = {"risk.max_account_orders": 64, "risk.max_drawdown_units": 80_000_000, "risk.max_loss_units": 80_000_000}
         base = {"instruments": [{"symbol": "PRGN"}, {"symbol": "FLCN"}], "engine.shards": shards, **wide}
         engine = Engine(tmp_path, engine_name, judge, settings={**base, **settings})
@@ -219,7 +219,8 @@ def test_each_shard_answers_for_itself(trading) -> None:
 
 
 def test_nothing_is_resumed_while_the_engine_ends(trading) -> None:
-    engine, link = trading()
+    engine, link = trading(fault="lag=700ms")  # cancels take their time: the end lasts long enough to ask into it
+    until(lambda: engine.counters()["working_orders"] > 0, "something to cancel")
     engine.signal(signal.SIGTERM)
     refused = 0
     while engine.process.poll() is None:  # somebody resumes as fast as answers come
