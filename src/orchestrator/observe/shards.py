@@ -17,6 +17,7 @@ _ONE_OF: dict[str, Callable[[list[int]], int]] = {
     "journal_ring_bytes": min, "soft_permille": min,
     "trading_state": lambda values: max(values, key=_SEVERITY.__getitem__),
     "breakers_open": lambda values: int(np.bitwise_or.reduce(values)), "lease_epoch": max,
+    "clock_offset_ns": lambda values: max(values, key=abs), "clock_steps": max,
     # of the feed, which all shards share
     "gaps": max, "recovered": max, "stale_ns": max,
     # of the thread that serves a shard

@@ -186,6 +186,8 @@ COUNTERS: dict[str, tuple[str, str]] = {
     "breaker_trips": ("total", "times a breaker tripped"),
     "lease_lots": ("level", "worst-case lots this shard may come to"),
     "lease_epoch": ("level", "number of the last change of the lease"),
+    "clock_offset_ns": ("level", "wall clock less the engine's own time, which follows no step and never runs backwards"),
+    "clock_steps": ("total", "times the wall clock was set by more than a second; nothing is decided upon it"),
 }
 
 #: Histograms the engine publishes, nanoseconds. `tick_to_order` is end to end; the rest are its stages, in order.
