@@ -27,6 +27,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 from chaos_limits import CONTROL, SUPERVISOR_LOST  # noqa: E402
 from chaos_tree import TreeChaos, tell  # noqa: E402
 from chaos_world import ROOT, ChaosError  # noqa: E402
+
 from cxx import C_FLAGS, default_cc  # noqa: E402
 
 SHIM = ROOT / "tests" / "native" / "clock_shim.c"
@@ -67,12 +68,12 @@ class SteppedClock:
 class ClockChaos(TreeChaos):
     """A tree whose clock steps. Every step is from where the clock stands: they add up, and some go back to the truth."""
 
-    def __init__(self, folder: Path, count: int, seed: int, *, deaths: bool, rate: int = 1000) -> None:
+    def __init__(self, folder: Path, count: int, seed: int, *, deaths: bool, rate: int = 1000, deck: dict[str, int] | None = None) -> None:
         self.clock = SteppedClock(folder)
         self.began_ns = time.time_ns()
         self.steps = 0
         self.deaths = deaths
-        super().__init__(folder, count, seed, rate, preload=self.clock.environment, deck=DECK if deaths else {"clock stepped": 1},
+        super().__init__(folder, count, seed, rate, preload=self.clock.environment, deck=deck or (DECK if deaths else {"clock stepped": 1}),
                          changes=None if deaths else {"feed.silence_ns": 60 * S}, faults=deaths)  # fmt: skip
 
     def act(self, what: str) -> None:

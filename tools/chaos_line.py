@@ -67,6 +67,8 @@ class Line:
                 continue
             for key, _ in selector.select(0.02):
                 one = key.fileobj
+                if time.monotonic() < self._stalled_until:  # asked for while this thread waited
+                    break
                 if one is self._listener:
                     self._accept(selector)
                 elif isinstance(one, socket.socket) and one in self._peers:

@@ -95,7 +95,7 @@ class TreeRun:
     def attend(self) -> None:
         """What a service manager does about an end that nobody meant: up again where it asks for a decision, else give up."""
         if self.supervisor is None or self.killed_by_us or self.supervisor.poll() is None:
-            return
+            return None
         code, self.supervisor = self.supervisor.returncode, None
         if code == DECIDE and "died without a supervisor" in self.log("up.log", 1500):
             self.decisions += 1

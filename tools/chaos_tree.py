@@ -95,10 +95,7 @@ class TreeChaos:
         end = time.monotonic() + PATIENCE_S
         while True:
             self.step()
-            if not self.later or "telemetry" in what:
-                if value := condition():
-                    return value
-            elif value := condition():
+            if value := condition():
                 return value
             if time.monotonic() > end:
                 raise ChaosError(f"waited {PATIENCE_S:.0f} s for {what}: {self.tree.state()} {self.tree.counters()}")
