@@ -89,7 +89,7 @@ def journal_faults(journal: Path, *, loss_policy: str = "trade") -> list[str]:
             found.append(f"record {seq} is {last_ns - ts_ns} ns earlier than the one before")
         last_ns = ts_ns
         if kind == RECOVERED:
-            fenced = False
+            fenced, alone = False, False  # a new life is held until a supervisor lets it go, and hears of it anew
         elif kind == SESSION and payload[0] == ord("S") and payload[1] == ord("X"):
             fenced = True
         elif kind == COMMAND:
