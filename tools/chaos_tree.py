@@ -49,13 +49,14 @@ class TreeChaos:
     """One run of it."""
 
     def __init__(self, folder: Path, count: int, seed: int, rate: int = 1000, changes: dict[str, Any] | None = None,
-                 preload: dict[str, str] | None = None, deck: dict[str, int] | None = None, faults: bool = True) -> None:  # fmt: skip
+                 preload: dict[str, str] | None = None, deck: dict[str, int] | None = None, faults: bool = True,
+                 venue_args: tuple[str, ...] = ()) -> None:  # fmt: skip
         self.rng = random.Random(seed)
         self.count, self.seed = count, seed
         self.cards = deck or DECK
         losing = ("--fault", "loss=0.5%,reorder=0.5%,dup=0.5%") if self.rng.random() < 0.5 and faults else ()
         self.policy = self.rng.choice(POLICIES)
-        self.venue = VenueRun(folder, seed, rate, self.rng.random() < 0.5, losing)
+        self.venue = VenueRun(folder, seed, rate, self.rng.random() < 0.5, (*losing, *venue_args))
         self.venue.start()
         self.line = Line(self.venue.ready["ouch"])
         self.tree = TreeRun(folder, f"tree{seed}-{os.getpid()}", self.venue, self.line.address,
