@@ -186,8 +186,9 @@ class TreeChaos:
             first = self.tree.pid("engine")
             self.until(lambda: self.tree.pid("engine") not in (0, first) or self.later, "the engine's next life")
             self.sleep(rng.uniform(0, 1.2))
+            phase = self.tree.phase() or "before its memory"
             self.kill("engine")
-            return self.note(what, f"in phase {self.tree.phase() or 'none'}")
+            return self.note(what, f"in phase {phase}")
         if what == "supervisor killed as it takes over":
             self.tree.kill("supervisor")
             if rng.random() < 0.3:

@@ -17,7 +17,7 @@ from chaos_clock import ClockChaos  # noqa: E402
 from chaos_deploy import DeployChaos  # noqa: E402
 from chaos_line import Line  # noqa: E402
 
-CARDS = ("clock stepped", "engine killed", "supervisor killed", "engine and supervisor killed", "telemetry stopped", "line dropped")
+CARDS = ("clock stepped", "engine killed", "supervisor killed", "engine and supervisor killed", "line dropped")
 
 
 @pytest.mark.slow
@@ -36,14 +36,14 @@ def test_a_tree_among_deaths_and_steps_of_the_clock_loses_nothing_and_trades_aga
 
 @pytest.mark.slow
 def test_broken_configurations_are_refused_or_taken_back_while_it_trades(tmp_path):
-    chaos = DeployChaos(tmp_path, 4, 2, {"cut off": 1, "wrong type": 1, "another document": 1, "unwell": 1})
+    chaos = DeployChaos(tmp_path, 3, 2, {"cut off": 1, "wrong type": 1, "unwell": 1})
     try:
         chaos.run()
         found = chaos.result()
     finally:
         chaos.end()
     assert found["good"], found
-    assert found["codes"] == {"78": 3, "75": 1} and found["lives"] == 1 and found["supervisors"] == 1
+    assert found["codes"] == {"78": 2, "75": 1} and found["lives"] == 1 and found["supervisors"] == 1
 
 
 def test_a_line_passes_on_stalls_and_drops(tmp_path):
@@ -63,9 +63,11 @@ def test_a_line_passes_on_stalls_and_drops(tmp_path):
                 other.recv(4)
             other.settimeout(60)
             assert other.recv(4) == b"late"
-            threading.Thread(target=line.drop, args=("rst",)).start()
+            dropping = threading.Thread(target=line.drop, args=("rst",))
+            dropping.start()
             with pytest.raises(ConnectionResetError):
                 engine.recv(1)
+            dropping.join()
             engine.close()
             other.close()
             assert line.drops == 1
