@@ -49,11 +49,11 @@ run: build ## trade on the embedded venue for 20 s, then show the report (ARGS="
 
 check: build $(DEV) ## the inner loop: lint and the fast tests (at most 3 minutes)
 	@$(MAKE) --no-print-directory lint
-	@$(PY) -m pytest -n 2 --dist loadfile -m "not slow"
+	@$(PY) -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not slow"
 
 test: build $(DEV) ## everything a developer needs to trust a change
 	@$(MAKE) --no-print-directory tsan asan
-	@$(PY) -m pytest -n 2 --dist loadfile
+	@$(PY) -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 lint: $(DEV) ## ruff, mypy and the project's own rules
 	@$(PY) -m ruff check .

@@ -227,7 +227,7 @@ void Shard::on_timer(const Input& in, u64 seq) {
     gate_.set_session_ready(session_.ready());
     if (stale_since_ns_ != 0) accrue_stale(now_ns_);
     if (flattening_) flatten_step();
-    if (const u32 due = breakers_.due(now_ns_); due != 0) rearm(due);
+    if (const u32 cooled = breakers_.due(now_ns_); cooled != 0) rearm(cooled);
   } else if (due.timer == kTimerStateHash) {
     out_->state_hash(journal::StateHash{seq, state_hash(), order_hash_});
   }

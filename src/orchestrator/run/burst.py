@@ -66,6 +66,7 @@ LOADS = (
     Load("10x symbols, bursts of 10x", 80, 80, 100, burst=10),
     Load("feed of 8,000, 8 traded", 8000, 8, 1, orders_per_symbol=6, topologies=ONE),
     Load("all 8,000 booked", 8000, 8000, 1, orders_per_symbol=6, topologies=ONE),
+    Load("400 in shards of 50", 400, 400, 20, orders_per_symbol=24, topologies=(("inline", 8, None), ("pipelined", 8, None), ("pipelined", 8, 4))),
     Load("a shard that stalls", 8, 8, 4000, slow=True, topologies=(("pipelined", 4, None),)),
 )
 
