@@ -34,7 +34,7 @@ MOST_MB = 1500  # a command that reads a configuration needs no more, whatever s
 WRONG = ("abc", [], [1, 2], {}, {"a": 1}, 1.5, -1, 10**30, None, True, "0x", "١٢")
 #: what validates and does no good: the gate refuses what is asked for, or nothing may be asked for any more
 UNWELL: tuple[dict[str, Any], ...] = (
-    {"risk.max_quote_age_ns": 1}, {"risk.max_order_notional_units": 1}, {"risk.max_working_orders": 0, "risk.max_account_orders": 0},
+    {"risk.max_order_notional_units": 1}, {"risk.max_working_orders": 0, "risk.max_account_orders": 0},
     {"risk.max_gross_units": 1}, {"risk.max_executions": 0},
 )  # fmt: skip
 #: limits under which the gate refuses little: an engine that is refused most of what it asks for shows no change for the worse
