@@ -7,6 +7,8 @@ but for that one place, with every number one that the engine can hold.
 
 from __future__ import annotations
 
+import copy
+import functools
 import random
 import re
 from typing import Any, NamedTuple
@@ -17,6 +19,7 @@ import yaml
 from orchestrator.config import ConfigError, check_file, effective, from_effective, load_file, load_profile
 from orchestrator.config.problems import Problem
 
+DUMPER = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 MARK = "QQPLACEQQ"
 SEEDS = 500
 CHUNKS = 10
@@ -46,9 +49,20 @@ class Mutant(NamedTuple):
     what: str
 
 
+def dump(tree: Any, **options: Any) -> str:
+    """YAML of a tree."""
+    return str(yaml.dump(tree, Dumper=DUMPER, **options))
+
+
+@functools.cache
+def whole(profile: str) -> dict[str, Any]:
+    """A shipped profile with every setting written out."""
+    return effective(load_profile(profile))
+
+
 def base(rng: random.Random) -> dict[str, Any]:
     """A complete good configuration: every setting written out."""
-    tree = effective(load_profile(rng.choice(["laptop", "replay"])))
+    tree = copy.deepcopy(whole(rng.choice(["laptop", "replay"])))
     if rng.random() < 0.3:
         tree["venue"] = dict(EXTERNAL)
     return tree
@@ -67,11 +81,12 @@ def at(tree: Any, path: tuple[Any, ...]) -> Any:
     return tree
 
 
+@functools.cache
 def mutate(seed: int) -> tuple[dict[str, Any], Mutant]:
     """The configuration before, and the mutant of this seed."""
     rng = random.Random(seed)
     before = base(rng)
-    tree = yaml.safe_load(yaml.safe_dump(before))
+    tree = copy.deepcopy(before)
     spots = places(tree)
     if rng.random() < 1 / 16:  # items of lists are few among the settings
         spots = [p for p in spots if isinstance(p[-1], int)] or spots
@@ -87,7 +102,7 @@ def mutate(seed: int) -> tuple[dict[str, Any], Mutant]:
     before_text = ""
     if what == "delete":
         del parent[key]
-        return before, Mutant(yaml.safe_dump(tree), path, names, what)
+        return before, Mutant(dump(tree), path, names, what)
     if what in ("rename", "unit", "odd key"):
         new = str(key)
         if what == "unit":
@@ -98,14 +113,14 @@ def mutate(seed: int) -> tuple[dict[str, Any], Mutant]:
             i = rng.randrange(len(new))
             new = new[:i] + new[i + 1 :] if len(new) > 3 and rng.random() < 0.5 else new + rng.choice("sx_2")
         parent[new] = parent.pop(key)
-        return before, Mutant(yaml.safe_dump(tree, allow_unicode=rng.random() < 0.5), (*path[:-1], new), (*names, new), what)
+        return before, Mutant(dump(tree, allow_unicode=rng.random() < 0.5), (*path[:-1], new), (*names, new), what)
     if what == "again":
         parent.append(value)
-        return before, Mutant(yaml.safe_dump(tree), path[:-1], (str(path[-2]),), what)
+        return before, Mutant(dump(tree), path[:-1], (str(path[-2]),), what)
     if what in ("double", "merge"):
         other = rng.choice(SCALARS)
         parent[MARK] = 0
-        text = yaml.safe_dump(tree, sort_keys=False)
+        text = dump(tree, sort_keys=False)
         line = f"{key}: {other}" if what == "double" else "<<: {" + f"{key}: {other}" + "}"
         return before, Mutant(text.replace(f"{MARK}: 0", line), path if what == "double" else path[:-1], (*names, "<<"), what)
     if what == "retype":
@@ -126,7 +141,7 @@ def mutate(seed: int) -> tuple[dict[str, Any], Mutant]:
         before_text = "zz: &z0 [1, 1, 1, 1, 1, 1, 1, 1]\n" + "".join(f"z{n}: &z{n} [{', '.join([f'*z{n - 1}'] * 8)}]\n" for n in range(1, 9))
         raw, names = "*z8", (*names, "zz", "z1")
     parent[key] = MARK
-    return before, Mutant(before_text + yaml.safe_dump(tree).replace(MARK, raw), path, names, what)
+    return before, Mutant(before_text + dump(tree).replace(MARK, raw), path, names, what)
 
 
 def covers(problem: Problem, m: Mutant) -> bool:

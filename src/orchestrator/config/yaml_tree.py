@@ -22,7 +22,7 @@ _HEX = re.compile(r"^0x[0-9a-fA-F_]+$")
 _FLOAT = re.compile(r"^[-+]?([0-9][0-9_]*\.[0-9_]*|\.[0-9]+|[0-9][0-9_]*)([eE][-+]?[0-9]+)?$")
 _TAGS = {"str", "int", "float", "bool", "null", "timestamp", "value", "merge", "map", "seq"}
 _MAX_DEPTH = 32
-MAX_VALUES = 1_000_000  # aliases counted out: a few lines of them can stand for billions
+MAX_VALUES = 250_000  # aliases counted out: a few lines of them can stand for billions
 
 
 @dataclass
