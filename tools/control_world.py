@@ -200,7 +200,7 @@ class Tree:
 
         raise ControlError("unavailable", "there is no tree here")
 
-    enable_trading = stop_tree = restart_engine = deploy = _no
+    enable_trading = stop_tree = restart_engine = deploy = deployed = _no
 
     def set_log_level(self, level: str) -> None:
         """Of this process."""
@@ -225,7 +225,7 @@ def control(name: str, run: Path) -> None:
     tree = Tree(name, run, link, json.loads(os.environ.get(SETTINGS, "{}")))
     servers: list[ControlServer] = []
     dispatcher = Dispatcher(tree.link, tree, agent=lambda: AgentClient(folder), server_stats=lambda: servers[0].stats())
-    server = ControlServer(tree.config().control, dispatcher, folder, audit_path=run / "control.log")
+    server = ControlServer(tree.config().control, dispatcher, folder, audit_path=run / "control.log", replies_path=run / "control.replies")
     servers.append(server)
     server.start()
     context = zmq.Context()

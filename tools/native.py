@@ -26,8 +26,8 @@ SUFFIXES = {"release": ("tsan", "asan", "both"), "tsan": ("tsan", "both"), "asan
 FLAGS = {
     "release": [],
     # gcc copies small blocks inline without telling ThreadSanitizer; as calls it sees them.
-    "tsan": ["-fsanitize=thread", "-fno-omit-frame-pointer", "-fno-builtin"],
-    "asan": ["-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer"],
+    "tsan": ["-O1", "-fsanitize=thread", "-fno-omit-frame-pointer", "-fno-builtin"],
+    "asan": ["-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer"],
 }
 OPTIONS = {
     "release": {},

@@ -97,6 +97,9 @@ class FakeTree:
     def deploy(self, request: Request) -> Any:
         return self._note("deploy", request)
 
+    def deployed(self, request_id: str, after: int) -> Any:
+        return self._note("deployed", (request_id, after))
+
 
 class Recorder:
     """A handler that does nothing but remember, and can be made to hang."""
@@ -134,7 +137,7 @@ class Rig:
             keys.write(self.server_key, folder / "server.key")
             settings |= {"tcp": "127.0.0.1:0", "key_file": str(folder / "server.key"), "clients_file": str(self.clients)}
         self.killed: list[str] = []
-        self.server = ControlServer(Control(**settings), handler, folder, kill=self._kill)
+        self.server = ControlServer(Control(**settings), handler, folder, replies_path=folder / "control.replies", kill=self._kill)
         self.context = zmq.Context()
 
     def _kill(self, level: str) -> str:

@@ -102,6 +102,7 @@ def test_start_lets_trade_or_starts_again_what_has_ended(world):
 
 def test_the_trees_own_commands_reach_it(world):
     assert world("deploy", path="x.yaml").data == {"did": "deploy"} and world("stop").ok
+    assert world("deploy.status", id="5f", after=3).data == {"did": "deployed"} and world.tree.asked[-1] == ("deployed", ("5f", 3))
     assert world("log_level", level="debug").data["level"] == "debug"
     assert world.tree.asked[-1] == ("set_log_level", "debug") and world.agent.calls[-1] == ("log_level", {"level": "debug"})
 
@@ -162,3 +163,27 @@ def test_every_limit_of_the_engine_has_a_name_of_the_configuration():
     others = {"breakers", "short_sales", "restricted_symbols", "authorised_strategies", "by_symbol"}
     assert set(limits.OF_ACCOUNT) == set(Risk.model_fields) - set(InstrumentLimits.model_fields) - others
     assert {f for f in bodies.LIMIT_FIELDS if f} == set(limits.ALL.values())
+
+
+def test_arming_again_reaches_the_accounts_breaker_first_and_a_revival_does_too(world):
+    asked = world.agent.calls
+    assert world("rearm").ok and asked[-1][0] == "rearm_account" and world.link.sent[-1][:2] == ("rearm", 1)
+    before = len(asked)
+    world("rearm", breaker="message_rate"), world("rearm", shard=1)
+    assert len(asked) == before, "one shard's, or one that the account has not"
+    token = world("revive").data["token"]
+    assert world("revive", token=token).ok and asked[-1][0] == "rearm_account" and world.link.word == [0]
+
+
+def test_an_account_at_its_limit_is_neither_armed_nor_revived(world):
+    def refuses(op, **args):
+        raise ControlError("refused", "the loss is at its limit")
+
+    token = world("revive").data["token"]
+    world.agent.call = refuses
+    sent = len(world.link.sent)
+    for reply in (world("rearm"), world("revive", token=token)):
+        assert reply.error.code == "refused" and "at its limit" in reply.error.message
+    assert len(world.link.sent) == sent and world.link.word == [], "the kill word stands"
+    world.agent.call = lambda op, **args: (_ for _ in ()).throw(ControlError("unavailable", "it hangs"))
+    assert world("rearm").ok, "what cannot be asked guards by itself"

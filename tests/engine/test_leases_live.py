@@ -58,7 +58,7 @@ def test_the_budget_moves_to_the_shards_that_use_it_and_is_never_passed(tmp_path
     try:
         engine.until("session_ready")
         with EngineLink(engine_name) as link, Segment(engine_name) as segment:
-            host = LeaseHost(BUDGET_UNITS, lambda: link)
+            host = LeaseHost(lambda: link)
 
             def pause(shard: int, paused: bool) -> None:
                 flags = bodies.number(bodies.PAUSE_CANCELS) if paused else b""

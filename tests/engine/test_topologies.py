@@ -310,16 +310,25 @@ def test_the_accounts_loss_over_all_shards_trips_once() -> None:
     assert loss.tripped_by(-1000) and "loss" in loss.reason
 
 
-def test_the_watcher_kills_every_shard_when_the_account_has_lost_too_much(start, tmp_path) -> None:
+def test_the_watcher_kills_every_shard_when_the_account_has_lost_too_much(start, tmp_path, monkeypatch) -> None:
     """Each shard's own breaker is out of the way here: the sum alone is over the limit."""
     from orchestrator.observe.segment import Segment
+    from orchestrator.observe.shards import read_engine
+    from orchestrator.run import watch
     from orchestrator.run.watch import Watcher
+
+    def small(segment):
+        snapshot = read_engine(segment)
+        snapshot.counters.update(limit_loss_units=4, limit_drawdown_units=4)
+        return snapshot
+
+    monkeypatch.setattr(watch, "read_engine", small)
 
     run, judge, shards = start({"engine.topology": "inline", "engine.shards": 4})
     run.until("fills", 4)
     cfg = load_profile("laptop", {
         "instruments": [{"symbol": s} for s in SYMBOLS], "engine.shards": 4, "engine.name": run.name,
-        "risk.max_loss_units": 4, "risk.max_drawdown_units": 4, "report.refresh_ms": 50,
+        "report.refresh_ms": 50,
     })  # fmt: skip
     watcher = Watcher(cfg, None, lambda: None)
     watcher.start()

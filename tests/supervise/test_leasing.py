@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 
-from orchestrator.config import load_profile
 from orchestrator.supervise import leasing
 
 
@@ -55,7 +54,7 @@ def rounds(monkeypatch):
     monkeypatch.setattr(leasing, "Segment", NoSegment)
     monkeypatch.setattr(leasing, "read_engine", lambda segment: segment)
     monkeypatch.setattr(leasing.time, "monotonic", lambda: now[0])
-    one = leasing.Leasing(load_profile("laptop", {}))
+    one = leasing.Leasing()
 
     def go(link: Link | None, at_s: float) -> Any:
         now[0] = at_s
@@ -80,6 +79,6 @@ def test_another_life_of_the_engine_gets_a_host_of_its_own(rounds) -> None:
 
 
 def test_an_engine_that_cannot_be_read_is_left_alone(monkeypatch) -> None:
-    one = leasing.Leasing(load_profile("laptop", {}))
+    one = leasing.Leasing()
     one.round(Link(4))  # type: ignore[arg-type]
     assert one.state() is None

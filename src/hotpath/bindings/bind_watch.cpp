@@ -115,6 +115,10 @@ class WatchedReplay {
   std::vector<std::pair<i64, i64>> stops() const { return stops_; }
   u64 changes_not_kept() const { return done().changes_not_kept(); }
   i64 max_drawdown() const { return done().max_drawdown(); }
+  py::tuple lease() const {
+    const Lease& l = shard_->gate().lease();
+    return py::make_tuple(l.epoch, l.notional, l.qty_lots);
+  }
 
  private:
   const engine::ReplayWatch& done() const {
@@ -143,6 +147,7 @@ void bind_watch(py::module_& m) {
       .def_property_readonly("changes", &WatchedReplay::changes, "[(seq, ts_ns, what, from, to)]")
       .def_property_readonly("stops", &WatchedReplay::stops, "[(stamp of the last record before a crash, of the recovery)]")
       .def_property_readonly("changes_not_kept", &WatchedReplay::changes_not_kept)
+      .def_property_readonly("lease", &WatchedReplay::lease, "(epoch, units, lots) after the last record; on_record may ask too")
       .def_property_readonly("decision_intervals", &WatchedReplay::decision_intervals, "[Histogram], a span of time each")
       .def_property_readonly("max_drawdown_units", &WatchedReplay::max_drawdown);
 }

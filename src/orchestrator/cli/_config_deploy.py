@@ -7,9 +7,10 @@ import datetime as dt
 import getpass
 import json
 import socket
+import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
@@ -17,6 +18,7 @@ from orchestrator.cli._errors import EXIT_CONFIG, EXIT_INTERNAL, EXIT_TRY_AGAIN,
 from orchestrator.cli._named import Desk, Environment, Settings
 
 if TYPE_CHECKING:
+    from orchestrator.cli._control import Options
     from orchestrator.config.difference import Change
     from orchestrator.deploy.flow import Job, Outcome, Tools
 
@@ -24,6 +26,11 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 Who = Annotated[str | None, typer.Option("--who", help="Who asks for it; without it this user.")]
 Why = Annotated[str, typer.Option("--why", help="Why: it goes into the journal and the history.")]
 Window = Annotated[str, typer.Option("--window", help="How long the engine is watched afterwards: 500ms, 10s, 2m.")]
+Remote = Annotated[str | None, typer.Option("--remote", metavar="HOST:PORT", help="The engine's supervisor on another machine.")]
+Key = Annotated[Path | None, typer.Option("--key", metavar="FILE", help="With --remote: your key file.")]
+ServerKey = Annotated[str | None, typer.Option("--server-key", metavar="KEY|FILE", help="With --remote: the server's public key.")]
+POLL_S = 0.1
+SOURCE_CHARS = 200
 
 
 def register(group: typer.Typer) -> None:
@@ -44,38 +51,56 @@ def deploy(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only tell what would be done.")] = False,
     restart: Annotated[bool, typer.Option("--restart", help="Down and up again where a change needs it.")] = False,
     over_drift: Annotated[bool, typer.Option("--over-drift", help="Even where limits were set by hand since.")] = False,
+    remote: Remote = None,
+    key: Key = None,
+    server_key: ServerKey = None,
     as_json: AsJson = False,
 ) -> None:
     """Bring a configuration to the running engine of its name."""
+    from orchestrator.cli._control import Options
     from orchestrator.cli._named import view_of
     from orchestrator.config import effective
-    from orchestrator.deploy.flow import DeployRefused, planned
     from orchestrator.run.plan import load_policies
 
     view = view_of(config, environment, desk, overrides or ())
-    load_policies(view.config)  # an artifact that cannot be loaded is a bad configuration
     if not why and not dry_run:
         raise CliError("a deploy needs a reason", hint="--why 'TICKET-12: smaller orders'")
-    sources = sorted({Path(o.source) for o in view.tree.origins.values() if o.kind == "file"})
-    with _errors():
-        job, tools = _job(view.config.engine.name, effective(view.config), who, why, view.source, window, as_json)
-        job.sources, job.over_drift = sources, over_drift
-        try:
-            steps = planned(job)
-        except DeployRefused as err:
-            if restart and not dry_run:
-                from orchestrator.deploy.restart import deploy_by_restart
+    engine, after = view.config.engine.name, effective(view.config)
+    if remote is not None:
+        if dry_run or restart:
+            raise CliError("--remote with --dry-run or --restart", hint="both work on the engine's own machine")
+    else:
+        load_policies(view.config)  # an artifact that cannot be loaded is a bad configuration
+        with _errors():
+            _before_it_is_sent(engine, after, view, who, why, window, dry_run, restart, as_json)
+    args = {"config": json.dumps(after).encode(), "source": view.source[:SOURCE_CHARS], **({"over_drift": True} if over_drift else {})}
+    options = Options(name=None if remote else engine, remote=remote, key=key, server_key=server_key, why=why, who=_person(who), as_json=as_json)
+    _bring(options, args, window, _files_of(view) if remote is None else [])
 
-                _end(deploy_by_restart(job, tools), as_json)
-            listed = "".join(f"\n    {line}" for line in change_lines(err.changes))
-            raise CliError(f"{err}{listed}", hint=err.hint, code=EXIT_CONFIG) from err
-        if dry_run:
-            _show_plan(steps, as_json)
-            return
-        from orchestrator.deploy.flow import deploy as run_deploy
 
-        with _door(tools):
-            _end(run_deploy(job, tools), as_json)
+def _files_of(view: Any) -> list[Path]:
+    return sorted({Path(o.source) for o in view.tree.origins.values() if o.kind == "file"})
+
+
+def _before_it_is_sent(engine: str, after: dict[str, Any], view: Any, who: str | None, why: str, window: str, dry_run: bool, restart: bool,
+                       as_json: bool) -> None:
+    """What needs a restart is refused here, or done by one; a dry run ends here."""
+    from orchestrator.deploy.flow import DeployRefused, planned
+
+    job, tools = _job(engine, after, who, why, view.source, window, as_json)
+    job.sources = _files_of(view)
+    try:
+        steps = planned(job)
+    except DeployRefused as err:
+        if restart and not dry_run:
+            from orchestrator.deploy.restart import deploy_by_restart
+
+            _end(deploy_by_restart(job, tools), as_json)
+        listed = "".join(f"\n    {line}" for line in change_lines(err.changes))
+        raise CliError(f"{err}{listed}", hint=err.hint, code=EXIT_CONFIG) from err
+    if dry_run:
+        _show_plan(steps, as_json)
+        raise typer.Exit(0)
 
 
 def history(
@@ -110,40 +135,74 @@ def rollback(
     who: Who = None,
     why: Why = "rollback",
     window: Window = "10s",
+    remote: Remote = None,
+    key: Key = None,
+    server_key: ServerKey = None,
     as_json: AsJson = False,
 ) -> None:
     """Deploy what ran before."""
-    from orchestrator.deploy.flow import DeployRefused, take_back
-    from orchestrator.deploy.flow import deploy as run_deploy
-    from orchestrator.deploy.history import History, state_dir
+    from orchestrator.cli._control import Options
+    from orchestrator.deploy.history import state_dir
 
-    if engine is None:
+    if engine is None and remote is None:
         names = sorted(p.parent.name for p in state_dir("x").parent.parent.glob("*/deploys"))
         if len(names) != 1:
             raise CliError("which engine?" if names else "nothing was deployed yet", hint=f"--name {' or '.join(names)}" if names else "")
         engine = names[0]
-    with _errors():
-        past = History(engine)
-        cut = past.unfinished()
-        if number is None:
-            good = [m.number for m in past.all() if m.state == "good" and not m.restored]
-            number = cut.number if cut else (good[-1] if good else None)
-        if number is None:
-            raise CliError(f"no good deploy to {engine} to go back from", hint=f"peregrine config history {engine}")
-        job, tools = _job(engine, past.view(number, "before"), who, why, f"before deploy {number}", window, as_json)
-        job.restored, job.on_a_sick_engine, job.over_drift = number, True, True
-        with _door(tools):
-            if cut is not None and cut.number == number:
-                outcome = take_back(number, tools)
-                outcome.state = "good" if outcome.state == "rolled back" else outcome.state
-                _end(outcome, as_json)
-            try:
-                _end(run_deploy(job, tools), as_json)
-            except DeployRefused as err:
-                listed = "".join(f"\n    {line}" for line in change_lines(err.changes))
-                file = past.path_of(number, "before")
-                raise CliError(f"{err}{listed}", hint=f"peregrine config deploy -c {file} --restart --why …" if err.changes else err.hint,
-                               code=EXIT_CONFIG if err.changes else EXIT_TRY_AGAIN) from err  # fmt: skip
+    options = Options(name=engine, remote=remote, key=key, server_key=server_key, why=why, who=_person(who), as_json=as_json)
+    _bring(options, {"rollback": number or 0}, window)
+
+
+def _bring(options: Options, args: dict[str, Any], window: str, sources: list[Path] | None = None) -> NoReturn:
+    """Have the supervisor do it, tell how it goes, and leave with the exit code of what came of it. `sources` are kept
+    beside the backup, where it is on this machine."""
+    from orchestrator.cli._control import cli_error
+    from orchestrator.cli._durations import duration_ns
+    from orchestrator.cli._run import terminable
+    from orchestrator.control.errors import ControlError
+
+    args = {**args, "window_ms": max(100, duration_ns(window) // 1_000_000)}
+    with options.client() as client, terminable():
+        try:
+            begun = client.call("deploy", args, why=options.reason(), who=options.person()).data["deploy"]
+            told = _follow(client, begun, options)
+        except ControlError as err:
+            raise cli_error(err) from err
+    if sources and told["number"]:
+        from orchestrator.deploy.history import History
+
+        History(options.name or "").keep(told["number"], sources)
+    _tell(told, options.as_json)
+
+
+def _follow(client: Any, begun: str, options: Options) -> dict[str, Any]:
+    """Until it is over; Ctrl-C has it taken back. Lines go to stderr where JSON is wanted."""
+    seen = 0
+    while True:
+        try:
+            told: dict[str, Any] = client.call("deploy.status", {"id": begun, "after": seen}).data
+            for line in told["lines"]:
+                typer.echo(line, err=options.as_json)
+            seen = told["next"]
+            if told["state"] != "under way":
+                return told
+            time.sleep(POLL_S)
+        except KeyboardInterrupt:
+            typer.echo("interrupted: it is taken back", err=True)
+            client.call("deploy", {"abort": True}, why="interrupted", who=options.person())
+
+
+def _tell(told: dict[str, Any], as_json: bool) -> NoReturn:
+    if told["state"] == "refused":
+        listed = "".join(f"\n    {line}" for line in told["changes"])
+        code = {"usage": EXIT_CONFIG, "conflict": EXIT_CONFIG, "refused": EXIT_TRY_AGAIN, "internal": EXIT_INTERNAL}.get(told["code"], EXIT_UNAVAILABLE)
+        raise CliError(f"nothing was changed: {told['message']}{listed}", hint=told["hint"], code=code)
+    _over(told["state"], told["number"], told["health"], told["left"],
+          {name: told[name] for name in ("state", "number", "health", "left", "steps", "id")}, as_json)  # fmt: skip
+
+
+def _person(who: str | None) -> str:
+    return who or f"{getpass.getuser()}@{socket.gethostname()}"[:64]
 
 
 def change_lines(found: list[Change]) -> list[str]:
@@ -168,43 +227,19 @@ def _job(engine: str, after: dict[str, Any], who: str | None, why: str, configur
     past = History(engine)
     now = running(engine, past)
     job = Job(
-        engine=engine, run=now.run, before=now.now, after=effective(from_effective(after)), who=who or f"{getpass.getuser()}@{socket.gethostname()}"[:64],
+        engine=engine, run=now.run, before=now.now, after=effective(from_effective(after)), who=_person(who),
         why=why, configuration=configuration, own_limits=now.own_limits, window_s=duration_ns(window) / 1e9,
         restricted_at_start=set(now.started["risk"]["restricted_symbols"]),
     )  # fmt: skip
-    return job, Tools(_Later(engine), lambda: read(engine), past, lambda line: typer.echo(line, err=as_json))
+    return job, Tools(_NoDoor(), lambda: read(engine), past, lambda line: typer.echo(line, err=as_json))
 
 
-class _Later:
-    """The door, opened when something is first asked of it."""
-
-    def __init__(self, engine: str) -> None:
-        self._engine = engine
-        self._door: Any = None
+class _NoDoor:
+    """A deploy by restart gives no commands."""
 
     def send(self, request: Any) -> Any:
-        """Pass a request on."""
-        from orchestrator.deploy.door import open_door
-
-        if self._door is None:
-            self._door = open_door(self._engine)
-        return self._door.send(request)
-
-    def close(self) -> None:
-        """Let go."""
-        if self._door is not None:
-            self._door.close()
-
-
-@contextlib.contextmanager
-def _door(tools: Any) -> Iterator[None]:
-    from orchestrator.cli._run import terminable
-
-    try:
-        with terminable():
-            yield
-    finally:
-        tools.door.close()
+        """Nobody is asked."""
+        raise AssertionError(request)
 
 
 @contextlib.contextmanager
@@ -234,18 +269,20 @@ def _show_plan(steps: Any, as_json: bool) -> None:
         typer.echo("nothing to do: that is what runs")
 
 
-def _end(outcome: Outcome, as_json: bool) -> None:
+def _end(outcome: Outcome, as_json: bool) -> NoReturn:
     """Print what came of it and leave with its exit code."""
+    _over(outcome.state, outcome.number, outcome.health, outcome.left, outcome.to_json(), as_json)
+
+
+def _over(state: str, number: int, health: list[str], left: list[str], whole: dict[str, Any], as_json: bool) -> NoReturn:
     if as_json:
-        typer.echo(json.dumps(outcome.to_json()))
-    elif outcome.state == "nothing to do":
-        typer.echo("nothing to do: that is what runs")
+        typer.echo(json.dumps(whole))
     else:
-        typer.echo(f"deploy {outcome.number}: {outcome.state}")
-    if outcome.state in ("good", "nothing to do"):
+        typer.echo("nothing to do: that is what runs" if state == "nothing to do" else f"deploy {number}: {state}")
+    if state in ("good", "nothing to do"):
         raise typer.Exit(0)
-    if outcome.state == "rolled back":
-        raise CliError(f"deploy {outcome.number} was rolled back: {'; '.join(outcome.health)}",
+    if state == "rolled back":
+        raise CliError(f"deploy {number} was rolled back: {'; '.join(health)}",
                        hint="the engine runs as before; the history has both configurations", code=EXIT_TRY_AGAIN)  # fmt: skip
-    raise CliError(f"deploy {outcome.number} FAILED and could not be taken back whole: {'; '.join(outcome.left)}",
-                   hint=f"peregrine kill stops the engine; peregrine config rollback {outcome.number} tries again", code=EXIT_INTERNAL)  # fmt: skip
+    raise CliError(f"deploy {number} FAILED and could not be taken back whole: {'; '.join(left)}",
+                   hint=f"peregrine kill stops the engine; peregrine config rollback {number} tries again", code=EXIT_INTERNAL)  # fmt: skip

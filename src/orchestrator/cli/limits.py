@@ -19,7 +19,7 @@ def register(app: typer.Typer) -> None:
     """Add `limits` with its commands."""
     group = typer.Typer(no_args_is_help=True, help="Show and change limits of a running engine.")
 
-    @group.command(help="Limits in force: those of the start, and every change since.")
+    @group.command(help="Limits in force (those of the start, and every change since), what is used of each now, and what is left.")
     @controlled(changes=False)
     def get(options: Options, symbol: SymbolOption = None) -> None:
         found = options.ask("limits.get", {"symbol": symbol} if symbol else {}).data
@@ -62,18 +62,39 @@ def _print(found: dict[str, Any]) -> None:
     from orchestrator.observe.console import stdout
 
     table = Table(box=None, padding=(0, 2, 0, 0))
+    use = found["use"] or {}
     table.add_column("limit")
     if "symbol" in found:
         table.add_column(found["symbol"] + ("" if found["own"] else " (as every symbol)"), justify="right")
+        for head in ("used", "left"):
+            table.add_column(head, justify="right")
         for name, value in found["limits"].items():
-            table.add_row(name, f"{value:,}")
+            now = use.get(name)
+            table.add_row(name, f"{value:,}", *((f"{now['used']:,}", f"{now['left']:,}") if now else ()))
     else:
-        table.add_column("account", justify="right")
-        for symbol in found["symbols"]:
-            table.add_column(symbol, justify="right")
+        several = len(found["shards"]) > 1
+        for head in ("account", "used", "left", *(("least left in",) if several else ())):
+            table.add_column(head, justify="right")
         for name, value in found["account"].items():
-            table.add_row(name, f"{value:,}")
-        table.add_section()
+            table.add_row(name, f"{value:,}", *_used(use.get(name), several))
+        stdout().print(table)
+        table = Table(box=None, padding=(0, 2, 0, 0))
+        table.add_column("limit of a symbol")
+        for head in ("each", *found["symbols"], "used", "left", "least left in"):
+            table.add_column(head, justify="right")
         for name, value in found["symbols_default"].items():
-            table.add_row(name, f"{value:,}", *(f"{own[name]:,}" for own in found["symbols"].values()))
+            now = use.get(name)
+            told = (f"{now['used']:,}", f"{now['left']:,}", now["symbol"]) if now else ()
+            table.add_row(name, f"{value:,}", *(f"{own[name]:,}" for own in found["symbols"].values()), *told)
     stdout().print(table)
+    if "problem" in found:
+        typer.echo(found["problem"], err=True)
+
+
+def _used(now: dict[str, Any] | None, several: bool) -> tuple[str, ...]:
+    """Used, left, and where least is left; a mark where the soft share is reached."""
+    if now is None:
+        return ()
+    part = now["shards"][now["tightest"]]
+    cells = (f"{now['used']:,}" + (" soft" if now["soft"] else ""), f"{now['left']:,}")
+    return (*cells, f"shard {now['tightest']}: {part['left']:,}") if several else cells

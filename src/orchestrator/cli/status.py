@@ -90,14 +90,16 @@ def _positions(found: dict[str, Any], most: int = 40) -> Any:
     engine, limits = found["engine"], found["limits"]
     if engine is None or limits is None:
         return None
+    worst = {row["symbol"]: limit for row, limit in zip(engine["instruments"], engine["limits"], strict=True)}
     rows = sorted(engine["instruments"], key=lambda r: -abs(r["position_lots"]))
     table = _table("symbol", ">position", ">most long", ">most short", ">use", ">working", ">profit, units", "book")
     for row in rows[:most]:
         own = limits["symbols"].get(row["symbol"], limits["symbols_default"])
-        position = row["position_lots"]
-        most_lots = own["max_long_lots"] if position >= 0 else own["max_short_lots"]
+        position, now = row["position_lots"], worst[row["symbol"]]  # with its open orders, as the gate counts it
+        sides = (("long", now["worst_long_lots"]), ("short", now["worst_short_lots"]))
+        side, lots = max(sides, key=lambda s: s[1] / max(1, own[f"max_{s[0]}_lots"]))
         table.add_row(row["symbol"], f"{position:+,}", f"{own['max_long_lots']:,}", f"{own['max_short_lots']:,}",
-                      use_of(abs(position), most_lots), f"{row['working_lots']:,}", f"{row['pnl_units']:,}",
+                      use_of(max(0, lots), own[f"max_{side}_lots"]), f"{row['working_lots']:,}", f"{row['pnl_units']:,}",
                       ("stale", "trading", "halted", "stopped")[row["state"]] if 0 <= row["state"] < 4 else str(row["state"]))  # fmt: skip
     if len(rows) > most:
         table.add_row(f"and {len(rows) - most} more")

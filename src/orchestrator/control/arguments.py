@@ -15,6 +15,7 @@ from orchestrator.control.breakers import BITS
 MAX_SHARDS = 16
 MAX_VALUE = 2**62
 MAX_NOTE_BYTES = 400
+MAX_CONFIG_BYTES = 248 * 1024  # what a request has room for
 
 
 class Arg(msgspec.Struct, frozen=True):
@@ -74,7 +75,19 @@ ARGUMENTS: dict[str, dict[str, Arg]] = {
     "rearm": {"breaker": Arg("text", "one of them; without it all that tripped", one_of=tuple(BITS)), **_WHERE},
     "snapshot": _WHERE,
     "log_level": {"level": Arg("text", "how much is logged", required=True, one_of=("debug", "info", "warning", "error"))},
-    "deploy": {"path": Arg("text", "configuration file, on the engine's machine", required=True)},
+    "deploy": {
+        "config": Arg("bytes", "the configuration itself, whole, as YAML or JSON", high=MAX_CONFIG_BYTES),
+        "path": Arg("text", "its file or FOLDER#ENVIRONMENT/DESK, on the engine's machine"),
+        "source": Arg("text", "with `config`: what its sender calls it, for the history", high=1024),
+        "rollback": Arg("integer", "what ran before that deploy; 0: before the last good one, or what was cut off", high=9999),
+        "abort": Arg("flag", "take back the deploy that is under way"),
+        "window_ms": Arg("integer", "how long the engine is watched afterwards; 10,000 without it", low=100, high=600_000),
+        "over_drift": Arg("flag", "even where limits were set by hand since"),
+    },
+    "deploy.status": {
+        "id": Arg("text", "of the request that began it; without it the newest one"),
+        "after": Arg("integer", "lines from this number on"),
+    },
     "note": {"text": Arg("text", "what to say", required=True, high=MAX_NOTE_BYTES)},
 }
 
@@ -84,6 +97,7 @@ EXACTLY_ONE: dict[str, tuple[str, ...]] = {
     "resume": ("symbol", "shard", "all"),
     "drain": ("shard", "all"),
     "policy.load": ("path", "data"),
+    "deploy": ("config", "path", "rollback", "abort"),
 }
 AT_MOST_ONE: dict[str, tuple[str, ...]] = dict.fromkeys(("active_symbols", "flatten", "reduce_only", "rearm", "snapshot"), ("shard", "all"))
 
@@ -126,7 +140,9 @@ def _wrong(arg: Arg, value: Any) -> str:
     if arg.kind == "integer":
         return _wrong_integer(value, arg.low, arg.high)
     if arg.kind == "bytes":
-        return "" if isinstance(value, bytes) and value else "expected bytes"
+        if not isinstance(value, bytes) or not value:
+            return "expected bytes"
+        return f"longer than {arg.high} bytes" if len(value) > arg.high else ""
     if arg.kind == "weights":
         if not isinstance(value, list) or not 1 <= len(value) <= 8:
             return "expected a list of 1 to 8 integers"

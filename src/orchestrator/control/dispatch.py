@@ -13,6 +13,7 @@ from typing import Any, Protocol
 from orchestrator.config.models import Config
 from orchestrator.control import bodies, breakers
 from orchestrator.control.errors import ControlError, problem_of
+from orchestrator.control.limit_use import LimitUse
 from orchestrator.control.limits import Limits
 from orchestrator.control.messages import Caller, Effect, Reply, Request
 from orchestrator.control.policies import Policies
@@ -20,6 +21,8 @@ from orchestrator.control.revival import Revival
 from orchestrator.control.status import Status
 from orchestrator.control.told import Told
 from orchestrator.observe import traces
+from orchestrator.observe.segment import SegmentError
+from orchestrator.observe.telemetry import TelemetryError
 from orchestrator.supervise.state_file import TreeState
 
 
@@ -81,7 +84,11 @@ class TreeControl(Protocol):
         ...
 
     def deploy(self, request: Request) -> Any:
-        """Take a changed configuration."""
+        """Begin to take a changed configuration; does not wait for it."""
+        ...
+
+    def deployed(self, request_id: str, after: int) -> Any:
+        """How far that deploy is."""
         ...
 
 
@@ -98,6 +105,7 @@ class Dispatcher:
         self._agent = agent
         self.told = Told(lambda: tree.state().run)
         self.limits = Limits(self.told)
+        self._limit_use = LimitUse()
         self._policies = Policies()
         self._revival = Revival(lambda: tree.config().control.revive_token_s)
         self.status = Status(tree, self.limits, server_stats)
@@ -120,10 +128,11 @@ class Dispatcher:
             "flatten": lambda r, _: self._to_shards(r, "flatten"),
             "reduce_only": lambda r, _: self._to_shards(r, "reduce_only", bodies.number(int(r.args["on"]))),
             "revive": self._revive,
-            "rearm": lambda r, _: self._to_shards(r, "rearm", bodies.number(breakers.bits([r.args["breaker"]] if "breaker" in r.args else []))),
+            "rearm": self._rearm,
             "snapshot": self._snapshot,
             "log_level": self._log_level,
             "deploy": lambda r, _: _good(r, _dict(tree.deploy(r))),
+            "deploy.status": lambda r, _: _good(r, tree.deployed(r.args.get("id", ""), r.args.get("after", 0))),
             "note": lambda r, _: self._to_shards(r, "note", bodies.note(r.args["text"])),
         }
 
@@ -180,6 +189,7 @@ class Dispatcher:
         if token is None:
             return _good(request, self._revival.ask(link.name, caller, request))
         self._revival.take(link.name, caller, token)
+        self._rearm_account(request)  # before the word: an account at its limit is not let trade for a moment either
         link.kill(0)
         return _good(request, {"kill_word": False}, each_shard(
             range(link.shards), lambda shard: self._once_the_word_is_seen(link, shard, request)))  # fmt: skip
@@ -191,7 +201,13 @@ class Dispatcher:
     # ---- limits and policies
 
     def _limits_get(self, request: Request, _: Caller) -> Reply:
-        return _good(request, self.limits.in_force(request.args.get("symbol")))
+        """Of the account or one symbol, with what is used of each while an engine can be read."""
+        found = self.limits.in_force(request.args.get("symbol"))
+        try:
+            found["use"] = self._limit_use.of(self._tree.state().name, found)
+        except (SegmentError, TelemetryError, LookupError) as err:
+            found["use"], found["problem"] = None, f"what is used cannot be read: {err}"
+        return _good(request, found)
 
     def _limits_set(self, request: Request, _: Caller) -> Reply:
         link = self.link()
@@ -201,6 +217,28 @@ class Dispatcher:
         effects = each_shard(wanted, lambda shard: link.send("limits", shard=shard, body=wanted[shard], request=request))
         self.limits.expect(effects)
         return _good(request, {"limits": request.args["limits"], "symbol": symbol}, effects)
+
+    def _rearm(self, request: Request, _: Caller) -> Reply:
+        """Of shards, and of the account where all are meant: that one first, it refuses more often."""
+        named = request.args.get("breaker")
+        account = None
+        if "shard" not in request.args and named in (None, "loss", "drawdown"):
+            account = self._rearm_account(request)
+        reply = self._to_shards(request, "rearm", bodies.number(breakers.bits([named] if named else [])))
+        reply.data = {"account": account} if account else None
+        return reply
+
+    def _rearm_account(self, request: Request) -> str | None:
+        """What became of the breaker over all shards, which watches beside the engine; None where it cannot be asked. Raises
+        ControlError while the account's loss is at its limit."""
+        if self._agent is None:
+            return None
+        try:
+            return str(self._agent().call("rearm_account", who=request.who, why=request.why))
+        except ControlError as err:
+            if err.code == "refused":
+                raise
+            return None  # it kills again by itself if it must
 
     def _policy_swap(self, request: Request, _: Caller) -> Reply:
         link, slot = self.link(), request.args["slot"]

@@ -4,6 +4,7 @@ It listens on engine.sock, a stream socket of this user's, for one client at a t
 
     frame     u32 length, little-endian, at most MAX_FRAME_BYTES; then a MessagePack map
     request   {op, …}      bank_swap {slot, data, key, shard, origin} · snapshot {shard} · log_level {level} · ping
+                           rearm_account {who, why}
     answer    {ok, data | code, message, hint}
 
 A policy goes to the shard as `run` itself would stage it: checked here, then handed over with its command, which is
@@ -28,6 +29,7 @@ import msgspec
 from orchestrator.control import bodies
 from orchestrator.control.errors import ControlError, problem_of
 from orchestrator.observe import log
+from orchestrator.run.watch import AccountBreaker
 
 SOCKET = "engine.sock"
 MAX_FRAME_BYTES = 16 << 20
@@ -38,8 +40,9 @@ HANDOVER_S = 1.0
 class EngineAgent:
     """Serves for `engine` (a LiveRun, or what behaves like it) until stopped. Raises OSError when it cannot listen."""
 
-    def __init__(self, engine: Any, folder: Path, *, set_level: Callable[[str], None] = log.set_level) -> None:
-        self._engine = engine
+    def __init__(self, engine: Any, folder: Path, *, set_level: Callable[[str], None] = log.set_level,
+                 account: AccountBreaker | None = None) -> None:
+        self._engine, self._account = engine, account
         self._set_level = set_level
         self._path = folder / SOCKET
         self._over = threading.Event()
@@ -108,7 +111,17 @@ class EngineAgent:
             return {"shard": asked["shard"], "asked": bool(self._engine.snapshot_now(asked["shard"]))}
         if op == "bank_swap":
             return self._bank_swap(asked["slot"], asked["data"], asked["key"], asked["shard"], asked["origin"])
+        if op == "rearm_account":
+            return self._rearm_account(asked["who"], asked["why"])
         raise ControlError("usage", f"no operation {op!r}")
+
+    def _rearm_account(self, who: str, why: str) -> str:
+        """What became of the account's breaker, over all shards; refused while its loss is at the limit."""
+        if self._account is None or not self._account.reason:
+            return "not tripped"
+        if not self._account.rearm(who, why, time.time_ns()):
+            raise ControlError("refused", self._account.still(), "raise the limit first: peregrine limits set max_loss_units=…")
+        return "armed again"
 
     def _bank_swap(self, slot: int, data: bytes, key: int, shard: int, origin: bytes) -> None:
         from orchestrator.run.plan import bank_spec, bank_swap_body

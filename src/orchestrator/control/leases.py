@@ -11,13 +11,17 @@ What the manager holds of a shard is a bound: the highest level it can have, wha
     sum of all bounds <= budget, before and after every message        (checked by an assertion)
 
 A level counts as known when the shard's own telemetry shows the message's epoch; a returned part is free from then on and
-not before. A shard that died keeps its bound: its journal knows its lease, and its orders may still work at the venue. When
-it recovers it holds what it held, and its readings go on; a part of it comes back as from any other, and the shard counts
-orders of unknown fate as used. Of one that is given up for good it comes back with `retired`, after its port is reconciled.
+not before. Shards live and die together, as one process: after a recovery each holds what its journal says it held, orders of
+unknown fate counted as used, and a new manager begins with that.
+
+A new manager, of the next supervisor or for the next life of the engine, does not know what the one before it had on its way.
+So it first sends each shard a fence: a return of nothing, with an epoch above any that can be on its way. What a shard holds
+once it shows that epoch no older message can change any more, and so nothing is granted twice.
 """
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -28,6 +32,7 @@ from orchestrator.control.messages import Request
 from orchestrator.observe.log import logger
 
 GRANT, RETURN = "lease_grant", "lease_return"
+FENCE_ABOVE = 2  # a message on its way has an epoch one above what its shard shows: a fence stands above that
 
 
 @dataclass(frozen=True)
@@ -61,8 +66,6 @@ class _Shard:
     refused: int = 0
     hungry: bool = False  # more were refused since the reading before
     waiting: Message | None = None
-    dead: bool = False
-    retired: bool = False
 
     @property
     def bound_units(self) -> int:
@@ -87,21 +90,22 @@ class LeaseState:
 class LeaseManager:
     """The pure part: readings in, messages out; no clock, no input or output. One message a shard is under way at most.
 
-    `levels` are what the shards hold at the start, with `epoch`. A shard wants what it uses and as much again as keeps
+    `levels` are what the shards hold at the start, with `epochs` (1 without them). A shard wants what it uses and as much again as keeps
     it below the soft share, and more than it has when its gate refused orders for it; what nobody wants is spread evenly. Below `step_units` nothing is moved. From the soft share
-    of the budget on, a grant takes at most a quarter of what is free: whoever comes next finds something.
+    of the budget on, a grant takes at most a quarter of what is free: whoever comes next finds something. `budget_units` and `soft_permille` may be changed while it
+    works; a budget below what is granted takes effect as parts come back.
 
     Raises ValueError when the levels come to more than the budget.
     """
 
-    def __init__(self, budget_units: int, levels: Sequence[int], *, epoch: int = 1, soft_permille: int = 800,
+    def __init__(self, budget_units: int, levels: Sequence[int], *, epochs: Sequence[int] = (), soft_permille: int = 800,
                  step_units: int | None = None) -> None:
         if min(levels) < 0 or sum(levels) > budget_units:
             raise ValueError(f"leases of {sum(levels)} units, the budget is {budget_units}")
         self.budget_units = budget_units
-        self._soft_permille = soft_permille
+        self.soft_permille = soft_permille
         self._step_units = max(1, budget_units // 64 if step_units is None else step_units)
-        self._shards = [_Shard(epoch, level) for level in levels]
+        self._shards = [_Shard(epoch, level) for epoch, level in zip(epochs or [1] * len(levels), levels, strict=True)]
         self._grants = self._returns = 0
 
     def bound_units(self, shard: int) -> int:
@@ -116,7 +120,7 @@ class LeaseManager:
         """As it stands."""
         used = sum(s.used_units for s in self._shards)
         return LeaseState(self.budget_units, sum(s.bound_units for s in self._shards), used,
-                          used * 1000 >= self.budget_units * self._soft_permille,
+                          used * 1000 >= self.budget_units * self.soft_permille,
                           [s.level_units for s in self._shards], self._grants, self._returns)  # fmt: skip
 
     # ---- what shards say
@@ -124,9 +128,9 @@ class LeaseManager:
     def read(self, shard: int, reading: Reading) -> None:
         """Take one reading; one older than what is known is passed over."""
         s = self._shards[shard]
-        if s.retired or reading.epoch < s.epoch:
+        if reading.epoch < s.epoch:
             return
-        s.used_units, s.qty_lots, s.dead = reading.used_units, reading.qty_lots, False
+        s.used_units, s.qty_lots = reading.used_units, reading.qty_lots
         s.hungry, s.refused = reading.refused > s.refused, reading.refused
         if reading.epoch == s.epoch:
             return
@@ -138,28 +142,15 @@ class LeaseManager:
         elif s.level_units - waiting.units <= reading.level_units <= s.level_units:
             s.level_units = reading.level_units
 
-    def died(self, shard: int) -> None:
-        """Its process is gone: nothing is moved to or from it, its bound stays."""
-        self._shards[shard].dead = True
-
-    def retired(self, shard: int, held_units: int) -> None:
-        """A dead shard will not come back, and its port is reconciled: no order of it works, `held_units` is what its
-        positions are worth. What is above that is free. Raises ValueError for a shard that is not dead."""
-        s = self._shards[shard]
-        if not s.dead:
-            raise ValueError(f"shard {shard} is not dead")
-        s.level_units = s.used_units = min(s.bound_units, held_units)
-        s.waiting, s.retired = None, True
-
     # ---- what they are told
 
     def tick(self) -> list[Message]:
         """The messages to send now: those not confirmed yet once more, then returns, then grants."""
-        again = [s.waiting for s in self._shards if s.waiting is not None and not s.dead]
+        again = [s.waiting for s in self._shards if s.waiting is not None]
         targets = self._targets()
         returns, grants = [], []
         for i, (s, target) in enumerate(zip(self._shards, targets, strict=True)):
-            if s.dead or s.waiting is not None:
+            if s.waiting is not None:
                 continue
             if s.level_units - target >= self._step_units:
                 s.waiting = Message(RETURN, i, s.epoch + 1, s.level_units - target)
@@ -170,7 +161,7 @@ class LeaseManager:
             s, free = self._shards[i], self.free_units()
             room = free // 4 if soft else free
             more = min(targets[i] - s.level_units, room)
-            if s.dead or s.waiting is not None or more < min(self._step_units, max(1, room)):
+            if s.waiting is not None or more < min(self._step_units, max(1, room)):
                 continue
             s.waiting = Message(GRANT, i, s.epoch + 1, s.level_units + more, s.qty_lots)
             grants.append(s.waiting)
@@ -180,23 +171,13 @@ class LeaseManager:
         return again + returns + grants
 
     def _targets(self) -> list[int]:
-        live = [i for i, s in enumerate(self._shards) if not s.dead]
-        targets = [s.bound_units for s in self._shards]
-        if not live:
-            return targets
-        pool = self.budget_units - sum(s.bound_units for s in self._shards if s.dead)
-        least = pool // (8 * len(live))  # of a shard that uses nothing: it could not begin to
-        wants = {}
-        for i in live:
-            s = self._shards[i]
-            wants[i] = max(s.used_units * 1000 // self._soft_permille, least, s.level_units + 2 * least if s.hungry else 0)
-        wanted = sum(wants.values())
-        for i in live:
-            if wanted <= pool:
-                targets[i] = wants[i] + (pool - wanted) // len(live)
-            else:  # what is used stays; the rest by want
-                targets[i] = max(self._shards[i].used_units, wants[i] * pool // wanted)
-        return targets
+        pool, n = self.budget_units, len(self._shards)
+        least = pool // (8 * n)  # of a shard that uses nothing: it could not begin to
+        wants = [max(s.used_units * 1000 // self.soft_permille, least, s.level_units + 2 * least if s.hungry else 0) for s in self._shards]
+        wanted = sum(wants)
+        if wanted <= pool:
+            return [want + (pool - wanted) // n for want in wants]
+        return [max(s.used_units, want * pool // wanted) for s, want in zip(self._shards, wants, strict=True)]  # what is used stays
 
 
 # ---- the part that talks to an engine
@@ -210,26 +191,26 @@ class Sender(Protocol):
 
 
 class LeaseHost:
-    """Keeps the leases of a running engine: `tick(snapshot)` with each reading of its telemetry, from one thread.
+    """Keeps the leases of one life of an engine: `tick(snapshot)` with each reading of its telemetry, from one thread.
 
-    `link` gives the link to the engine, or None while there is none. The budget is `risk.max_gross_units`; levels and
-    epochs are those of two readings that agree, so a supervisor that takes a running engine over goes on where the one before
-    it was: it adopts what the shards hold. With one shard there is nothing to move. A limit lowered below what is granted
-    takes effect in each shard's own gate at once, and in the leases as parts come back.
+    `link` gives the link to the engine, or None while there is none. The budget is `risk.max_gross_units` as the shards have
+    it now, the lowest of them while it is being changed; a limit lowered below what is granted takes effect in each shard's
+    own gate at once, and in the leases as parts come back. With one shard there is nothing to move.
     """
 
     SEND_TIMEOUT_S = 0.05
 
-    def __init__(self, budget_units: int, link: Callable[[], Sender | None], *, soft_permille: int = 800) -> None:
-        self._budget_units = budget_units
-        self._soft_permille = soft_permille
+    def __init__(self, link: Callable[[], Sender | None]) -> None:
         self._link = link
         self._manager: LeaseManager | None = None
-        self._epochs: list[int] = []  # of the reading before, until there is a manager
+        self._fences: list[int] = []  # epochs, until there is a manager; of one that has been seen twice the level is known
+        self._seen: list[bool] = []
+        self._fenced: list[bool] = []
+        self._life = uuid.uuid4().hex[:12]
         self._log = logger(part="leases")
 
     def state(self) -> LeaseState | None:
-        """As it stands; None before the first reading of several shards."""
+        """As it stands; None before the shards have shown the fence."""
         return self._manager.state() if self._manager is not None else None
 
     def tick(self, snapshot: Any) -> list[Message]:
@@ -238,41 +219,50 @@ class LeaseHost:
         if len(shards) < 2:
             return []
         readings = [Reading(s["lease_epoch"], s["lease_units"], s["gross_units"], s["lease_lots"], _refused(s)) for s in shards]
-        if self._manager is None and not self._adopt(readings):
+        budget_units = min(s["limit_gross_units"] for s in shards)
+        if self._manager is None and not self._adopt(readings, budget_units):
             return []
-        assert self._manager is not None
+        manager = self._manager
+        assert manager is not None
         for shard, reading in enumerate(readings):
-            self._manager.read(shard, reading)
-        # A limit that is changed while it trades: the lowest that any shard has by now.
-        self._manager.budget_units = min(s["limit_gross_units"] for s in shards)
+            manager.read(shard, reading)
+        manager.budget_units = budget_units
+        manager.soft_permille = min(s["soft_permille"] for s in shards)
         taken = []
-        for m in self._manager.tick():
-            if not self._send(m):
+        for m in manager.tick():
+            if not self._send(m, f"{m.kind}-{m.shard}-{m.epoch}"):  # the same id when it is sent again: done once
                 break  # it does not answer: whoever calls has other things to do
             taken.append(m)
         return taken
 
-    def _adopt(self, readings: list[Reading]) -> bool:
-        epochs = [r.epoch for r in readings]
-        if 0 in epochs or epochs != self._epochs:  # a shard that has not shown itself yet, or somebody's last command
-            self._epochs = epochs
+    def _adopt(self, readings: list[Reading], budget_units: int) -> bool:
+        """Fence every shard, and go on with what they hold behind it. True once there is a manager."""
+        n = len(readings)
+        if not self._fences:
+            if any(r.epoch == 0 for r in readings):  # a shard that has not shown itself yet
+                return False
+            self._fences, self._seen, self._fenced = [r.epoch + FENCE_ABOVE for r in readings], [False] * n, [False] * n
+        for shard, epoch in enumerate(self._fences):
+            if not self._fenced[shard] and not self._send(Message(RETURN, shard, epoch, 0), f"lease_fence-{shard}-{epoch}-{self._life}"):
+                return False
+            self._fenced[shard] = True
+        shown = [r.epoch == epoch for r, epoch in zip(readings, self._fences, strict=True)]
+        if not all(shown) or not all(self._seen):
+            if any(r.epoch > epoch for r, epoch in zip(readings, self._fences, strict=True)):
+                self._fences = []  # another hand was there meanwhile
+            else:  # level and epoch are two words: what is read beside an epoch seen before is not older than it
+                self._seen = shown
             return False
-        try:
-            manager = LeaseManager(self._budget_units, [r.level_units for r in readings], soft_permille=self._soft_permille)
-        except ValueError as err:  # read while a budget moved: once more with the next reading
-            self._log.warning("leases not taken over", why=str(err))
-            return False
-        for s, r in zip(manager._shards, readings, strict=True):
-            s.epoch = r.epoch
-        self._manager = manager
+        levels = [r.level_units for r in readings]
+        self._manager = LeaseManager(max(budget_units, sum(levels)), levels, epochs=self._fences, step_units=max(1, budget_units // 64))
+        self._log.info("leases taken over", levels_units=levels, budget_units=budget_units)
         return True
 
-    def _send(self, m: Message) -> bool:
+    def _send(self, m: Message, request_id: str) -> bool:
         link = self._link()
         if link is None:
             return False
-        # The id is the same when it is sent again: done once.
-        request = Request(cmd=m.kind, who="leases", why="budget moves to where it is used", id=f"{m.kind}-{m.shard}-{m.epoch}")
+        request = Request(cmd=m.kind, who="leases", why="budget moves to where it is used", id=request_id)
         try:
             link.send(m.kind, shard=m.shard, body=bodies.lease(m.epoch, m.units, m.qty_lots), request=request, timeout_s=self.SEND_TIMEOUT_S)
         except EngineLinkError as err:

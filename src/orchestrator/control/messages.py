@@ -42,7 +42,7 @@ class Command(msgspec.Struct, frozen=True):
 #: Every command. `changes`: it needs a reason, is logged, and becomes a journaled input of the engine where it reaches it.
 COMMANDS: dict[str, Command] = {
     "status": Command(("viewer",), False, "the process tree, shards, counters, positions against limits"),
-    "limits.get": Command(("viewer",), False, "limits in force, of the account or one symbol"),
+    "limits.get": Command(("viewer",), False, "limits in force, of the account or one symbol, what is used of each now and what is left"),
     "commands": Command(("viewer",), False, "commands of this run: who, why, when, and where they took effect"),
     "start": Command(("operator",), True, "enable trading, or start the tree's engine again"),
     "stop": Command(("operator",), True, "stop new orders, cancel what works, flush, end the tree"),
@@ -62,7 +62,9 @@ COMMANDS: dict[str, Command] = {
     "rearm": Command(("risk",), True, "arm a tripped breaker again"),
     "snapshot": Command(("operator",), True, "make a snapshot of the state now"),
     "log_level": Command(("operator",), True, "how much is logged"),
-    "deploy": Command(("admin",), True, "take a changed configuration, as `config deploy` does"),
+    "deploy": Command(("admin",), True, "begin to take a changed configuration, or to go back: validated, backed up, applied by journaled "
+                      "commands, watched, taken back where it does not do well; `deploy.status` tells how far it is"),
+    "deploy.status": Command(("viewer",), False, "how far a deploy is and what came of it, by the id of its request"),
     "note": Command(("operator", "risk"), True, "put a line of text into the journal"),
 }
 

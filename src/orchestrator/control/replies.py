@@ -2,7 +2,7 @@
 
 An id is new, pending (being done now: who asks again waits for the same reply), or done. The same id with other content
 is a conflict. Replies after which asking again is right (busy, unavailable, timeout) are not kept: the engine itself knows
-the id of what it has done.
+the id of what it has done. What is kept is on disk too (reply_file.py), and known to the next supervisor.
 """
 
 from __future__ import annotations
@@ -16,6 +16,11 @@ from orchestrator.control.messages import Reply
 MAX_REPLIES = 4096
 MAX_WAITERS = 16
 ASK_AGAIN = frozenset({"busy", "unavailable", "timeout"})
+
+
+def final(reply: Reply) -> bool:
+    """Is it the answer whenever the id comes again?"""
+    return reply.error is None or reply.error.code not in ASK_AGAIN
 
 
 @dataclass
@@ -54,6 +59,12 @@ class Replies:
         self._entries[request_id] = Entry(content)
         return True
 
+    def restore(self, request_id: str, content: bytes, reply: Reply) -> None:
+        """One that an earlier supervisor gave."""
+        self._entries.pop(request_id, None)
+        if self.begin(request_id, content):
+            self._entries[request_id].reply = reply
+
     def wait(self, entry: Entry, waiter: Any) -> bool:
         """Another one waits for a pending reply. False when too many do."""
         if len(entry.waiters) >= MAX_WAITERS:
@@ -67,7 +78,7 @@ class Replies:
         if entry is None or entry.reply is not None:
             return []
         waiters, entry.waiters = entry.waiters, []
-        if reply.error is not None and reply.error.code in ASK_AGAIN:
+        if not final(reply):
             del self._entries[request_id]
         else:
             entry.reply = reply

@@ -31,7 +31,8 @@ from orchestrator.control.lanes import Job, Lane
 from orchestrator.control.messages import COMMANDS, Caller, Handler, Problem, Reply
 from orchestrator.control.rates import Rates
 from orchestrator.control.refusals import Refusals
-from orchestrator.control.replies import Replies
+from orchestrator.control.replies import Replies, final
+from orchestrator.control.reply_file import Record, ReplyFile, worth_keeping
 from orchestrator.control.zap import ZapThread
 from orchestrator.observe import log
 
@@ -44,11 +45,12 @@ class ControlServer:
     """Serves `handler` at `runtime_dir`/control.sock and, where configured, at TCP. Threads of its own.
 
     `kill(level)` sets the kill word and says "" or why it could not; without it the word of the engine that has the
-    folder's name. `audit_path`: where control.log goes, None = into the folder. Raises ControlError when it cannot begin.
+    folder's name. `audit_path`: where control.log goes, None = into the folder. `replies_path`: where replies outlive this
+    server, None = nowhere. Raises ControlError when it cannot begin.
     """
 
     def __init__(self, cfg: Control, handler: Handler, runtime_dir: Path, *, audit_path: Path | None = None,
-                 kill: Callable[[str], str] | None = None) -> None:
+                 replies_path: Path | None = None, kill: Callable[[str], str] | None = None) -> None:
         self._cfg = cfg
         name = runtime_dir.name
         self._kill = kill or (lambda level: set_kill_word(name, level))
@@ -57,6 +59,9 @@ class ControlServer:
         self.counts: Counter[str] = Counter()
         self._admission = Admission(Rates(cfg.max_requests_per_s))
         self._replies = Replies()
+        self.reply_file = ReplyFile(replies_path)
+        for record in self.reply_file.read():
+            self._replies.restore(record.id, record.content, record.reply)
         self._context: zmq.Context[Any] = zmq.Context()
         self._doors: list[Door] = []
         self._zap: ZapThread | None = None
@@ -104,6 +109,8 @@ class ControlServer:
 
     def stop(self) -> None:
         """Stop to serve: nothing more is taken, what is being done gets two seconds, no file is left behind."""
+        if self._over.is_set():
+            return
         self._over.set()
         if self._thread.is_alive():
             os.eventfd_write(self._wake, 1)
@@ -133,6 +140,7 @@ class ControlServer:
             "audit_lines": self.audit.written,
             "audit_lost": self.audit.lost,
             "replies_kept": len(self._replies),
+            "replies_lost": self.reply_file.lost,
         }
 
     # ---- the receiving thread
@@ -236,12 +244,18 @@ class ControlServer:
         if self._lanes["kill"].put(job):
             self._kills.append(job)
         else:
-            job.reply = Reply(id=job.request.id, ok=False, error=Problem("busy", "many kills wait to be journaled"))
+            job.reply = _kill_reply(Reply(id=job.request.id, ok=False, error=Problem("busy", "many kills wait to be journaled")), job.word)
             self._reply(job)
 
     # ---- replies
 
     def _finished(self, job: Job) -> None:
+        """On the lane's thread: what a disk takes long over holds up its own kind only."""
+        assert job.reply is not None
+        if job.request.cmd == "kill":
+            job.reply = _kill_reply(job.reply, job.word)
+        if COMMANDS[job.request.cmd].changes and final(job.reply) and worth_keeping(job.request):
+            self.reply_file.append(Record(job.request.id, content_of(job.request, job.caller), job.reply))
         self._done.append(job)
         os.eventfd_write(self._wake, 1)
 
@@ -259,7 +273,8 @@ class ControlServer:
         self._kills = [job for job in self._kills if not job.answered]
         for job in self._kills:
             if now - job.began_ns > KILL_REPLY_S * 1e9:
-                job.reply = Reply(id=job.request.id, ok=False, error=Problem("timeout", "the engine's answer did not come in time"))
+                late = Reply(id=job.request.id, ok=False, error=Problem("timeout", "the engine's answer did not come in time"))
+                job.reply = _kill_reply(late, job.word)
                 self._reply(job)
 
     def _reply(self, job: Job) -> None:
@@ -268,8 +283,6 @@ class ControlServer:
         job.answered = True
         reply = job.reply
         assert reply is not None
-        if job.request.cmd == "kill":
-            reply = _kill_reply(reply, job.word)
         waiters: list[Any] = []
         if COMMANDS[job.request.cmd].changes:
             waiters = self._replies.finish(job.request.id, reply)

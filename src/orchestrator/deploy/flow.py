@@ -51,6 +51,7 @@ class Job:
     over_drift: bool = False
     on_a_sick_engine: bool = False
     restored: int = 0
+    id: str = ""  # of the request it came by
 
 
 @dataclass
@@ -71,13 +72,15 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Tools:
-    """What a deploy works with: the control API, a look at the engine, its history, a line for people."""
+    """What a deploy works with: the control API, a look at the engine, its history, a line for people. `adopt` gets the
+    configuration that is in force once it was found good: what the tree would be restarted with."""
 
     door: Door
     look: Callable[[], Reading]
     history: History
     say: Callable[[str], None]
     sleep: Callable[[float], None] = time.sleep
+    adopt: Callable[[Mapping[str, Any]], None] | None = None
 
 
 def planned(job: Job) -> Plan:
@@ -92,7 +95,7 @@ def planned(job: Job) -> Plan:
 def deploy(job: Job, tools: Tools) -> Outcome:
     """Do it. Raises DeployRefused when nothing was changed, HistoryError for a history that cannot be used."""
     with tools.history.locked():
-        if (cut := tools.history.unfinished()) is not None and job.restored != cut.number:
+        if (cut := tools.history.unfinished()) is not None and job.restored != cut.number and (cut.run == job.run or cut.restart):
             raise DeployRefused(f"deploy {cut.number} of {cut.who} is {cut.state}: what it did is not known to be whole",
                                 f"peregrine config rollback {cut.number}")  # fmt: skip
         steps = planned(job)
@@ -113,6 +116,7 @@ def _apply(job: Job, steps: Plan, tools: Tools, limits: Thresholds, baseline: tu
     manifest = Manifest(
         number=0, engine=job.engine, who=job.who, why=job.why, when_ns=time.time_ns(), configuration=job.configuration,
         before_sha256=digest(job.before), after_sha256=digest(job.after), run=job.run, restored=job.restored,
+        id=job.id,
     )  # fmt: skip
     manifest = tools.history.begin(manifest, job.before, job.after, job.sources)
     tools.say(f"backup     {tools.history.path_of(manifest.number, 'before')}")
@@ -132,14 +136,15 @@ def _apply(job: Job, steps: Plan, tools: Tools, limits: Thresholds, baseline: tu
     except DoorError as err:
         problems = [f"{manifest.steps[-1].says if manifest.steps else 'the first command'}: {err.message}"]
     except BaseException as err:
-        _roll_back(tools, manifest, [f"cut off: {type(err).__name__}"])
+        _roll_back(tools, manifest, [f"cut off: {err or type(err).__name__}"])
         raise
     if problems:
         return _roll_back(tools, manifest, problems)
     manifest.state = "good"
     tools.history.save(manifest)
     _note(tools, manifest, f"deploy {manifest.number} is good", required=False)
-    _tell_supervisor(tools, manifest)
+    if tools.adopt is not None:
+        tools.adopt(job.after)
     return Outcome("good", manifest.number, manifest=manifest)
 
 
@@ -190,7 +195,8 @@ def take_back(number: int, tools: Tools) -> Outcome:
         manifest = tools.history.get(number)
         if manifest.state not in ("applying", "verifying", "failed"):
             raise HistoryError(f"deploy {number} is {manifest.state}: nothing is left of it to take back")
-        return _roll_back(tools, manifest, [*manifest.health, f"deploy {number} was {manifest.state}"])
+        problem = f"deploy {number} was {'cut off' if manifest.state != 'failed' else 'not taken back whole'}"
+        return _roll_back(tools, manifest, list(dict.fromkeys([*manifest.health, problem])))
 
 
 def drift(job: Job, tools: Tools) -> list[str]:
@@ -222,14 +228,6 @@ def _note(tools: Tools, manifest: Manifest, text: str, *, required: bool = True)
     except DoorError:
         if required:
             raise
-
-
-def _tell_supervisor(tools: Tools, manifest: Manifest) -> None:
-    """What the tree would be restarted with is its own; one that takes no configuration keeps the old one, which is said."""
-    try:
-        ask(tools.door, "deploy", {"path": str(tools.history.path_of(manifest.number, "after"))}, who=manifest.who, why=_why(manifest))
-    except DoorError as err:
-        tools.say(f"note       the supervisor keeps its configuration until the next `peregrine up`: {err.message}")
 
 
 def _why(manifest: Manifest) -> str:

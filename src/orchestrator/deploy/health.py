@@ -20,6 +20,9 @@ LIVE = 2
 DRAINING, KILLED, JOURNAL_STOPPED, PAUSED = 4, 5, 6, 3
 _STATES = {DRAINING: "draining", KILLED: "killed", JOURNAL_STOPPED: "stopped by its journal", PAUSED: "paused"}
 POLL_S = 0.1
+#: why the gate refuses what a pause, a restriction or fewer active symbols keep from opening: meant by a deploy that has one
+QUIETED = ("paused", "restricted", "reduce_only")
+MEANT = "refused_as_quieted"  # such refusals so far, beside the engine's counters in a Reading
 
 
 @dataclass(frozen=True)
@@ -61,7 +64,8 @@ def read(name: str) -> Reading:
     try:
         with Segment(name) as segment:
             status = segment.status()
-            counters = read_engine(segment).counters
+            snapshot = read_engine(segment)
+            counters = {**snapshot.counters, MEANT: sum(snapshot.rejects.get(reason, 0) for reason in QUIETED)}
     except (SegmentError, TelemetryError):
         return Reading(time.monotonic_ns(), alive=False)
     alive = status.alive and status.state != "ended"
@@ -98,7 +102,8 @@ def sick(reading: Reading) -> list[str]:
 
 
 def judge(baseline: tuple[Reading, Reading], window: tuple[Reading, Reading], limits: Thresholds, *, may_be_quiet: bool = False) -> list[str]:
-    """Everything that is worse in the window than it may be; empty when it is well."""
+    """Everything that is worse in the window than it may be; empty when it is well. `may_be_quiet`: the change itself keeps
+    symbols from opening, so that neither silence nor refusals of those are a fault."""
     out = []
     was, now = Span(*baseline), Span(*window)
     last, before = window[1], baseline[1]
@@ -115,6 +120,8 @@ def judge(baseline: tuple[Reading, Reading], window: tuple[Reading, Reading], li
     if rejected >= limits.least and rejected * 1000 > max(limits.reject_permille, 2 * _permille(was["rejects"], was["orders"])) * sent:
         out.append(f"the venue refused {rejected} of {sent} orders")
     refused, usual = now["risk_rejects"], _permille(was["risk_rejects"], was["orders"] + was["risk_rejects"])
+    if may_be_quiet:
+        refused = max(0, refused - now[MEANT])
     asked = sent + refused
     if refused >= limits.least and refused * 1000 > max(limits.refused_permille, 2 * usual) * asked:
         out.append(f"the gate refused {refused} of {asked} orders ({usual} of 1,000 before)")

@@ -69,6 +69,7 @@ class Manifest(msgspec.Struct, kw_only=True):
     steps: list[StepDone] = []
     health: list[str] = []  # what was wrong; empty when nothing was
     restored: int = 0  # number of the deploy this one takes back, 0 = none
+    id: str = ""  # of the request it came by, where it came by the control API
 
 
 def state_dir(engine: str) -> Path:
@@ -131,11 +132,17 @@ class History:
         for name, value in (("before", before), ("after", after)):
             replace_whole(at / f"{name}.json", json.dumps(value, indent=1).encode())
         (at / "sources").mkdir()
-        for i, source in enumerate(sources):
-            with contextlib.suppress(OSError):  # gone since it was read: the merged view above is the backup
-                shutil.copyfile(source, at / "sources" / f"{i:02}-{source.name}")
+        self.keep(manifest.number, sources)
         self.save(manifest)
         return manifest
+
+    def keep(self, number: int, sources: list[Path]) -> None:
+        """Copy files that a deploy's configuration was merged from beside it; the merged views are the backup, these say how."""
+        folder = self._at(number) / "sources"
+        first = sum(1 for _ in folder.glob("*"))
+        for i, source in enumerate(sources, first):
+            with contextlib.suppress(OSError):  # gone since it was read
+                shutil.copyfile(source, folder / f"{i:02}-{source.name}")
 
     def save(self, manifest: Manifest) -> None:
         """Replace a manifest, whole and on the disk."""

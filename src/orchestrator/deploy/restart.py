@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from orchestrator.deploy.flow import Job, Outcome, Tools
-from orchestrator.deploy.health import Thresholds, judge, observe, sick
+from orchestrator.deploy.health import Reading, Thresholds, judge, observe, sick
 from orchestrator.deploy.history import Manifest, digest
 
 #: runs `peregrine ARGS…`; returns its exit code and the last line it said
@@ -24,15 +24,17 @@ def peregrine(args: list[str]) -> tuple[int, str]:
 
 
 def deploy_by_restart(job: Job, tools: Tools, command: Command = peregrine) -> Outcome:
-    """Down, up with the new configuration, health; on failure down, up with the old one. Raises HistoryError."""
+    """Down, up with the new configuration, health against what it was before; on failure down, up with the old one. Raises
+    HistoryError."""
     with tools.history.locked():
+        baseline = observe(tools.look, min(job.window_s / 2, 3.0), Thresholds.of(job.before), sleep=tools.sleep)[:2]
         manifest = Manifest(
             number=0, engine=job.engine, who=job.who, why=job.why, when_ns=time.time_ns(), configuration=job.configuration,
             before_sha256=digest(job.before), after_sha256=digest(job.after), run=job.run, restart=True, restored=job.restored,
         )  # fmt: skip
         manifest = tools.history.begin(manifest, job.before, job.after, job.sources)
         tools.say(f"backup     {tools.history.path_of(manifest.number, 'before')}")
-        problems = _swap(job, tools, manifest, "after", command)
+        problems = _swap(job, tools, manifest, "after", command, baseline)
         if not problems:
             manifest.state = "good"
             tools.history.save(manifest)
@@ -41,13 +43,13 @@ def deploy_by_restart(job: Job, tools: Tools, command: Command = peregrine) -> O
         for problem in problems:
             tools.say(f"UNHEALTHY  {problem}")
         tools.say(f"ROLLBACK   deploy {manifest.number} is taken back: up again with the old configuration")
-        left = _swap(job, tools, manifest, "before", command)
+        left = _swap(job, tools, manifest, "before", command, baseline)
         manifest.state = "failed" if left else "rolled back"
         tools.history.save(manifest)
         return Outcome(manifest.state, manifest.number, problems, left, manifest)
 
 
-def _swap(job: Job, tools: Tools, manifest: Manifest, which: str, command: Command) -> list[str]:
+def _swap(job: Job, tools: Tools, manifest: Manifest, which: str, command: Command, baseline: tuple[Reading, Reading]) -> list[str]:
     file: Path = tools.history.path_of(manifest.number, "after" if which == "after" else "before")
     view = job.after if which == "after" else job.before
     for args in (["down", job.engine], ["up", "-c", str(file), "--detach"]):
@@ -58,7 +60,7 @@ def _swap(job: Job, tools: Tools, manifest: Manifest, which: str, command: Comma
     tools.say(f"verifying  {job.window_s:g} s")
     limits = Thresholds.of(job.before)
     first, last, why = observe(tools.look, job.window_s, limits, sleep=tools.sleep)
-    found = [why] if why else [*sick(last), *judge((first, first), (first, last), limits, may_be_quiet=True)]
+    found = [why] if why else [*sick(last), *judge(baseline, (first, last), limits, may_be_quiet=True)]
     return [f"{view['name']}: {problem}" for problem in found]
 
 

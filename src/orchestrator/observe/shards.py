@@ -85,3 +85,9 @@ def merge(shards: list[Snapshot]) -> Snapshot:
         limits=np.concatenate([s.limits for s in shards]),
         extra={"shards": shards},
     )
+
+
+def shards_of(snapshot: Snapshot) -> list[Snapshot]:
+    """Each shard's own of what `read_engine` gave; of one shard the snapshot itself."""
+    found = snapshot.extra.get("shards")
+    return found if isinstance(found, list) else [snapshot]

@@ -24,7 +24,7 @@ from orchestrator.run.safety_result import apply_safety
 from orchestrator.run.shards import folder_of, folders, instruments_of
 from orchestrator.run.signals import load_signal
 from orchestrator.run.venue_process import VenueError
-from orchestrator.run.watch import OnTick, Watcher
+from orchestrator.run.watch import AccountBreaker, OnTick, Watcher
 
 STOP_SIGNALS = {signal.SIGINT, signal.SIGTERM, signal.SIGUSR1}
 NOISE_NS = 200_000_000
@@ -65,9 +65,10 @@ def host(cfg: Config, addresses: dict[str, Any], *, for_ns: int | None = None, o
                     supervisor_timeout_ms=cfg.supervise.lost_after_ms if supervised else cfg.engine.supervisor_timeout_ms)
         if helpers:
             _move_threads(helpers)  # threads started from here on inherit it; the engine pins itself
+        watcher = Watcher(cfg, on_tick, None if supervised else run.engine.supervisor_beat)
+        run.account_breaker = watcher.breaker
         if before_run:
             before_run(run)
-        watcher = Watcher(cfg, on_tick, None if supervised else run.engine.supervisor_beat)
         watcher.start()
         try:
             summary = run.engine.run()
@@ -93,6 +94,7 @@ class Run:
         self.policies = policies
         self.placement = placement  # what `auto` came to, in words
         self.signal_fn = signal_fn  # keeps compiled code alive
+        self.account_breaker: AccountBreaker | None = None  # where there are several shards
 
 
 def make(cfg: Config, cores: dict[str, int | None], addresses: dict[str, Any], *, signal_address: int = 0) -> Run:

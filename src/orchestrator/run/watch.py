@@ -14,47 +14,66 @@ from typing import Any
 
 from orchestrator.config.models import Config
 from orchestrator.observe.segment import KILL_LEVELS, Segment, SegmentError
-from orchestrator.observe.shards import read_engine
+from orchestrator.observe.shards import read_engine, shards_of
 from orchestrator.observe.telemetry import Snapshot, TelemetryError
 
 OnTick = Callable[[Snapshot], None]
 
 
 class AccountBreaker:
-    """Loss and drawdown of the whole account, from readings of its engine. Trips once."""
+    """Loss and drawdown of the whole account, from readings of its engine, against the limits in force. It trips once and
+    stays tripped until somebody arms it again. Threads may share it."""
 
     def __init__(self, max_loss_units: int, max_drawdown_units: int) -> None:
         self._max_loss_units = max_loss_units
         self._max_drawdown_units = max_drawdown_units
-        self._peak_units = 0
+        self._peak_units = self._pnl_units = 0
+        self._lock = threading.Lock()
         self.reason = ""
         self.history: list[dict[str, Any]] = []  # as control.breakers tells trips; of no journal, so without numbers
 
+    def follow(self, max_loss_units: int, max_drawdown_units: int) -> None:
+        """These limits are in force from now on."""
+        with self._lock:
+            self._max_loss_units, self._max_drawdown_units = max_loss_units, max_drawdown_units
+
     def tripped_by(self, pnl_units: int) -> bool:
         """Take one reading; true when it trips now. `reason` says of what."""
-        if self.reason:
-            return False
-        self._peak_units = max(self._peak_units, pnl_units)
-        drawdown_units = self._peak_units - pnl_units
-        if -pnl_units >= self._max_loss_units:
-            self._trip("loss", -pnl_units, self._max_loss_units)
-        elif drawdown_units >= self._max_drawdown_units:
-            self._trip("drawdown", drawdown_units, self._max_drawdown_units)
-        return bool(self.reason)
+        with self._lock:
+            self._pnl_units = pnl_units
+            if self.reason:
+                return False
+            self._peak_units = max(self._peak_units, pnl_units)
+            drawdown_units = self._peak_units - pnl_units
+            if -pnl_units >= self._max_loss_units:
+                self._trip("loss", -pnl_units, self._max_loss_units)
+            elif drawdown_units >= self._max_drawdown_units:
+                self._trip("drawdown", drawdown_units, self._max_drawdown_units)
+            return bool(self.reason)
 
     def _trip(self, what: str, value: int, limit: int) -> None:
         self.reason = f"the account's {what}, {value} units, reached {limit}"
         self.history.append({"shard": None, "breaker": f"account_{what}", "seq": None, "ts_ns": time.time_ns(), "value": value, "limit": limit,
                              "rearmed_seq": None, "rearmed_ns": None, "rearmed_by": None, "why": None})  # fmt: skip
 
-    def rearm(self, who: str, why: str, now_ns: int, pnl_units: int) -> bool:
-        """Arm it again by a person's word; False while the loss is still at its limit. The drawdown counts from here."""
-        if not self.reason or -pnl_units >= self._max_loss_units:
-            return False
-        self.reason = ""
-        self._peak_units = pnl_units
-        self.history[-1].update(rearmed_ns=now_ns, rearmed_by=who, why=why)
-        return True
+    def rearm(self, who: str, why: str, now_ns: int, pnl_units: int | None = None) -> bool:
+        """Arm it again by a person's word; False while the loss is still at its limit. The drawdown counts from here, which
+        is the last reading unless it is given."""
+        with self._lock:
+            pnl_units = self._pnl_units if pnl_units is None else pnl_units
+            if not self.reason or -pnl_units >= self._max_loss_units:
+                return False
+            self.reason = ""
+            self._peak_units = pnl_units
+            self.history[-1].update(rearmed_ns=now_ns, rearmed_by=who, why=why)
+            return True
+
+    def still(self) -> str:
+        """What keeps it from being armed again; "" when nothing does."""
+        with self._lock:
+            if self.reason and -self._pnl_units >= self._max_loss_units:
+                return f"{self.reason}, and the loss is {-self._pnl_units} units, the limit {self._max_loss_units}"
+            return ""
 
 
 class Watcher:
@@ -65,14 +84,14 @@ class Watcher:
         self._every_s = cfg.report.refresh_ms / 1000
         self._on_tick = on_tick
         self._beat = beat
-        self._breaker: AccountBreaker | None = None
+        self.breaker: AccountBreaker | None = None
         if cfg.engine.shards > 1:
-            self._breaker = AccountBreaker(cfg.risk.max_loss_units, cfg.risk.max_drawdown_units)
-        self._needed = on_tick is not None or (beat is not None and cfg.engine.supervisor_timeout_ms > 0) or self._breaker is not None
+            self.breaker = AccountBreaker(cfg.risk.max_loss_units, cfg.risk.max_drawdown_units)
+        self._needed = on_tick is not None or (beat is not None and cfg.engine.supervisor_timeout_ms > 0) or self.breaker is not None
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="panel", daemon=True)
         self.notes: list[str] = []
-        self.trips: list[dict[str, Any]] = self._breaker.history if self._breaker is not None else []
+        self.trips: list[dict[str, Any]] = self.breaker.history if self.breaker is not None else []
 
     def start(self) -> None:
         """Begin, when there is anything to do."""
@@ -89,12 +108,24 @@ class Watcher:
         while not self._over.wait(self._every_s):
             if self._beat is not None:
                 self._beat()  # the engine stops by itself when its supervisor falls silent
-            if self._on_tick is None and self._breaker is None:
+            if self._on_tick is None and self.breaker is None:
                 continue
-            with contextlib.suppress(SegmentError, TelemetryError), Segment(self._name, write=self._breaker is not None) as segment:
+            with contextlib.suppress(SegmentError, TelemetryError), Segment(self._name, write=self.breaker is not None) as segment:
                 snapshot = read_engine(segment)
-                if self._breaker is not None and self._breaker.tripped_by(snapshot["pnl_units"]):
-                    segment.kill(KILL_LEVELS["cancel"])
-                    self.notes.append(f"killed: {self._breaker.reason}")
+                if self.breaker is not None and all(s["lease_epoch"] for s in shards_of(snapshot)):  # each has shown itself
+                    self._judge(self.breaker, segment, snapshot)
                 if self._on_tick is not None:
                     self._on_tick(snapshot)
+
+    def _judge(self, breaker: AccountBreaker, segment: Segment, snapshot: Snapshot) -> None:
+        breaker.follow(snapshot["limit_loss_units"], snapshot["limit_drawdown_units"])  # what the shards' parts come to
+        if breaker.tripped_by(snapshot["pnl_units"]):
+            segment.kill(KILL_LEVELS["cancel"])
+            self.notes.append(f"killed: {breaker.reason}")
+        elif breaker.reason and segment.status().kill_level == 0:
+            # Lifted past the breaker, by whatever way: it guards again from here, or the kill stands.
+            if breaker.rearm("revive", "the kill was lifted", time.time_ns()):
+                self.notes.append("the account's breaker was armed again: the kill was lifted")
+            else:
+                segment.kill(KILL_LEVELS["cancel"])
+                self.notes.append(f"killed again: {breaker.still()}")

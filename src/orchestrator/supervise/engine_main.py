@@ -112,7 +112,7 @@ def run(plan: Plan) -> None:
 
         def made(engine_run: Run) -> None:
             write(folder / MADE, hold(engine_run.engine, plan, resumed=resume))
-            agent = EngineAgent(engine_run.engine, Path(plan.runtime))
+            agent = EngineAgent(engine_run.engine, Path(plan.runtime), account=engine_run.account_breaker)
             agent.start()
             beside.callback(agent.stop)
             beside.enter_context(Vitals(Path(plan.runtime), "engine"))

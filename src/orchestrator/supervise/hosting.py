@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import contextlib
-from importlib import import_module
-from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from orchestrator.cli._errors import EXIT_UNAVAILABLE
+from orchestrator.control import reply_file
 from orchestrator.control.audit import FILE
 from orchestrator.control.dispatch import Dispatcher
 from orchestrator.control.engine_agent import AgentClient
 from orchestrator.control.errors import ControlError
 from orchestrator.control.server import ControlServer
+from orchestrator.deploy.hosted import Deploys
 from orchestrator.observe import log
 from orchestrator.observe.vitals import Vitals
+from orchestrator.supervise.deploying import deploys_of
 from orchestrator.supervise.members import Failure
 from orchestrator.supervise.notify import Notifier
 
@@ -44,12 +45,15 @@ class Hosted:
             hint = err.hint if isinstance(err, ControlError) else f"the runtime folder: {tree.runtime}"
             raise Failure(f"the control API cannot be served: {err}", EXIT_UNAVAILABLE, hint) from err
         tree.addresses.update(self._server.addresses())
+        self.deploys = deploys_of(supervisor, self._server.audit.write)
+        self.deploys.recover()
 
     def _serve(self, supervisor: Supervisor) -> ControlServer:
         tree = supervisor.tree
         found: list[ControlServer] = []
         handler = Dispatcher(supervisor.link, supervisor, agent=lambda: AgentClient(tree.runtime), server_stats=lambda: found[0].stats())
-        found.append(ControlServer(tree.cfg.control, handler, tree.runtime, audit_path=tree.run / FILE))
+        found.append(ControlServer(tree.cfg.control, handler, tree.runtime, audit_path=tree.run / FILE,
+                                   replies_path=tree.run / reply_file.FILE))  # fmt: skip
         _point(tree.runtime / FILE, tree.run / FILE)
         found[0].start()
         return found[0]
@@ -70,9 +74,11 @@ class Hosted:
     def stopping(self, why: str) -> None:
         """The end begins."""
         self.notify.stopping(why)
+        self.deploys.stop(f"the tree ends: {why}")
 
     def close(self) -> None:
         """Serve no more; nothing of it is left."""
+        self.deploys.close()
         if self._server is not None:
             self._server.stop()
         self._vitals.close()
@@ -86,11 +92,11 @@ def _point(link: Path, to: Path) -> None:
         link.symlink_to(to)
 
 
-def deploy(supervisor: Supervisor, request: Any) -> Any:
-    """Take a changed configuration, where this build can. Raises ControlError."""
-    if find_spec("orchestrator.config.deploy") is None:
-        raise ControlError("unavailable", "this build deploys no configuration to a running tree", "peregrine down, then up with the new one")
-    return import_module("orchestrator.config.deploy").apply(supervisor, request)
+def deploys(hosted: Hosted | None) -> Deploys:
+    """Of a supervisor that serves. Raises ControlError."""
+    if hosted is None:
+        raise ControlError("unavailable", "the supervisor is not up yet", "try again in a moment")
+    return hosted.deploys
 
 
 def set_level(level: str) -> dict[str, str]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import time
 
-from orchestrator.config.models import Config
 from orchestrator.control.engine_link import EngineLink
 from orchestrator.control.leases import LeaseHost, LeaseState
 from orchestrator.observe.segment import Segment, SegmentError
@@ -18,8 +17,7 @@ EVERY_S = 0.25
 class Leasing:
     """One host for each life of the engine: a new one begins with what its shards say they hold."""
 
-    def __init__(self, cfg: Config) -> None:
-        self._cfg = cfg
+    def __init__(self) -> None:
         self._link: EngineLink | None = None
         self._host: LeaseHost | None = None
         self._next_s = 0.0
@@ -36,6 +34,6 @@ class Leasing:
         self._next_s = now_s + EVERY_S
         if link is not self._link or self._host is None:
             self._link = link
-            self._host = LeaseHost(self._cfg.risk.max_gross_units, lambda: self._link, soft_permille=self._cfg.risk.soft_permille)
+            self._host = LeaseHost(lambda: self._link)
         with contextlib.suppress(SegmentError, TelemetryError), Segment(link.name) as segment:
             self._host.tick(read_engine(segment))

@@ -25,6 +25,7 @@ from orchestrator.control.errors import ControlError
 from orchestrator.control.messages import Request
 from orchestrator.observe import log
 from orchestrator.supervise import hosting
+from orchestrator.supervise.deploying import take
 from orchestrator.supervise.engine_keeper import EngineKeeper
 from orchestrator.supervise.files import replace_whole
 from orchestrator.supervise.leasing import Leasing
@@ -65,7 +66,7 @@ class Supervisor:
         self._calls: queue.SimpleQueue[tuple[Callable[[], Any], Future[Any]]] = queue.SimpleQueue()
         self._wake_out, self._wake_in = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._hosted: hosting.Hosted | None = None
-        self.leasing = Leasing(tree.cfg)
+        self.leasing = Leasing()
         self._upkeep = Upkeep(tree.cfg, tree.runtime, lambda: self.engine.view.heartbeat_count if self.engine.view else None)
 
     # ---- the loop
@@ -263,8 +264,16 @@ class Supervisor:
         return hosting.set_level(level)
 
     def deploy(self, request: Request) -> Any:
-        """Take a changed configuration."""
-        return hosting.deploy(self, request)
+        """Begin to take a changed configuration. Raises ControlError."""
+        return hosting.deploys(self._hosted).begin(request)
+
+    def deployed(self, request_id: str, after: int) -> Any:
+        """How far that deploy is. Raises ControlError."""
+        return hosting.deploys(self._hosted).status(request_id, after)
+
+    def take_config(self, cfg: Config) -> None:
+        """Go on with this configuration, which the engine runs with by now. Raises ControlError."""
+        self._in_loop(lambda: take(self.tree, cfg))
 
     def _in_loop(self, call: Callable[[], Any], timeout_s: float = 5.0) -> Any:
         future: Future[Any] = Future()

@@ -138,6 +138,18 @@ def test_a_control_api_that_is_not_there_changes_nothing_and_says_so(tmp_path):
         deploy(job, tools)
 
 
+@pytest.mark.parametrize(("change", "state"), [({"engine__active_symbols": 1}, "good"), ({"risk__max_loss_units": 5_000_000}, "rolled back")])
+def test_refusals_that_the_change_itself_means_are_no_fault_of_it_and_of_another_they_are(tmp_path, change, state):
+    engine, job, tools, _ = rig(tmp_path, view(**{"engine__active_symbols": 2, **change}), view(engine__active_symbols=2))
+
+    def tick(e):
+        if any(cmd in ("active_symbols", "limits.set") for cmd, _ in e.commands()):
+            e.counters.update(risk_rejects=e.counters["risk_rejects"] + 9, refused_as_quieted=e.counters.get("refused_as_quieted", 0) + 9)
+
+    engine.on_tick = tick
+    assert deploy(job, tools).state == state
+
+
 def test_a_symbol_restricted_is_paused_and_silence_is_then_no_fault(tmp_path):
     engine, job, tools, _ = rig(tmp_path, view(risk__restricted_symbols=["WIDE"]))
     engine.on_tick = lambda e: e.counters.update(orders=e.counters["orders"] - 2) if e.paused else None

@@ -52,6 +52,9 @@ def test_sources_are_copied_beside_the_views(tmp_path):
     job.sources = [source, tmp_path / "gone.yaml"]
     deploy(job, tools)
     assert [p.read_text() for p in (tmp_path / "h/0001/sources").iterdir()] == ["version: 1\n"]
+    tools.history.keep(1, [source])
+    assert sorted(p.name for p in (tmp_path / "h/0001/sources").iterdir()) == ["00-base.yaml", "01-base.yaml"]
+    tools.history.keep(99, [source])  # of a history that is kept elsewhere
 
 
 def test_the_place_follows_the_environment(monkeypatch, tmp_path):

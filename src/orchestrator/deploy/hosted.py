@@ -1,0 +1,355 @@
+"""Deploys inside the supervisor's process: begun by a command of the control API, done on a thread of their own.
+
+The command answers at once that it has begun; `deploy.status` tells how far it is and what came of it, by the request's id.
+One runs at a time. Each of its commands goes through the control API like anybody's, so it is judged, audited and journaled
+there; who asked for the deploy is who asks for each of them.
+
+    who sends                      the configuration
+    config: bytes                  a whole one as YAML or JSON, from this machine or another
+    path: FILE, FOLDER#ENV/DESK    read on this machine
+    rollback: N                    what ran before deploy N; 0 = before the last good one, or what is left of one cut off
+    abort: true                    nothing new: the one under way is taken back
+
+What is cut off by the supervisor's death is in the manifest; the next supervisor takes it back (`recover`).
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from shutil import rmtree
+from tempfile import TemporaryDirectory
+from typing import Any, Protocol
+
+import msgspec
+
+from orchestrator.config import ConfigError, config_hash, effective, from_effective, load_view, parse_name
+from orchestrator.config.difference import ABSENT
+from orchestrator.config.models import Config
+from orchestrator.config.origin import shown_value
+from orchestrator.control.errors import ControlError
+from orchestrator.control.messages import Request
+from orchestrator.deploy.door import Door, DoorError, open_door
+from orchestrator.deploy.flow import DeployRefused, Job, Outcome, Tools, deploy, take_back
+from orchestrator.deploy.health import Reading, read
+from orchestrator.deploy.history import History, HistoryError, Manifest, digest
+from orchestrator.deploy.running import NotRunning, running
+from orchestrator.observe import log
+
+WINDOW_MS = 10_000
+BACK_AGAIN_S = 120.0  # how long an engine that went away is waited for, to take back what it was given
+RETRY_S = 0.25
+CLOSE_S = 3.0
+MAX_LINES = 1000
+SENT = "sent-"  # folders of configurations that were sent, while they are dealt with
+#: what of a deploy that was cut off is still to be taken back
+CUT_OFF = ("applying", "verifying", "failed")
+_log = log.logger()
+
+
+class Host(Protocol):
+    """The supervisor, as far as deploys need it; called from their thread."""
+
+    def run_folder(self) -> str:
+        """Of the run there is now."""
+        ...
+
+    def config(self) -> Config:
+        """The configuration in force."""
+        ...
+
+    def take_config(self, cfg: Config) -> None:
+        """This one is in force from now on: a restart and a takeover go on with it."""
+        ...
+
+
+class Progress(msgspec.Struct, kw_only=True):
+    """How far a deploy is. `state`: under way, good, rolled back, failed, refused, nothing to do; the last four changed nothing,
+    but for `failed`, where `left` says what could not be taken back."""
+
+    id: str
+    who: str
+    why: str
+    state: str = "under way"
+    stage: str = "validating"
+    number: int = 0
+    lines: list[str] = []
+    health: list[str] = []
+    left: list[str] = []
+    steps: list[dict[str, Any]] = []
+    code: str = ""  # refused: usage (a configuration that is none), conflict (needs a restart), refused, unavailable, internal
+    message: str = ""
+    hint: str = ""
+    changes: list[str] = []  # refused: what needs a restart
+
+
+class Aborted(Exception):
+    """Somebody stopped it; raised where a deploy sleeps."""
+
+
+class Deploys:
+    """Of one engine, for the life of its supervisor. Threads may share it."""
+
+    def __init__(self, engine: str, host: Host, audit: Callable[[dict[str, Any]], None], *, history: History | None = None,
+                 door: Callable[[str], Any] = open_door, look: Callable[[], Reading] | None = None) -> None:
+        self._engine, self._host, self._audit, self._door = engine, host, audit, door
+        self._history = history or History(engine)
+        self._look = look or (lambda: read(engine))
+        self._lock = threading.Lock()
+        self._thread: threading.Thread | None = None
+        self._now: Progress | None = None
+        self._abort, self._closing = threading.Event(), threading.Event()
+        self._why_aborted = ""
+
+    # ---- commands
+
+    def begin(self, request: Request) -> dict[str, Any]:
+        """Start one; returns at once. Raises ControlError: busy while another is under way."""
+        if self._closing.is_set():
+            raise ControlError("unavailable", "the tree ends")
+        if request.args.get("abort"):
+            return self._ask_abort(f"stopped by {request.who}: {request.why}")
+        with self._lock:
+            if self._now is not None and self._now.id == request.id:
+                return {"deploy": request.id, "state": self._now.state}
+            if self._now is not None and self._now.state == "under way":
+                raise ControlError("busy", f"a deploy of {self._now.who} is under way ({self._now.stage})",
+                                   "wait for it, or stop it: peregrine ask deploy abort=true")  # fmt: skip
+            if (found := self._by_id(request.id)) is not None:
+                return {"deploy": request.id, "state": found.state}
+            now = self._now = Progress(id=request.id, who=request.who, why=request.why)
+            self._start(lambda door: self._whole(request, now, door), now)
+        return {"deploy": request.id, "state": "under way"}
+
+    def status(self, request_id: str = "", after: int = 0) -> dict[str, Any]:
+        """How far the deploy with that id is, or the newest one; lines from number `after` on. Raises ControlError."""
+        with self._lock:
+            now = self._now
+            if now is not None and request_id in ("", now.id):
+                told: dict[str, Any] = msgspec.to_builtins(now)
+                return {**told, "lines": told["lines"][after:], "next": len(told["lines"])}
+        manifest = self._by_id(request_id)
+        if manifest is None:
+            raise ControlError("refused", f"no deploy with the id {request_id}" if request_id else "nothing was deployed yet",
+                               "peregrine config history lists what was deployed")  # fmt: skip
+        state = "under way" if manifest.state in ("applying", "verifying") else manifest.state
+        told = msgspec.to_builtins(Progress(id=manifest.id, who=manifest.who, why=manifest.why, state=state, stage=manifest.state,
+                                            number=manifest.number, health=manifest.health, steps=msgspec.to_builtins(manifest.steps)))  # fmt: skip
+        return {**told, "next": 0}
+
+    def recover(self) -> None:
+        """For a supervisor that has begun: what one before it left half done in this run is taken back, and the
+        configuration in force is what deploys made of it."""
+        run = self._host.run_folder()
+        try:
+            cut = self._history.unfinished()
+            view, _ = self._history.now(run)
+        except HistoryError as err:
+            _log.error("the history of deploys cannot be used", reason=str(err), hint=err.hint)
+            return
+        for folder in self._history.folder.glob(SENT + "*"):
+            rmtree(folder, ignore_errors=True)
+        if view is not None and digest(view) != config_hash(self._host.config()):
+            threading.Thread(target=self._adopt, args=(view,), name="deploy-adopt", daemon=True).start()
+        if cut is None or cut.run != run or cut.restart:
+            return
+        with self._lock:
+            now = self._now = Progress(id=cut.id, who=cut.who, why=cut.why, number=cut.number, stage="taking back")
+            self._start(lambda door: self._take_back(cut.number, now, self._tools(door, now)), now)
+
+    def stop(self, why: str) -> None:
+        """The engine ends: have the one under way taken back, once; does not wait."""
+        self._closing.set()
+        self._stop(why)
+
+    def _stop(self, why: str) -> None:
+        self._why_aborted = why
+        self._abort.set()
+
+    def close(self, timeout_s: float = CLOSE_S) -> None:
+        """No more of them; waits for the one under way to be taken back, as long as that."""
+        self.stop("its supervisor ended")
+        if self._thread is not None:
+            self._thread.join(timeout_s)
+
+    # ---- on its thread
+
+    def _start(self, work: Callable[[Any], None], now: Progress) -> None:
+        self._abort.clear()
+        self._thread = threading.Thread(target=self._guarded, args=(work, now), name="deploy", daemon=True)
+        self._thread.start()
+
+    def _guarded(self, work: Callable[[Any], None], now: Progress) -> None:
+        door = _Later(self._engine, self._door)
+        _log.info("a deploy begins", id=now.id, who=now.who, why=now.why)
+        try:
+            work(door)
+        except ConfigError as err:
+            self._refused(now, "usage", f"the configuration is not good: {err}", "peregrine config check says more")
+        except DeployRefused as err:
+            now.changes = [f"{c.place}: {_said(c.before)} → {_said(c.after)}" for c in err.changes]
+            self._refused(now, "conflict" if err.changes else "refused", str(err), err.hint)
+        except (HistoryError, NotRunning) as err:
+            self._refused(now, "unavailable", str(err), err.hint)
+        except DoorError as err:
+            self._refused(now, err.code, err.message, err.hint)
+        except Aborted as err:
+            self._refused(now, "refused", f"nothing was changed: {err}", "")
+        except Exception as err:
+            _log.exception("a deploy failed")
+            self._refused(now, "internal", f"{type(err).__name__}: {err}", "this is a defect; the supervisor's log says more")
+        finally:
+            with suppress(Exception):
+                door.close()
+            fields = {"id": now.id, "who": now.who, "why": now.why, "number": now.number, "state": now.stage, "health": now.health,
+                      "left": now.left, **({"error": f"{now.code}: {now.message}"} if now.code else {})}  # fmt: skip
+            (_log.info if now.stage in ("good", "nothing to do") else _log.warning)("a deploy is over", **fields)
+            self._audit({"event": "deploy", **fields})
+            now.state = now.stage  # last: who reads it finds everything else there
+
+    def _whole(self, request: Request, now: Progress, door: Any) -> None:
+        tools = self._tools(door, now)
+        self._history.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with TemporaryDirectory(dir=self._history.folder, prefix=SENT) as folder:
+            if (number := request.args.get("rollback")) is not None:
+                job = self._rollback_job(request, number, now, tools)
+            else:
+                job = self._wanted(request, Path(folder))
+            outcome = self._deploy(job, now, tools) if job is not None else None
+        if outcome is not None and outcome.state == "failed":
+            self._take_back(outcome.number, now, tools, outcome)
+        elif outcome is not None:
+            self._over(now, outcome)
+
+    def _deploy(self, job: Job, now: Progress, tools: Tools) -> Outcome:
+        try:
+            return deploy(job, tools)
+        except Aborted:
+            manifest = self._by_id(now.id)
+            if manifest is None:  # nothing was changed yet
+                raise
+            return Outcome(manifest.state, manifest.number, manifest.health, [], manifest)
+
+    def _wanted(self, request: Request, folder: Path) -> Job:
+        """The configuration that was sent or named, whole and judged. Raises ConfigError, DeployRefused."""
+        from orchestrator.run.plan import load_policies
+
+        args = request.args
+        if "path" in args:
+            name = parse_name(args["path"])
+        else:  # through a file of ours: what was sent is judged as any file is, and kept as it came
+            name = parse_name(folder / "sent.yaml")
+            name.path.write_bytes(args["config"])
+        view = load_view(name)
+        if view.config.engine.name != self._engine:
+            raise DeployRefused(f"the configuration is of {view.config.engine.name}, this is {self._engine}", "engine.name says whose it is")
+        load_policies(view.config)
+        job = self._job(request, effective(view.config), name.text() if "path" in args else args.get("source") or f"sent by {request.who}")
+        job.sources = sorted({Path(o.source) for o in view.tree.origins.values() if o.kind == "file"})
+        job.over_drift = bool(args.get("over_drift"))
+        return job
+
+    def _job(self, request: Request, after: dict[str, Any], source: str) -> Job:
+        now = running(self._engine, self._history, Path(self._host.run_folder()))
+        return Job(
+            engine=self._engine, run=now.run, before=now.now, after=after, who=request.who, why=request.why, configuration=source,
+            own_limits=now.own_limits, restricted_at_start=set(now.started["risk"]["restricted_symbols"]), id=request.id,
+            window_s=request.args.get("window_ms", WINDOW_MS) / 1000,
+        )  # fmt: skip
+
+    def _rollback_job(self, request: Request, number: int, now: Progress, tools: Tools) -> Job | None:
+        """What ran before; None when something cut off was to be taken back, which is done then."""
+        past = self._history
+        cut = past.unfinished()
+        number = number or (cut.number if cut else max((m.number for m in past.all() if m.state == "good" and not m.restored), default=0))
+        if not number:
+            raise DeployRefused(f"no good deploy to {self._engine} to go back from", f"peregrine config history {self._engine}")
+        if cut is not None and cut.number == number:
+            self._take_back(number, now, tools)
+            return None
+        view = past.view(number, "before")
+        job = self._job(request, effective(from_effective(view)), f"before deploy {number}")
+        job.restored, job.on_a_sick_engine, job.over_drift = number, True, True
+        return job
+
+    def _take_back(self, number: int, now: Progress, tools: Tools, outcome: Outcome | None = None) -> None:
+        """Until all of it is back: an engine that went away comes back by itself, with what it was given."""
+        until = time.monotonic() + BACK_AGAIN_S
+        while True:
+            if outcome is None or outcome.state == "failed":
+                with suppress(HistoryError):  # somebody else is at it
+                    outcome = take_back(number, tools)
+            if (outcome is not None and outcome.state != "failed") or time.monotonic() > until or self._closing.wait(RETRY_S):
+                break
+        if outcome is None:
+            self._refused(now, "unavailable", f"deploy {number} could not be taken back: another one is under way", f"peregrine config rollback {number}")
+        else:
+            self._over(now, outcome)
+
+    def _tools(self, door: Door, now: Progress) -> Tools:
+        def say(line: str) -> None:
+            if len(now.lines) < MAX_LINES:
+                now.lines.append(line)
+            now.stage = line.split(" ", 1)[0].lower()
+
+        def sleep(seconds: float) -> None:
+            if self._abort.wait(seconds):
+                raise Aborted(self._why_aborted)
+
+        return Tools(door, self._look, self._history, say, sleep, self._adopt)
+
+    def _adopt(self, view: Mapping[str, Any]) -> None:
+        try:
+            self._host.take_config(from_effective(view))
+        except (ControlError, ConfigError, OSError) as err:  # the next supervisor does it: the history says which it is
+            _log.error("the configuration deployed is not the tree's yet", reason=str(err))
+
+    # ---- what came of it
+
+    def _over(self, now: Progress, outcome: Outcome) -> None:
+        now.number, now.health, now.left = outcome.number, list(outcome.health), list(outcome.left)
+        now.steps = msgspec.to_builtins(outcome.manifest.steps) if outcome.manifest else []
+        now.stage = outcome.state
+
+    def _refused(self, now: Progress, code: str, message: str, hint: str) -> None:
+        now.code, now.message, now.hint = code, message, hint
+        now.stage = "refused"
+
+    def _ask_abort(self, why: str) -> dict[str, Any]:
+        with self._lock:
+            if self._now is None or self._now.state != "under way":
+                raise ControlError("refused", "no deploy is under way", "peregrine config history says what became of the last one")
+            self._stop(why)
+            return {"deploy": self._now.id, "state": "taken back"}
+
+    def _by_id(self, request_id: str) -> Manifest | None:
+        """Of the history: the newest with this id, or the newest at all."""
+        with suppress(HistoryError):
+            return next((m for m in reversed(self._history.all()) if request_id in ("", m.id)), None)
+        return None
+
+
+def _said(value: Any) -> str:
+    return "(absent)" if value is ABSENT else shown_value(value)
+
+
+class _Later:
+    """The door, opened when something is first asked of it."""
+
+    def __init__(self, engine: str, opens: Callable[[str], Any]) -> None:
+        self._engine, self._opens = engine, opens
+        self._door: Any = None
+
+    def send(self, request: Request) -> Any:
+        """Pass a request on."""
+        if self._door is None:
+            self._door = self._opens(self._engine)
+        return self._door.send(request)
+
+    def close(self) -> None:
+        """Let go."""
+        if self._door is not None:
+            self._door.close()

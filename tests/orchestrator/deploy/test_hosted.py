@@ -1,0 +1,220 @@
+"""Deploys that the supervisor's process does by itself: one at a time, told while they run, whole after any cut."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from types import SimpleNamespace
+
+import pytest
+from deploy_rig import FakeEngine, view
+
+from orchestrator.config import effective, from_effective
+from orchestrator.control.errors import ControlError
+from orchestrator.control.messages import Problem, Reply, Request
+from orchestrator.deploy import health, hosted
+from orchestrator.deploy.history import History
+from orchestrator.deploy.hosted import Deploys
+
+RUN = "/runs/1"
+BAD = {"risk__max_order_lots": 100, "risk__collar_ticks": 0}
+
+
+class Host:
+    def __init__(self) -> None:
+        self.cfg = from_effective(view())
+
+    def run_folder(self) -> str:
+        return RUN
+
+    def config(self):
+        return self.cfg
+
+    def take_config(self, cfg) -> None:
+        self.cfg = cfg
+
+
+@pytest.fixture
+def rig(tmp_path, monkeypatch):
+    """A supervisor's deploys onto a stand-in engine whose time goes on with each look."""
+    engine, host, audit = FakeEngine(view()), Host(), []
+    history = History("peregrine", tmp_path)
+
+    def running(name, past, run):
+        now, own = past.now(str(run))
+        return SimpleNamespace(run=str(run), now=now or view(), started=view(), own_limits=own)
+
+    def look():
+        engine.sleep(0)
+        return engine.look()
+
+    monkeypatch.setattr(hosted, "running", running)
+    monkeypatch.setattr(hosted, "RETRY_S", 0.01)
+    monkeypatch.setattr(health, "POLL_S", 0.002)
+    engine.close = lambda: None
+
+    def supervisor() -> Deploys:
+        return Deploys("peregrine", host, audit.append, history=history, door=lambda name: engine, look=look)
+
+    made = supervisor()
+    yield SimpleNamespace(engine=engine, host=host, audit=audit, history=history, deploys=made, supervisor=supervisor)
+    made.close()
+
+
+def asked(after=None, *, window_ms: int = 400, why: str = "because", **args) -> Request:
+    sent = {"config": json.dumps(after).encode()} if after is not None else {}
+    return Request(cmd="deploy", args={**sent, "window_ms": window_ms, **args}, who="ada", why=why)
+
+
+def over(deploys: Deploys, request: Request) -> dict:
+    deadline = time.monotonic() + 20
+    while (told := deploys.status(request.id))["state"] == "under way":
+        assert time.monotonic() < deadline, told
+        time.sleep(0.005)
+    return told
+
+
+def done(rig, request: Request) -> dict:
+    assert rig.deploys.begin(request) == {"deploy": request.id, "state": "under way"}
+    return over(rig.deploys, request)
+
+
+def test_what_was_sent_is_applied_told_line_by_line_kept_and_audited(rig):
+    request = asked(view(risk__max_loss_units=5_000_000, observe__log_level="debug"))
+    told = done(rig, request)
+    assert (told["state"], told["number"], told["health"]) == ("good", 1, [])
+    assert [line.split()[0] for line in told["lines"]] == ["backup", "applied", "applied", "verifying"]
+    assert rig.deploys.status(request.id, told["next"])["lines"] == [] and rig.deploys.status()["id"] == request.id
+    assert all(r.who == "ada" and r.why == "deploy 1: because" for r in rig.engine.seen if r.cmd != "limits.get")
+    assert rig.host.cfg.risk.max_loss_units == 5_000_000, "the tree would be restarted with it"
+    assert [(line["event"], line["id"], line["state"]) for line in rig.audit] == [("deploy", request.id, "good")]
+    assert rig.history.view(1, "after") == effective(rig.host.cfg) and not list(rig.history.folder.glob("sent-*"))
+    assert len(list((rig.history.folder / "0001/sources").iterdir())) == 1, "what was sent is kept as it came"
+    back = done(rig, asked(rollback=0))
+    assert back["state"] == "good" and rig.engine.risk["max_loss_units"] == view()["risk"]["max_loss_units"]
+    assert rig.host.cfg.risk.max_loss_units == rig.engine.risk["max_loss_units"]
+
+
+def test_what_fails_health_is_taken_back_by_itself(rig):
+    told = done(rig, asked(view(**BAD), window_ms=2000))
+    assert told["state"] == "rolled back" and "the gate refused" in told["health"][0]
+    assert rig.engine.risk == view()["risk"] and rig.host.cfg.risk.collar_ticks > 0
+
+
+@pytest.mark.parametrize(("sent", "code", "words"), [
+    (b"\x00\xff", "usage", "not good"), (b"version: 1\nrisk: {max_loss: 5}", "usage", "not good"),
+    (json.dumps(view(engine__name="another")).encode(), "refused", "of another, this is peregrine"),
+    (json.dumps(view(engine__idle="spin")).encode(), "conflict", "1 of 1 changes need a restart"),
+    (json.dumps(view(policies__members=[{"file": "/nowhere.safetensors", "slot": 0}])).encode(), "usage", "nowhere"),
+])  # fmt: skip
+def test_what_is_no_change_for_this_engine_is_refused_and_nothing_is_sent(rig, sent, code, words):
+    request = asked()
+    request.args["config"] = sent
+    told = done(rig, request)
+    assert (told["state"], told["code"]) == ("refused", code) and words in told["message"], told
+    assert rig.engine.commands() == [] and rig.history.all() == [] and rig.audit[-1]["state"] == "refused"
+
+
+def test_one_at_a_time_and_the_same_request_begins_nothing_twice(rig):
+    request = asked(view(risk__max_loss_units=5_000_000), window_ms=600_000)
+    rig.deploys.begin(request)
+    assert rig.deploys.begin(request) == {"deploy": request.id, "state": "under way"}
+    with pytest.raises(ControlError, match="a deploy of ada is under way") as busy:
+        rig.deploys.begin(asked(view()))
+    assert busy.value.code == "busy"
+    while "verifying" not in rig.deploys.status()["stage"]:
+        time.sleep(0.005)
+    assert rig.deploys.begin(asked(abort=True, why="no"))["deploy"] == request.id
+    told = over(rig.deploys, request)
+    assert told["state"] == "rolled back" and "stopped by ada: no" in told["health"][0]
+    assert rig.engine.risk == view()["risk"]
+    with pytest.raises(ControlError, match="no deploy is under way"):
+        rig.deploys.begin(asked(abort=True))
+    new = rig.supervisor()  # which knows the id from the history
+    assert new.begin(request) == {"deploy": request.id, "state": "rolled back"}
+    assert new.status(request.id)["health"] == told["health"]
+    with pytest.raises(ControlError, match="no deploy with the id"):
+        new.status("never")
+
+
+def test_an_engine_that_goes_away_is_waited_for_and_then_given_back_what_it_had(rig):
+    """It comes back by itself, from its journal, and so with the bad configuration."""
+    whole, gone = rig.engine.send, threading.Event()
+
+    def send(request):
+        if gone.is_set():
+            return Reply(id=request.id, ok=False, error=Problem("unavailable", "no engine runs just now"))
+        return whole(request)
+
+    rig.engine.send = send
+
+    def dies(engine):
+        if engine.risk["max_loss_units"] == 5_000_000 and not gone.is_set() and engine.alive:
+            gone.set()
+            engine.alive = False
+
+    rig.engine.on_tick = dies
+    request = asked(view(risk__max_loss_units=5_000_000))
+    rig.deploys.begin(request)
+    while rig.deploys.status()["stage"] != "not":
+        time.sleep(0.005)
+    assert rig.deploys.status()["state"] == "under way"
+    gone.clear()
+    told = over(rig.deploys, request)
+    assert told["state"] == "rolled back" and told["health"][0] == "the engine is gone"
+    assert rig.engine.risk == view()["risk"]
+
+
+def test_the_end_of_the_tree_takes_back_what_is_under_way_and_begins_nothing_more(rig):
+    request = asked(view(risk__max_loss_units=5_000_000), window_ms=600_000)
+    rig.deploys.begin(request)
+    while "verifying" not in rig.deploys.status()["stage"]:
+        time.sleep(0.005)
+    rig.deploys.stop("the tree ends")
+    assert over(rig.deploys, request)["state"] == "rolled back" and rig.engine.risk == view()["risk"]
+    with pytest.raises(ControlError, match="the tree ends"):
+        rig.deploys.begin(asked(view()))
+
+
+def test_stopped_before_anything_was_changed_it_says_so(rig, monkeypatch):
+    request = asked(view(risk__max_loss_units=5_000_000), window_ms=600_000)
+    monkeypatch.setattr(rig.engine, "sleep", lambda seconds: None)  # its time stands: the look before the change goes on
+    rig.deploys.begin(request)
+    rig.deploys.begin(asked(abort=True, why="no"))
+    told = over(rig.deploys, request)
+    assert told["state"] == "refused" and "nothing was changed: stopped by ada" in told["message"] and rig.engine.commands() == []
+
+
+def test_what_a_dead_supervisor_left_half_done_is_taken_back_by_the_next_one_and_what_was_good_is_in_force(rig):
+    done(rig, asked(view(risk__max_loss_units=6_000_000)))
+    rig.host.cfg = from_effective(view())  # it died before it took it over
+    cut = asked(view(risk__max_loss_units=5_000_000))
+    assert done(rig, cut)["state"] == "good"
+    manifest = rig.history.get(2)
+    manifest.state = "verifying"
+    rig.history.save(manifest)
+    (rig.history.folder / "sent-x").mkdir()
+    new = rig.supervisor()
+    new.recover()
+    told = over(new, cut)
+    assert told["state"] == "rolled back" and told["health"] == ["deploy 2 was cut off"], told
+    new.close()
+    assert rig.engine.risk["max_loss_units"] == 6_000_000 and not list(rig.history.folder.glob("sent-*"))
+    rig.supervisor().recover()
+    deadline = time.monotonic() + 5
+    while rig.host.cfg.risk.max_loss_units != 6_000_000 and time.monotonic() < deadline:
+        time.sleep(0.005)
+    assert rig.host.cfg.risk.max_loss_units == 6_000_000
+
+
+def test_what_was_cut_off_in_another_run_stands_in_nobodys_way(rig):
+    done(rig, asked(view(risk__max_loss_units=5_000_000)))
+    manifest = rig.history.get(1)
+    manifest.state, manifest.run = "applying", "/runs/0"
+    rig.history.save(manifest)
+    seen = len(rig.engine.seen)
+    rig.supervisor().recover()
+    assert len(rig.engine.seen) == seen
+    rig.engine.risk["max_loss_units"] = view()["risk"]["max_loss_units"]
+    assert done(rig, asked(view(risk__max_loss_units=6_000_000)))["state"] == "good"
