@@ -170,15 +170,13 @@ class DeployChaos(TreeChaos):
             self.limits, self.stays = self.in_force(), self.who()
 
     def in_force(self) -> Any:
-        """The engine's limits now, as its journal has them; not where in the journal they stand."""
+        """The engine's limits now, as its journal has them; not where in the journal they stand, nor what is used of them."""
         door = open_door(self.tree.name)
         try:
             found = ask(door, "limits.get", {}, who="chaos", why="").data
         finally:
             door.close()
-        for shard in found["shards"]:
-            del shard["as_of_seq"]
-        return found
+        return {**{key: found[key] for key in ("account", "symbols_default", "symbols")}, "shards": [s["account"] for s in found["shards"]]}
 
     def who(self) -> tuple[int, int, int]:
         """The processes, and how often one was started again."""
