@@ -74,9 +74,11 @@ tsan: build ## the stress programs of tests/native under ThreadSanitizer
 asan: build ## the same under AddressSanitizer and UBSan
 	@$(PY) tools/native.py --flavour asan
 
-chaos: build ## kill -9 and stop engine, writer and venue under load, N=50 times (SEED=…); the venue's own record judges
+chaos: build ## kill -9 and stop every process under load, N=50 times (SEED=…), step the clock, break configurations; the venue's own record judges
 	@$(PY) tools/chaos.py --kills $(or $(N),50) $(if $(SEED),--seed $(SEED)) $(ARGS)
 	@for storm in disk-full bad-config stops disconnects; do $(PY) tools/chaos_storms.py --storm $$storm $(if $(SEED),--seed $(SEED)) || exit 1; done
+	@$(PY) tools/chaos_tree.py --count $(or $(N),50) $(if $(SEED),--seed $(SEED))
+	@for tool in clock deploy; do $(PY) tools/chaos_$$tool.py --count $(or $(N),50) $(if $(SEED),--seed $(SEED)) || exit 1; done
 
 attack: build $(DEV) ## N=10000 bad attempts against a control server: none accepted, all counted, good clients answered
 	@PEREGRINE_ATTACK=$(or $(N),10000) $(PY) -m pytest tests/control/test_attack.py

@@ -70,19 +70,22 @@ class Story:
 
         return [(r[0], r[2], bytes(r[4])) for r in _core.journal.Reader(str(self.journal))]
 
-    def judged(self, records=None, report=None) -> Judge:
-        """The judge's findings about this journal (rewritten when given) and this report."""
+    def rewritten(self, records) -> Path:
+        """A journal of these records."""
         from hotpath import _core
 
-        journal = self.journal
-        if records is not None:
-            journal = self.folder / f"altered-{len(list(self.folder.glob('altered-*')))}"
-            journal.mkdir()
-            appender = _core.journal.Appender(dir=str(journal), name=f"altered{os.getpid()}", ring_dir=str(self.folder), ring_bytes=1 << 26)
-            writer = _core.journal.Writer(appender, dir=str(journal))
-            for kind, ts_ns, payload in records:
-                assert appender.append(kind, ts_ns, payload)
-            writer.close()
+        journal = self.folder / f"altered-{len(list(self.folder.glob('altered-*')))}"
+        journal.mkdir()
+        appender = _core.journal.Appender(dir=str(journal), name=f"altered{os.getpid()}", ring_dir=str(self.folder), ring_bytes=1 << 26)
+        writer = _core.journal.Writer(appender, dir=str(journal))
+        for kind, ts_ns, payload in records:
+            assert appender.append(kind, ts_ns, payload)
+        writer.close()
+        return journal
+
+    def judged(self, records=None, report=None) -> Judge:
+        """The judge's findings about this journal (rewritten when given) and this report."""
+        journal = self.journal if records is None else self.rewritten(records)
         judge = Judge(self.venue)
         judge.conclude(journal, {**self.report, **(report or {})})
         return judge

@@ -279,5 +279,6 @@ def test_a_run_of_another_session_day_is_not_resumed(tmp_path) -> None:
     day = dt.date(2026, 3, 2)
     spec = plan.shard_spec(cfg, midnight_ns=plan.session_midnight_ns(day))
     live._check_resumable(cfg, spec, "2026-03-02", day)
+    live._check_resumable(cfg, spec, "2026-03-03", day)  # the clock was set back: the orders are still open
     with pytest.raises(ConfigError, match="start a new run"):
         live._check_resumable(cfg, spec, "2026-03-01", day)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.observe.segment import process_start_ticks
+from orchestrator.observe.segment import Segment, process_start_ticks
 from orchestrator.supervise.lock import Locked, SupervisorLock
 from orchestrator.supervise.takeover import MOVES, STATES, Takeover, TakeoverRefused
 
@@ -132,3 +132,26 @@ def test_another_configuration_does_not_take_over_what_runs(rig):
     refused = rig.call("up", "--detach", *rig.options(), "--set", "risk.max_loss_units=5", code=69)
     assert "another configuration" in refused.stderr and "--take-over" in refused.stderr
     rig.down()
+
+
+@pytest.mark.slow
+def test_an_engine_that_is_just_starting_is_taken_over_with_its_own_memory_and_not_the_dead_ones(rig):
+    """The memory of an engine that was killed stays under its name until the next engine makes its own."""
+    from test_tree import orders
+
+    rig.up()
+    first = rig.pid("engine")
+    os.kill(first, signal.SIGKILL)
+    second = rig.wait(lambda: (pid := rig.pid("engine")) not in (0, first) and pid)
+    os.kill(second, signal.SIGSTOP)  # as it starts, before it has made its memory
+    rig.kill_supervisor()
+    assert Segment(rig.name).status().pid == first
+    taking = rig.begin("up", "--take-over", "--name", rig.name, "--detach")
+    rig.wait(lambda: rig.state().generation == 2)
+    os.kill(second, signal.SIGCONT)
+    assert taking.wait() == 0, taking.communicate()
+    rig.wait(lambda: rig.state().state == "trading")
+    assert rig.pid("engine") == second
+    before = orders(rig)
+    rig.wait(lambda: orders(rig) > before)
+    assert rig.down()["open_orders"] == 0

@@ -153,7 +153,9 @@ void bind_clock(py::module_& m) {
       .def_property_readonly("uses_tsc", &TscClock::uses_tsc)
       .def_property_readonly("source", &TscClock::source, "\"tsc\", or why it was not taken.")
       .def_property_readonly("frequency_hz", &TscClock::frequency_hz)
-      .def_property_readonly("steps_seen", &TscClock::steps_seen);
+      .def("start_at_least", &TscClock::start_at_least, py::arg("least_ns"), "From here on not before this time; the rate stays.")
+      .def_property_readonly("error_ns", &TscClock::error_ns, "What the last correction found: wall clock less ours.")
+      .def_property_readonly("steps_seen", &TscClock::steps_seen, "How often that changed by more than a second.");
 }
 
 }  // namespace

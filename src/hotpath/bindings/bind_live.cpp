@@ -115,6 +115,8 @@ class LiveRun {
     for (std::size_t i = 0; i < shards_.size(); ++i) {
       shards_[i]->open_journal(get<py::dict>(py::reinterpret_borrow<py::dict>(shards[i]), "journal"), clock_);
       parts.push_back(shards_[i]->parts(&segment_, signal_address));
+    }
+    for (std::size_t i = 0; i < shards_.size(); ++i) {  // copies of the clock are taken once no journal can move it any more
       const py::dict spec = py::reinterpret_borrow<py::dict>(shards[i]);
       if (spec.contains("device")) shards_[i]->attach_device(get<py::dict>(spec, "device"), clock_);
     }

@@ -1,15 +1,13 @@
 #include "bindings/live_shard.h"
 
-#include <unistd.h>
-
 #include "core/bytes.h"
 
 namespace peregrine::bindings {
 
 namespace {
 
-// A wall clock set back a little between two runs is waited for; more is for a person to look at.
-constexpr TimeNs kMaxBehindNs = 2'000'000'000;
+// A wall clock that stands further behind the journal than this is told of.
+constexpr TimeNs kWorthSayingNs = 2'000'000'000;
 constexpr u64 kCommandSlots = 64;
 
 }  // namespace
@@ -103,11 +101,12 @@ void LiveShard::open_journal(const py::dict& d, TscClock& clock) {
   }
   recovered_ = !journal_.recovered.fresh;
   recovery_notes_ = journal_.recovered.notes;
-  if (const TimeNs behind = journal_.recovered.last_ts_ns - clock.now_ns(); behind > kMaxBehindNs) {
-    throw py::value_error("this machine's clock is " + std::to_string(behind / 1'000'000'000) + " s behind the journal in " +
-                          recover.dir + ": set it right first, a journal's time never runs backwards");
+  // A wall clock that was set back must not keep an engine from its open orders: time goes on where the journal's ends.
+  if (const TimeNs behind = journal_.recovered.last_ts_ns - clock.now_ns(); behind > kWorthSayingNs) {
+    recovery_notes_.push_back("this machine's clock is " + std::to_string(behind / 1'000'000'000) +
+                              " s behind the journal: the engine's time goes on from its last record");
   }
-  while (clock.now_ns() < journal_.recovered.last_ts_ns) ::usleep(1000);
+  clock.start_at_least(journal_.recovered.last_ts_ns);
   if (recovered_) rebuild(recover.dir, get<bool>(d, "use_snapshots"));
   recovery_ns_ = recovered_ ? clock.now_ns() - began_ns : 0;
   follow(d, recover.dir);

@@ -122,6 +122,12 @@ void TscClock::anchor(u64 at_ticks, TimeNs wall) {
   base_ns_ = wall;
 }
 
+void TscClock::start_at_least(TimeNs least_ns) {
+  PRG_ASSERT(variable_ == nullptr);
+  const u64 at_ticks = ticks();
+  if (to_ns(at_ticks) < least_ns) anchor(at_ticks, least_ns);
+}
+
 i64 TscClock::discipline() {
   if (variable_ != nullptr) return 0;  // it is the time
   constexpr TimeNs kShortest = 10'000'000;  // over less the rate is no better than the one we have
@@ -136,10 +142,9 @@ i64 TscClock::discipline() {
   // A new base at the value we show now: the line goes on from there with another slope, so nothing jumps.
   anchor(wall.ticks, ours);
   i64 slew_ppb = error_ns;  // to close it within a second
-  if (error_ns > kStepNs || error_ns < -kStepNs) {
-    ++steps_seen_;
-    slew_ppb = 0;
-  }
+  if (error_ns > kStepNs || error_ns < -kStepNs) slew_ppb = 0;
+  if (const i64 change = error_ns - error_ns_; change > kStepNs || change < -kStepNs) ++steps_seen_;
+  error_ns_ = error_ns;
   slew_ppb = clamp64(slew_ppb, -kMaxSlewPpm * 1000, kMaxSlewPpm * 1000);
   const i128 rate = static_cast<i128>(rate_);
   mult_ = static_cast<u64>(rate + floor_div128(rate * slew_ppb, 1'000'000'000));

@@ -59,10 +59,15 @@ class TscClock {
     return static_cast<i64>((static_cast<i128>(delta_ticks) * static_cast<i128>(mult_)) >> kClockShift);
   }
 
+  // From here on not before `least_ns`, for who goes on with a record that is ahead of the wall clock; the rate stays. Before
+  // other threads take their copies.
+  void start_at_least(TimeNs least_ns);
+
   // Call about once a second from the owner of the object, between inputs. Returns the error against the
   // wall clock before the correction, in ns (positive: we were behind). The correction is a rate, at most
   // kMaxSlewPpm, spread over about a second; an error over kStepNs is not followed (the wall clock was
-  // stepped): it is counted in steps_seen() and the next anchor is slewed to as slowly as any other.
+  // stepped, or stands behind the record we go on with). An error that differs from the last one by more than that is a
+  // step of the wall clock, there or back: counted in steps_seen().
   i64 discipline();
 
   static constexpr i64 kMaxSlewPpm = 500;
@@ -73,6 +78,8 @@ class TscClock {
   const char* source() const { return source_; }
   u64 frequency_hz() const;
   u64 steps_seen() const { return steps_seen_; }
+  // How far the wall clock was ahead of this one at the last discipline().
+  i64 error_ns() const { return error_ns_; }
 
  private:
   TscClock() = default;
@@ -90,6 +97,7 @@ class TscClock {
   u64 first_ticks_ = 0;
   TimeNs first_raw_ns_ = 0;
   u64 steps_seen_ = 0;
+  i64 error_ns_ = 0;  // found by the last discipline()
   const char* source_ = "";
 };
 

@@ -21,6 +21,8 @@ void ShardStage::update_telemetry(bool whole) {
   const u64 journal_held = journal_head - ring.tail.load(std::memory_order_relaxed);
   if (journal_held > journal_high_) journal_high_ = journal_held;
   set(Counter::now_ns, clock_.now_ns);
+  set(Counter::clock_offset_ns, clock_.tsc.error_ns());
+  set(Counter::clock_steps, clock_.tsc.steps_seen());
   set(Counter::events, c.events);
   set(Counter::malformed, c.malformed + control_.feed_malformed.load(std::memory_order_relaxed));
   set(Counter::decisions, c.decisions);

@@ -20,6 +20,7 @@ _ONE_OF: dict[str, Callable[[list[int]], int]] = {
     "breakers_open": lambda values: int(np.bitwise_or.reduce(values)), "lease_epoch": max,
     "breakers_cooling": lambda values: int(np.bitwise_or.reduce(values)),
     "device_state": lambda values: max(values, key=_DEVICE_SEVERITY.__getitem__),
+    "clock_offset_ns": lambda values: max(values, key=abs), "clock_steps": max,
     # of the feed, which all shards share
     "gaps": max, "recovered": max, "stale_ns": max,
     # of the thread that serves a shard

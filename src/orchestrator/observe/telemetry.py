@@ -192,6 +192,8 @@ COUNTERS: dict[str, tuple[str, str]] = {
     "device_missed": ("total", "of them, those whose deadline came first"),
     "device_failed": ("total", "of them, those answered with nothing that can be used"),
     "device_trips": ("total", "times the device's breaker opened"),
+    "clock_offset_ns": ("level", "wall clock less the engine's own time, which follows no step and never runs backwards"),
+    "clock_steps": ("total", "times the wall clock was set by more than a second; nothing is decided upon it"),
 }
 
 #: Histograms the engine publishes, nanoseconds. `tick_to_order` is end to end; the rest are its stages, in order.

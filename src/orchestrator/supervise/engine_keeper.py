@@ -198,7 +198,11 @@ class EngineKeeper(Keeper):
         self.open_link()
 
     def open_link(self) -> None:
-        """Attach; tried again at the next round when it does not work now."""
+        """Attach; tried again at the next round when it does not work now. What lies under the name until a new engine has
+        made its own memory is a dead one's: nobody there would take a command or a heartbeat."""
+        view, process = read_view(self.tree.name), self.member.process
+        if view is None or process is None or view.pid != process.pid:
+            return
         try:
             self.link = TreeLink(self.tree.name, self.tree.holds, self.tree.save)
             self._link_error = ""
