@@ -10,8 +10,10 @@ import importlib.util
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -71,19 +73,22 @@ def page_id(page: Path) -> str:
 
 @pytest.fixture
 def shell_env(tmp_path):
-    """An environment where `peregrine` and `python` are those of the tree under test."""
+    """An environment where `peregrine` and `python` are those of the tree under test, and supervisors have a folder of their own."""
     folder = tmp_path / "bin"
     folder.mkdir()
     for name, command in (("peregrine", "-m orchestrator "), ("python", ""), ("python3", "")):
         (folder / name).write_text(f'#!/bin/sh\nexec "{sys.executable}" {command}"$@"\n')
         (folder / name).chmod(0o755)
-    return {
+    runtime = tempfile.mkdtemp(prefix="prg")  # short: a socket's path has little room
+    yield {
         **os.environ,
         "PATH": f"{folder}{os.pathsep}{os.environ['PATH']}",
         "PYTHONPATH": os.pathsep.join([str(ROOT / "src"), str(ROOT / "sim"), *filter(None, sys.path)]),
         "NO_COLOR": "1",
         "COLUMNS": "110",
+        "PEREGRINE_RUNTIME_DIR": runtime,
     }
+    shutil.rmtree(runtime, ignore_errors=True)
 
 
 #: followed by tests/docs/test_runbooks.py, each against an engine in the page's situation

@@ -170,7 +170,7 @@ class EngineRun:
         self.started_ns = time.time_ns()
         with (self.folder / "engine.log").open("a") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "orchestrator", "run", "--config", str(self.config), "--json", "--for", "6h", *resume, *args],
+                [sys.executable, "-m", "orchestrator", "run", "--one-process", "--config", str(self.config), "--json", "--for", "6h", *resume, *args],
                 text=True, stdout=subprocess.PIPE, stderr=log, cwd=self.folder, env={**environment(), **(preload or {})},
                 preexec_fn=_die_with_parent,
             )  # fmt: skip

@@ -81,7 +81,7 @@ class World:
         self.addresses: dict[str, str] = {}
         self._log = (folder / "log").open("ab")
         self.engine = subprocess.Popen(
-            [sys.executable, str(Path(__file__)), "engine", str(self.runtime), "run", "--config", str(config), "--json",
+            [sys.executable, str(Path(__file__)), "engine", str(self.runtime), "run", "--one-process", "--config", str(config), "--json",
              "--for", f"{for_s}s"],
             stdout=subprocess.PIPE, stderr=self._log, text=True, env=environment(), preexec_fn=_die_with_parent, cwd=folder,
         )  # fmt: skip

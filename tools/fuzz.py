@@ -33,7 +33,7 @@ TARGETS = ROOT / "tests" / "fuzz"
 BUILD = ROOT / "build" / "fuzz"
 SANITIZE = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer"]
 ROOMS = ("core", "market", "signal", "policy", "risk", "execution", "journal")
-VENUE = ("exchange", "exchange_ouch", "exchange_out", "matching")
+VENUE = ("drop_copy", "exchange", "exchange_ouch", "exchange_out", "matching")
 SANITIZER_ENV = {"ASAN_OPTIONS": "detect_leaks=1:strict_string_checks=1:quarantine_size_mb=4:allocator_may_return_null=0",
                  "UBSAN_OPTIONS": "print_stacktrace=1"}
 KEPT_FILES, KEPT_BYTES, KEPT_FILE_BYTES = 60, 64 << 10, 8 << 10  # of one target's corpus in the repository

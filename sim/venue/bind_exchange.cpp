@@ -144,6 +144,7 @@ void bind_exchange(py::module_& m) {
           "record", [](const PyExchange& s) { return record_list(s.exchange.record()); },
           "The venue's own record, a dict an event.")
       .def("summary", [](const PyExchange& s, PortIx port) { return summary_dict(s.exchange.summary(s.port(port))); })
+      .def("holdings", [](const PyExchange& s) { return s.exchange.holdings(); })
       .def("next_user_ref_num",
            [](const PyExchange& s, PortIx port) { return s.exchange.next_user_ref_num(s.port(port)); })
       .def("state_hash", [](const PyExchange& s) { return s.exchange.state_hash(); })

@@ -163,6 +163,14 @@ void bind_server(py::module_& m) {
           },
           py::arg("user"))
       .def(
+          "holdings",
+          [](VenueServer& s) {
+            std::map<std::string, std::map<std::string, peregrine::i64>> held;
+            on_thread(s, [&](Exchange& x, TimeNs) { held = x.holdings(); });
+            return held;
+          },
+          "What each firm holds now: {firm: {symbol: shares}}, those of the session's start and what was traded since.")
+      .def(
           "orders",
           [](VenueServer& s, u32 symbol, const std::string& side) {
             std::vector<OrderView> orders;

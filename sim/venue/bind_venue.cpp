@@ -42,6 +42,7 @@ ExchangeConfig exchange_config(Dict& d) {
   d.get("session", c.session).get("midnight_ns", c.midnight_ns).get("stp", stp).get("max_orders", c.max_orders);
   d.get("taker_fee_ticks", c.taker_fee_ticks).get("maker_fee_ticks", c.maker_fee_ticks).get("open_cross", c.open_cross);
   d.get("long_forms", c.long_forms).get("reject_per_million", c.reject_per_million).get("seed", c.seed);
+  d.get("holdings", c.holdings);
   c.stp = stp_of(stp);
   if (c.session.empty() || c.session.size() > 10) throw py::value_error("session: 1 to 10 characters");
   return c;

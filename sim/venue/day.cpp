@@ -57,6 +57,9 @@ u64 fingerprint_of(const DayConfig& c, Bytes recording) {
   }
   static_assert(std::has_unique_object_representations_v<FlowParams>);
   h = hash_bytes(h, &c.flow, sizeof c.flow);
+  for (const auto& [firm, lots] : x.holdings) {
+    for (const auto& [symbol, shares] : lots) h = hash_fold(fold_text(fold_text(h, firm), symbol), static_cast<u64>(shares));
+  }
   return hash_bytes(h, recording.data(), recording.size());
 }
 

@@ -33,7 +33,7 @@ struct PortConfig {
   std::string password;
   std::string firm;  // 4 characters; self-trade prevention and mass cancel go by it
   bool cancel_on_disconnect = false;
-  std::string drop_copy_of;  // not empty: read-only, receives the executions of that firm
+  std::string drop_copy_of;  // not empty: read-only, receives what the ports of that firm do (drop_copy.h)
 };
 
 struct ExchangeConfig {
@@ -49,6 +49,8 @@ struct ExchangeConfig {
   bool long_forms = false;     // append the appendage length where the 2024 text of OUCH does
   u32 reject_per_million = 0;  // fault: refuse this share of orders (seeded)
   u64 seed = 1;                // of the reject fault only
+  // Firm, symbol, shares: what the firms hold when the session begins. A firm named here has it told on its drop copies.
+  std::map<std::string, std::map<std::string, i64>> holdings;
 };
 
 enum class SessionState : u8 { kStart = 0, kPreOpen = 1, kOpen = 2, kClosed = 3, kEnded = 4 };
@@ -112,6 +114,8 @@ class Exchange : private MatchSink {
   void snapshot(MessageStore& out, TimeNs now_ns) const;
   const std::vector<RecordEntry>& record() const { return record_; }
   PortSummary summary(PortIx port) const;
+  // What the firms hold now: what they held at the start, and what they traded since.
+  std::map<std::string, std::map<std::string, i64>> holdings() const;
   u32 next_user_ref_num(PortIx port) const { return ports_[port].last_urn + 1; }
   u64 state_hash() const;
   // Fills of background orders, for the flow: handles that are dead are recognised by Matching::live.
@@ -190,6 +194,10 @@ class Exchange : private MatchSink {
   void send_rejected(PortIx port, u8 message, u32 urn, u16 reason, const ouch::ClOrdId& id, TimeNs now_ns);
   void send_modified(Order& o, TimeNs now_ns);
   void send_system(u8 code, TimeNs now_ns);
+  // To every drop copy of the firm whose port this is.
+  template <class T>
+  void tell_drop_copies(PortIx of, const T& message, TimeNs now_ns);
+  void state_positions(TimeNs now_ns);  // drop_copy.cpp
   template <class T>
   void respond(PortIx port, T message, TimeNs now_ns);
   template <class T>

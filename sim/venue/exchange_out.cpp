@@ -1,5 +1,6 @@
 // What the exchange says: OUCH responses, ITCH messages, snapshots, and the lines of its record.
 #include "core/assert.h"
+#include "venue/drop_copy.h"
 #include "venue/exchange.h"
 
 namespace peregrine::venue {
@@ -12,6 +13,13 @@ void Exchange::respond(PortIx port, T message, TimeNs now_ns) {
   const Bytes bytes(buffer, ouch::encode(message, buffer));
   const u64 seq = ports_[port].store.append(bytes);
   sink_->ouch(port, seq, bytes);
+}
+
+template <class T>
+void Exchange::tell_drop_copies(PortIx of, const T& message, TimeNs now_ns) {
+  for (PortIx p = 0; p < ports_.size(); ++p) {
+    if (is_drop_copy_of(ports_[p].config, ports_[of].config.firm)) respond(p, message, now_ns);
+  }
 }
 
 template <class T>
@@ -109,6 +117,7 @@ void Exchange::send_accepted(Order& o, bool dead, TimeNs now_ns) {
   ++ports_[o.port].summary.accepted;
   note(RecordKind::kAccepted, o, now_ns).qty = o.open;
   respond(o.port, a, now_ns);
+  tell_drop_copies(o.port, a, now_ns);
 }
 
 void Exchange::send_replaced(Order& o, u32 orig_urn, bool dead, TimeNs now_ns) {
@@ -122,6 +131,7 @@ void Exchange::send_replaced(Order& o, u32 orig_urn, bool dead, TimeNs now_ns) {
   e.qty = o.open;
   e.orig_urn = orig_urn;
   respond(o.port, u, now_ns);
+  tell_drop_copies(o.port, u, now_ns);
 }
 
 void Exchange::send_canceled(Order& o, u32 qty, u8 reason, TimeNs now_ns) {
@@ -203,11 +213,7 @@ void Exchange::tell_side(const Fill& f, bool maker, u8 liquidity, i64 fee_ticks,
   who.add_u64(ouch::kTagSecondaryOrderRef, o.ref);
   who.add(ouch::kTagFirm, ouch::alpha<4>(ports_[o.port].config.firm).data(), 4);
   e.appendage = who.bytes();
-  for (PortIx p = 0; p < ports_.size(); ++p) {
-    if (!ports_[p].config.drop_copy_of.empty() && ports_[p].config.drop_copy_of == ports_[o.port].config.firm) {
-      respond(p, e, now_ns);
-    }
-  }
+  tell_drop_copies(o.port, e, now_ns);
 }
 
 void Exchange::tell_prevented(u64 tag, u32 owner, u32 decrement, bool resting, const Prevented& p, TimeNs now_ns) {
@@ -315,11 +321,7 @@ bool Exchange::bust(u64 match, u8 reason, TimeNs now_ns) {
     r.match = match;
     r.reason = reason;
     respond(o.port, m, now_ns);
-    for (PortIx p = 0; p < ports_.size(); ++p) {
-      if (!ports_[p].config.drop_copy_of.empty() && ports_[p].config.drop_copy_of == ports_[o.port].config.firm) {
-        respond(p, m, now_ns);
-      }
-    }
+    tell_drop_copies(o.port, m, now_ns);
   }
   return true;
 }
@@ -367,6 +369,7 @@ void Exchange::start(TimeNs now_ns) {
   state_ = SessionState::kPreOpen;
   for (u32 i = 0; i < stocks_.size(); ++i) apply_mode(i, now_ns);
   send_system('S', now_ns);
+  state_positions(now_ns);
 }
 
 void Exchange::snapshot(MessageStore& out, TimeNs now_ns) const {

@@ -20,6 +20,7 @@ class SimulatedDevice final : public engine::DevicePort {
   bool poll(TimeNs now, engine::DeviceReply& reply) override;
   void on_wrong() override { client_->on_wrong(); }
   bool work() override { return client_->work(); }
+  engine::DeviceHealth health() const override { return client_->health(); }
 
  private:
   const pgd_backend& backend_;

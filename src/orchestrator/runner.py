@@ -15,6 +15,7 @@ from orchestrator.observe.telemetry import Snapshot
 from orchestrator.run import journals, virtual
 from orchestrator.run.live import run_live
 from orchestrator.run.virtual import replay_itch
+from orchestrator.supervise.foreground_run import run_supervised
 
 
 def run_virtual(cfg: Config, *, for_ns: int | None, on_tick: Callable[[Snapshot], None] | None = None) -> RunResult:
@@ -75,4 +76,4 @@ def bench_driver(package: Path | None = None) -> ModuleType | None:
     return None
 
 
-__all__ = ["bench", "bench_driver", "replay_itch", "replay_journal", "run_live", "run_virtual", "verify_journal"]
+__all__ = ["bench", "bench_driver", "replay_itch", "replay_journal", "run_live", "run_supervised", "run_virtual", "verify_journal"]

@@ -21,14 +21,15 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-for folder in (ROOT / "tests/supervise", ROOT / "tests"):
+for folder in (ROOT / "tests/supervise", ROOT / "tests/orchestrator/day", ROOT / "tests"):
     if str(folder) not in sys.path:
         sys.path.insert(0, str(folder))
 
+from copy_proxy import CopyProxy  # noqa: E402
 from tree_rig import Rig  # noqa: E402
 
 PAGES = sorted(p for p in (ROOT / "docs/runbooks").glob("*.md") if p.name != "index.md")
-LOOKS = re.compile(r"^peregrine (status|limits get|tail --once)|^df ")
+LOOKS = re.compile(r"^peregrine (status|limits get|tail --once|day agreement)|^df ")
 PATIENCE_S = 40.0
 LONG = {"disk-full", "failed-recovery", "stale-book"}  # half a minute and more each: `make runbooks` has them
 pytestmark = [
@@ -105,10 +106,11 @@ class Desk:
             (tools / name).chmod(0o755)
         self.env = {**self.rig.environment(), "PATH": f"{tools}{os.pathsep}{os.environ['PATH']}", "COLUMNS": "160"}
         self.mounted = False
+        self.drop_copy: CopyProxy | None = None
 
-    def configure(self, *, faults: str = "", segment_mb: int = 16) -> None:
+    def configure(self, *, faults: str = "", segment_mb: int = 16, more: str = "") -> None:
         """Write the desk's configuration."""
-        text = DESK.format(name=self.rig.name, faults=faults, segment_mb=segment_mb)
+        text = DESK.format(name=self.rig.name, faults=faults, segment_mb=segment_mb) + more
         (self.folder / "desk.yaml").write_text(text)
 
     def shell(self, commands: str) -> subprocess.CompletedProcess[str]:
@@ -141,6 +143,8 @@ class Desk:
 
     def end(self) -> None:
         """Nothing is left."""
+        if self.drop_copy is not None:
+            self.drop_copy.close()
         self.rig.sweep()
         if self.mounted:
             subprocess.run(["umount", "-l", str(self.folder / "runs")], check=True)
@@ -206,6 +210,22 @@ def journal_damaged(desk: Desk) -> None:
         file.write(bytes(b ^ 0xFF for b in there))
 
 
+def drop_copy_disagrees(desk: Desk) -> None:
+    """The venue's drop copy tells one execution at another price than the order session did."""
+    import json
+
+    desk.drop_copy = CopyProxy(lambda: json.loads((desk.rig.run_folder() / "logs/venue.ready").read_text())["ouch"])
+    login = f"login: {{address: '{desk.drop_copy.address}'}}"
+    desk.up(more=f"day: {{reconcile: {{enabled: true, grace_ms: 500, status_ms: 50, {login}}}}}\n")
+    desk.drop_copy.plant("price")
+
+
+def venue_puts_it_right(desk: Desk) -> None:
+    """The venue has found its mistake."""
+    assert desk.drop_copy is not None
+    desk.drop_copy.plan.clear()
+
+
 def counter(desk: Desk, name: str) -> int:
     """A counter of the engine."""
     import json
@@ -215,10 +235,11 @@ def counter(desk: Desk, name: str) -> int:
 
 SITUATIONS = {
     "start": nothing_runs, "stop": engine_trades, "limit-breach": limit_too_small, "venue-down": venue_hangs,
-    "stale-book": feed_loses, "disk-full": disk_fills, "failed-recovery": journal_damaged,
+    "drop-copy-disagrees": drop_copy_disagrees, "stale-book": feed_loses, "disk-full": disk_fills, "failed-recovery": journal_damaged,
 }  # fmt: skip
 EVENTS = {
     "the venue is back": lambda desk: os.kill(desk.rig.pid("venue"), signal.SIGCONT),
+    "the venue puts its record right": venue_puts_it_right,
     "the line is repaired": lambda desk: desk.configure(),
     "somebody makes room": lambda desk: (desk.folder / "runs/other").unlink(),
 }

@@ -128,7 +128,7 @@ class Venue:
 
 
 class Engine:
-    """`peregrine run` in a process of its own."""
+    """`peregrine run --one-process`: the engine is the very process that is started here."""
 
     def __init__(self, folder: Path, name: str, venue: Venue | None, *, settings: dict[str, Any] | None = None,
                  args: tuple[str, ...] = (), resume: Path | None = None, launcher: list[str] | None = None) -> None:
@@ -137,7 +137,7 @@ class Engine:
         if resume is not None:
             options += ["--resume", str(resume)]
         self.process = subprocess.Popen(
-            [*(launcher or [sys.executable, "-m", "orchestrator"]), "run", "--config", str(self._config(settings or {})), "--json", *options],
+            [*(launcher or [sys.executable, "-m", "orchestrator"]), "run", "--one-process", "--config", str(self._config(settings or {})), "--json", *options],
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=folder, env=environment(),
         )  # fmt: skip
 

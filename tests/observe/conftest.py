@@ -26,6 +26,28 @@ from rig import call  # noqa: E402
 from orchestrator.observe import segment, telemetry  # noqa: E402
 
 _numbers = count()
+
+
+def pytest_terminal_summary(terminalreporter) -> None:
+    """With `make alerts`: which alerts were fired and read back, and what each panel's queries gave."""
+    if os.environ.get("PEREGRINE_ALERTS") != "all":
+        return
+    from tests.observe.monitoring import FIRED, PANELS
+
+    if FIRED:
+        terminalreporter.section("alerts fired by a fault, read back from Prometheus and Alertmanager")
+        for name, labels, severity, waited_s in sorted(FIRED, key=lambda f: f[0]):
+            where = ", ".join(f"{k}={v}" for k, v in labels.items() if k not in ("engine", "severity"))
+            terminalreporter.write_line(f"{severity:<9} {name:<30} after {waited_s:4.1f} s  {where}")
+        terminalreporter.write_line(f"{len({f[0] for f in FIRED})} alerts")
+    if PANELS:
+        terminalreporter.section("panels of the dashboard, asked of Prometheus")
+        for title in dict.fromkeys(p[0] for p in PANELS):
+            series = [n for name, _, n in PANELS if name == title]
+            terminalreporter.write_line(f"{title:<40} {len(series):>2} queries, {sum(series):>4} series")
+        terminalreporter.write_line(f"{len({p[0] for p in PANELS})} panels, none without data")
+
+
 LIVE = {"feed_state": 2, "session_ready": 1, "trading_state": 1, "journal_free_bytes": 900, "journal_ring_bytes": 1000}
 
 

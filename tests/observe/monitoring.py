@@ -36,6 +36,10 @@ PATIENCE_S = float(os.environ.get("PEREGRINE_TEST_PATIENCE_S", "60"))
 #: rules that fire within seconds: rates over 6 s, nothing held back
 QUICK = {"window_s": 6, "hold_s": 0, "stale_after_s": 1, "heartbeat_after_s": 1, "leak_window_s": 6}
 
+#: what this session has read back: (alert, its labels, severity, seconds waited), and (panel, query, series)
+FIRED: list[tuple[str, dict[str, str], str, float]] = []
+PANELS: list[tuple[str, str, int]] = []
+
 
 def until(condition: Callable[[], Any], what: str, timeout_s: float = PATIENCE_S) -> Any:
     """The first true value of `condition`; fails the test after the timeout."""
@@ -187,8 +191,10 @@ class Monitoring:
 
     def expect(self, name: str, **labels: str) -> None:
         """Wait until the alert fires in Prometheus and stands in Alertmanager."""
-        until(lambda: self.firing(name, **labels), f"{name} {labels} to fire; firing now: {self.names()}")
+        began = time.monotonic()
+        alert = until(lambda: self.firing(name, **labels), f"{name} {labels} to fire; firing now: {self.names()}")
         until(lambda: self.received(name, **labels), f"Alertmanager to have {name}")
+        FIRED.append((name, labels, alert["labels"]["severity"], time.monotonic() - began))
 
     def names(self) -> set[str]:
         """Everything that fires now."""

@@ -22,9 +22,10 @@ EMPTY_IS_RIGHT = {
     "Processes": "no supervisor",
     "Restarts": "no supervisor",
     "Recovery": "no supervisor",
+    "Gross exposure of the account": "one shard",
 }
 #: what a slow or crowded machine may raise although the engine is well
-CROWDED = {"PeregrineLatencyHigh", "PeregrineEngineStarved", "PeregrineFeedGaps", "PeregrineOverruns"}
+CROWDED = {"PeregrineLatencyHigh", "PeregrineEngineStarved", "PeregrineFeedGaps", "PeregrineOverruns", "PeregrineStalls", "PeregrineShardSlow"}
 
 
 def shown() -> list[dict]:

@@ -1,4 +1,4 @@
-"""What a real engine writes of refusals and limits, against its own totals and its configuration."""
+"""What a real engine writes of refusals, limits and its device, against its own totals and its configuration."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from tests.observe.monitoring import until
 pytestmark = pytest.mark.slow
 CHANGES = {
     "risk__max_working_orders": 1, "risk__max_account_orders": 1, "risk__max_long_lots": 777, "risk__max_short_lots": 555,
-    "risk__max_gross_units": 1_234_567_890, "risk__soft_permille": 700,
+    "risk__max_gross_units": 1_234_567_890, "risk__soft_permille": 700, "policies__placement": "device", "device__backend": "cpu",
+    "device__deadline_ns": 1_000_000_000,
 }  # fmt: skip
 
 
@@ -43,4 +44,5 @@ def test_refusals_by_reason_add_up_to_the_totals_and_limits_are_those_of_the_con
             assert row["working_orders"] <= 1 and abs(row["worst_long_lots"]) <= 777
         assert s["journal_ring_bytes"] == 1 << 20 and 0 < s["journal_free_bytes"] <= s["journal_ring_bytes"]
         assert s["account_orders"] <= 1 and s["gross_units"] <= s["limit_gross_units"] == s["lease_units"]
+        assert s["device_state"] == 1 and s["device_asked"] > 3 and s["device_missed"] == s["device_failed"] == s["device_trips"] == 0
         assert list(s.rejects)[:2] == ["pass", "killed"] and "strategy_not_authorised" in s.rejects and "venue.63" in s.rejects

@@ -65,8 +65,8 @@ def test_a_healthy_engine_is_healthy_and_ready(stand_in, serve):
     ("counters", "words"),
     [({"feed_state": 4}, "shard 1: books are stale"), ({"feed_state": 1}, "shard 1: books are recovering"),
      ({"session_ready": 0}, "shard 1: the order session is not ready"), ({"trading_state": 3}, "shard 1: paused"),
-     ({"trading_state": 4}, "shard 1: draining"), ({"trading_state": 5}, "shard 1: killed"),
-     ({"trading_state": 6}, "shard 1: journal stopped"), ({"feed_state": 77}, "shard 1: books are state 77")],
+     ({"trading_state": 4}, "shard 1: drained"), ({"trading_state": 5}, "shard 1: killed"),
+     ({"trading_state": 6}, "shard 1: the journal takes no more records"), ({"feed_state": 77}, "shard 1: books are in state 77")],
 )  # fmt: skip
 def test_what_keeps_one_shard_from_trading_is_named(stand_in, serve, counters, words):
     one = stand_in(shards=2)

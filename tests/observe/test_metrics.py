@@ -14,6 +14,7 @@ from orchestrator.observe import metrics, telemetry
 from orchestrator.observe.metric_engine import SHOWN_OTHERWISE, derived, one_of, ratio
 from orchestrator.observe.metrics import METRICS, EngineCollector
 from orchestrator.observe.reading import Reader
+from orchestrator.observe.states import BREAKER_STATES, DEVICE_STATES
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -101,6 +102,44 @@ def test_a_limit_of_none_is_left_out_and_breakers_are_named(stand_in):
     assert value(found, "peregrine_limit_use_ratio", shard="1", limit="positions") == 0.8
     tripped = {b: value(found, "peregrine_breaker_open", shard="0", breaker=b) for b in ("message_rate", "reject_rate", "loss", "drawdown")}
     assert tripped == {"message_rate": 1, "reject_rate": 0, "loss": 0, "drawdown": 1}
+
+
+def test_a_tripped_breaker_cools_down_and_then_awaits_to_be_armed(stand_in):
+    one = stand_in()
+    one.counters[0] |= {"breakers_open": 5, "breakers_cooling": 4}
+    one.write()
+    found = samples_of(Reader(one.name))
+    states = {b: {s: value(found, "peregrine_breaker_state", breaker=b, state=s) for s in BREAKER_STATES} for b in ("message_rate", "reject_rate", "loss")}
+    assert states == {"message_rate": {"armed": 0, "cooling": 0, "awaits_rearm": 1}, "reject_rate": {"armed": 1, "cooling": 0, "awaits_rearm": 0},
+                      "loss": {"armed": 0, "cooling": 1, "awaits_rearm": 0}}  # fmt: skip
+
+
+def test_shards_of_one_account_and_one_thread_are_told_together(stand_in):
+    one = stand_in(shards=3)
+    for i, c in enumerate(one.counters):
+        c |= {"thread": i // 2, "gross_units": 10_000 * (i + 1), "lease_units": 40_000, "limit_gross_units": 120_000, "active_symbols": 1}
+    one.write()
+    reader = Reader(one.name)
+    found = samples_of(reader)
+    assert [value(found, "peregrine_thread_shards", shard=str(i)) for i in range(3)] == [2, 2, 1]
+    assert [value(found, f"peregrine_account_{n}_currency") for n in ("gross", "leased", "gross_limit")] == [6, 12, 12]
+    assert (value(found, "peregrine_symbols", shard="2"), value(found, "peregrine_active_symbols", shard="2")) == (1, 1)
+    assert reader.read().whole()["limit_gross_units"] == 120_000, "the account's, however many shards tell it"
+    alone = samples_of(Reader(stand_in().name))
+    assert not [n for n, _ in alone if n.startswith("peregrine_account_")], "one shard has all of it"
+
+
+@pytest.mark.parametrize(("number", "state"), [(0, "none"), (1, "asked"), (2, "probing"), (3, "breaker_open"), (4, "loading")])
+def test_how_a_device_stands_is_told_by_name_and_the_worst_of_several_shards_counts(stand_in, number, state):
+    one = stand_in(shards=2)
+    one.counters[0] |= {"device_state": number, "device_missed": 4}
+    one.counters[1] |= {"device_state": 1}
+    one.write()
+    reader = Reader(one.name)
+    found = samples_of(reader)
+    assert [s for s in DEVICE_STATES if value(found, "peregrine_device_state", shard="0", state=s)] == [state]
+    assert value(found, "peregrine_device_missed_total", shard="0") == 4
+    assert reader.read().whole()["device_state"] == (number or 1)
 
 
 def test_the_histogram_of_a_stage_holds_every_value_once(stand_in):

@@ -195,6 +195,10 @@ def test_a_breaker_that_trips_is_named_with_the_record_at_which_it_did(tmp_path)
     text = report.page.read_text()
     assert re.search(rf">{tripped['drawdown_breaker'][0]:,}</td><td>drawdown breaker</td><td>armed</td><td>tripped<", text)
     assert report.story.max_drawdown()[0] >= 5_000
+    (trip,) = report.story.trips()
+    assert (trip["breaker"], trip["limit"]) == ("drawdown", 5_000) and trip["value"] > 5_000
+    shown = text.partition("Breakers that tripped")[2].partition("</table>")[0]
+    assert all(f">{words}<" in shown for words in ("drawdown", "0.5000")) and "not armed again" in shown
 
 
 # ---- without the extra, and files

@@ -16,6 +16,7 @@ from orchestrator.observe.report_html.html import data, el
 from orchestrator.observe.report_html.latency import LatencyOverTime, read_hgrm
 from orchestrator.observe.report_html.numbers import MINUS, Format, duration, signed
 from orchestrator.observe.report_html.orders import INTENT, OrderTracker
+from orchestrator.observe.report_html.sections import shards_of, together
 
 CL = {"cl_ord_id": "0001"}
 
@@ -132,6 +133,14 @@ def test_a_command_says_who_why_and_when_where_the_journal_does():
     assert (row["command"], row["detail"], row["who"], row["why"], row["when_ns"], row["seq"]) == ("pause symbol", "FLCN", "kim", "news", 123, 9)
     old = reader.command(10, 457, command(4))
     assert old["who"] is None and old["command"] == "pause"
+
+
+def test_the_same_of_several_shards_is_one_row_with_the_record_of_the_first():
+    second = 10**9
+    rows = [(1, 0, 70, "killed", "alive", "killed"), (2, 1, 60, "killed", "alive", "killed"), (3, 2, 9, "paused", "trading", "paused"),
+            (4, 2, 50, "killed", "alive", "killed"), (5, 1, 61, "killed", "alive", "killed"), (2 * second, 0, 99, "killed", "alive", "killed")]  # fmt: skip
+    assert [(at, shards, seq) for at, shards, seq, *_ in together(rows)] == [(1, [0, 1, 2], 70), (3, [2], 9), (5, [1], 61), (2 * second, [0], 99)]
+    assert [shards_of(s) for s in ([3], [1, 0], [2, 0, 1], [5, 0, 2])] == ["3", "0, 1", "0 to 2", "0, 2, 5"]
 
 
 def test_a_repeated_command_is_shown_as_one_that_did_nothing():

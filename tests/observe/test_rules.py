@@ -68,6 +68,18 @@ CASES: dict[str, tuple[list[tuple[str, str]], list[tuple[str, str]], dict[str, s
     "PeregrineControlRefused": ([of("control_refused_total", "40x60", E + ',reason="role"')], [of("control_refused_total", "0+1x60", E + ',reason="role"')], {}),
     "PeregrineEngineStarved": ([of("thread_run_delay_seconds_total", "0+2.9x60", E + ',process="engine",thread="t"')],
                                [of("thread_run_delay_seconds_total", "0+3.1x60", E + ',process="engine",thread="t"')], {"thread": "t"}),
+    "PeregrineLeasesOverLimit": ([of("account_leased_currency", "100x60", E), of("account_gross_limit_currency", "100x60", E)],
+                                 [of("account_leased_currency", "101x60", E), of("account_gross_limit_currency", "100x60", E)], {}),
+    "PeregrineBreakerAwaitsRearm": ([of("breaker_state", "0x60", S + ',breaker="loss",state="awaits_rearm"')],
+                                    [of("breaker_state", "1x60", S + ',breaker="loss",state="awaits_rearm"')], {"shard": "0", "breaker": "loss", "state": "awaits_rearm"}),
+    "PeregrinePositionsThrottled": ([of("positions", "100x60"), of("soft_positions", "0x60")], [of("positions", "100x60"), of("soft_positions", "100x60")], {"shard": "0"}),
+    "PeregrineShardSlow": (
+        [of("stage_latency_seconds_bucket", f"0+{n}x60", f'{S},stage="round",le="{le}"') for le, n in (("0.0009", 100), ("0.01", 100), ("+Inf", 100))],
+        [of("stage_latency_seconds_bucket", f"0+{n}x60", f'{S},stage="round",le="{le}"') for le, n in (("0.0009", 90), ("0.01", 100), ("+Inf", 100))], {"shard": "0"}),
+    "PeregrineDeviceBreakerOpen": ([of("device_state", "0x60", S + ',state="breaker_open"'), of("device_state", "1x60", S + ',state="asked"')],
+                                   [of("device_state", "0x60", S + ',state="breaker_open"'), of("device_state", "1x60", S + ',state="probing"')], {"shard": "0"}),
+    "PeregrineSymbolsInactive": ([of("active_symbols", "50x60"), of("symbols", "50x60")], [of("active_symbols", "49x60"), of("symbols", "50x60")], {"shard": "0"}),
+    "PeregrineThreadShared": ([of("thread_shards", "1x60")], [of("thread_shards", "2x60")], {"shard": "0"}),
     "PeregrineNotTrading": ([of("trading_state", "0x60", S + ',state="paused"'), of("trading_enabled", "1x60", E)],
                             [of("trading_state", "1x60", S + ',state="paused"'), of("trading_enabled", "1x60", E)], {"shard": "0", "state": "paused"}),
 }  # fmt: skip

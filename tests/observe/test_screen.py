@@ -14,7 +14,7 @@ from textual.pilot import Pilot
 from textual.widgets import DataTable, Input, RichLog, Static
 
 from orchestrator.observe.screen import tables
-from orchestrator.observe.screen.alerts import alerts_between
+from orchestrator.observe.screen.alerts import Alert, Summed, alerts_between
 from orchestrator.observe.screen.app import TopApp
 from orchestrator.observe.screen.bars import octave_bars, use_bar
 from orchestrator.observe.screen.dialogs import HelpDialog, KillDialog
@@ -50,7 +50,7 @@ async def until(pilot: Pilot[None], condition: Callable[[], object]) -> None:
 def cells(app: TopApp, table: str, column: int) -> list[str]:
     """The text of one column, from the top."""
     t = app.screen_stack[0].query_one(table, DataTable)
-    return [str(t.get_row_at(i)[column]) for i in range(t.row_count)]
+    return [str(t.get_row_at(i)[column]).strip() for i in range(t.row_count)]
 
 
 def log(app: TopApp, name: str) -> str:
@@ -62,7 +62,7 @@ def test_every_shard_and_symbol_of_a_reading_is_in_its_table():
     async def act(app: TopApp, pilot: Pilot[None]) -> None:
         assert cells(app, "#shards", 0) == [str(i) for i in range(8)]
         assert cells(app, "#symbols", 0) == [f"S{i:03}" for i in range(400)]
-        await until(pilot, lambda: "80,000" in cells(app, "#shards", 4))  # events a second, from two readings
+        await until(pilot, lambda: "80,000" in cells(app, "#shards", 7))  # events a second, from two readings
 
     on_screen(StandIn(8, 50), act)
 
@@ -224,14 +224,41 @@ def test_alerts_tell_changes_once_and_good_news_too():
     assert [a.text for a in alerts_between(None, replace(first, limits=[]))] == []
     source.feed_state, source.gaps = 4, 3
     second = source.read()
-    said = [(a.level, a.text) for a in alerts_between(first, second)]
-    assert ("bad", "shard 0: feed stale") in said and ("warn", "3 times: feed gap") in said
+    said = [(a.level, a.text, a.times) for a in alerts_between(first, second)]
+    assert ("bad", "shard 0: feed stale", 0) in said and ("warn", "feed gap", 3) in said
     assert alerts_between(second, replace(second)) == []
     source.feed_state = 2
     assert ("good", "shard 1: feed live") in [(a.level, a.text) for a in alerts_between(second, source.read())]
     gone = alerts_between(second, replace(second, alive=False))
     assert [a.text for a in gone] == ["the engine process has ended"]
     assert "another engine process: 4711 before, 5 now" in [a.text for a in alerts_between(second, replace(second, pid=5))]
+
+
+def test_what_repeats_itself_is_told_at_once_and_then_summed_up_every_ten_seconds():
+    summed, second = Summed(), 10**9
+    refused = Alert(0, "note", "order refused by the gate", 700)
+    other = Alert(0, "bad", "shard 1: feed stale")
+    told = [[a.text for a in summed.take([refused, other], n * second)] for n in (0, 4, 9, 10, 11)]
+    assert told == [["shard 1: feed stale", "700 times: order refused by the gate"], ["shard 1: feed stale"], ["shard 1: feed stale"],
+                    ["shard 1: feed stale", "2,100 times: order refused by the gate"], ["shard 1: feed stale"]]  # fmt: skip
+
+
+def test_a_tripped_breaker_is_shown_and_told_by_name_and_shards_that_share_a_thread_are_marked():
+    first = StandIn(3, 1).read()
+    shards = [{**c, "thread": i // 2, "stalls": i} for i, c in enumerate(first.shards)]
+    shards[2] |= {"trading_state": 7, "breakers_open": 2, "breakers_cooling": 2}
+    second = replace(first, shards=shards, shard_latency=[{"lag": 5_200_000, "round": 276_000}] * 3)
+    rows = [[cell.plain for cell in row] for row in tables.shard_rows(second, first)]
+    assert [row[tables.SHARD_COLUMNS.index("thr")] for row in rows] == ["0*", "0*", "1"]
+    assert rows[2][2:5] == ["reject rate, cooling down", "5.2ms", "276µs"] and rows[2][6] == "2"
+    assert ("bad", "shard 2: engine stopped by a breaker: reject rate, cooling down") in [(a.level, a.text) for a in alerts_between(first, second)]
+
+
+@pytest.mark.parametrize(("width", "columns", "bars"), [(100, 6, True), (72, 4, True), (50, 4, False)])
+def test_the_latency_table_gives_up_columns_and_then_bars_where_there_is_little_room(width, columns, bars):
+    lines = tables.latency_lines(StandIn().read(), width).plain.splitlines()
+    assert max(map(len, lines)) <= width and ("134 ms" in lines[0]) == bars
+    assert len(lines[0].replace("64 ns", "").replace("134 ms", "").split()) == columns
 
 
 def test_a_limit_tells_its_soft_zone_and_then_its_end():

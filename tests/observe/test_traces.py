@@ -62,6 +62,22 @@ def test_a_span_has_its_name_attributes_and_parent(kept):
     assert outer_span.resource.attributes["service.instance.id"] == "e"
 
 
+def test_a_commands_id_is_its_traces_and_the_span_tells_when_it_was_asked_for_and_journaled(kept):
+    number = "c87c0a6c398241ed9638b6af5f6041bf"
+    with traces.span("control.pause", id=number) as span:
+        span.event("asked", 1_000)
+        with traces.span("supervise.send", id=number):
+            pass
+        span.event("journaled", 2_000, shard=1, seq=77)
+    with traces.span("control.note", id="not a number of 32 digits, but long"):
+        pass
+    inner, outer, other = kept()
+    assert outer.context.trace_id == inner.context.trace_id == int(number, 16) != other.context.trace_id
+    assert inner.parent.span_id == outer.context.span_id and other.parent is None
+    assert [(e.name, e.timestamp, dict(e.attributes)) for e in outer.events] == [
+        ("asked", 1_000, {}), ("journaled", 2_000, {"peregrine.shard": 1, "peregrine.seq": 77})]  # fmt: skip
+
+
 def test_what_is_over_is_recorded_with_its_length(kept):
     traces.record("supervise.recovery", 5_000_000, restarts=2)
     (span,) = kept()

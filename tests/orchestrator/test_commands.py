@@ -30,7 +30,8 @@ def runner(monkeypatch):
 
         setattr(module, name, call)
 
-    note("run_live", RunResult(events=5, journal="runs/x"))
+    note("run_supervised", RunResult(events=5, journal="runs/x"))
+    note("run_live", RunResult(events=6, journal="runs/y"))
     note("run_virtual", RunResult(mode="virtual"))
     note("replay_journal", RunResult(mode="replay"))
     note("replay_itch", RunResult(mode="replay", final_book={}))
@@ -68,7 +69,7 @@ def test_run_prints_one_object(runner, cli):
     code, out, _ = cli("run", "--for", "15s", "--json", "--seed", "3", "--journal", "some where", "--set", "risk.max_loss_units=5")
     assert code == 0 and json.loads(out)["events"] == 5 and len(out.splitlines()) == 1
     (name, (config,), options) = runner.calls[0]
-    assert (name, options["for_ns"]) == ("run_live", 15 * 10**9)
+    assert (name, options["for_ns"]) == ("run_supervised", 15 * 10**9)
     assert (config.venue.seed, config.journal.dir, config.risk.max_loss_units) == (3, "some where", 5)
 
 
@@ -76,6 +77,11 @@ def test_run_without_json_ends_in_the_report(runner, cli):
     code, out, _ = cli("run", "--for", "1s")
     assert code == 0 and "peregrine replay runs/x" in out
     assert callable(runner.calls[0][2]["on_tick"])
+
+
+def test_run_in_one_process_is_asked_for_by_name(runner, cli):
+    code, out, _ = cli("run", "--one-process", "--for", "1s", "--json")
+    assert code == 0 and json.loads(out)["events"] == 6 and [c[0] for c in runner.calls] == ["run_live"]
 
 
 def test_run_in_virtual_time_uses_its_profile_and_needs_a_length(runner, cli):
@@ -91,7 +97,7 @@ def test_a_signal_before_trading_ends_well(runner, cli, how):
             os.kill(os.getpid(), signal.SIGTERM)
         raise KeyboardInterrupt
 
-    runner.note("run_live", stop)
+    runner.note("run_supervised", stop)
     before = signal.getsignal(signal.SIGTERM)
     assert cli("run", "--json")[0] == 0
     assert signal.getsignal(signal.SIGTERM) is before

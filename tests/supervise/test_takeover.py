@@ -10,7 +10,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.observe.segment import Segment, process_start_ticks
-from orchestrator.supervise import takeover
 from orchestrator.supervise.lock import Locked, SupervisorLock
 from orchestrator.supervise.takeover import MOVES, STATES, Takeover, TakeoverRefused
 
@@ -62,8 +61,8 @@ def test_a_takeover_killed_at_each_of_its_states_is_done_by_the_next_one(make_ri
     engine, venue, ticks = rig.pid("engine"), rig.pid("venue"), process_start_ticks(rig.pid("engine"))
     rig.kill_supervisor()
     generation = 1
-    for state in STATES[:8]:
-        assert rig.take_over(**{takeover.DIE_AT: state}) == -signal.SIGKILL, state
+    for state, ended in rig.take_overs(STATES[:8]):
+        assert ended == -signal.SIGKILL, state
         assert not rig.state().supervisor_alive(), state
         assert process_start_ticks(engine) == ticks, state
         generation = rig.state().generation
@@ -79,7 +78,7 @@ def test_a_takeover_killed_at_each_of_its_states_is_done_by_the_next_one(make_ri
     assert report["generation"] == 3 and report["open_orders"] == 0 and report["restarts"] == {}
     rows = story(rig.run_folder())
     assert rows.count("pause") == 1 and rows.count("resume") == 1, "no takeover touched the engine's orders"
-    verify(rig, rig.run_folder())
+    verify(rig.run_folder())
 
 
 @pytest.mark.slow

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 
 import pytest
 
 from orchestrator.control.bodies import KINDS
+from orchestrator.run.journals import verify_journal
 
 COMMAND, INTENT, ADDS_RISK = 21, 64, (1, 2)  # journal/record.h: enter and replace
 NAMES = {number: name for name, number in KINDS.items()}
@@ -26,9 +28,9 @@ def story(folder) -> list[str]:
     return out
 
 
-def verify(rig, folder) -> None:
+def verify(folder) -> None:
     """The run's journal replays to what it recorded."""
-    assert '"identical": true' in rig.call("verify", str(folder), "--json").stdout
+    assert verify_journal(folder)["identical"]
 
 
 def orders(rig) -> int:
@@ -56,7 +58,7 @@ def test_no_order_leaves_before_the_resume_and_after_down_nothing_is_left(rig):
     assert not engine.alive()
     again = rig.call("up", "--detach", *rig.options(), code=75)
     assert "supervised already" in again.stderr and "peregrine down" in again.stderr
-    report = rig.down()
+    report = json.loads(rig.call("down", rig.name, "--json").stdout)
     assert report["code"] == 0 and report["open_orders"] == 0 and report["notes"] == [] and report["orders"] > 0
     assert rig.left() == []
     state = rig.state()
@@ -65,7 +67,7 @@ def test_no_order_leaves_before_the_resume_and_after_down_nothing_is_left(rig):
     assert rows[0] == "pause" and rows.index("resume") < rows.index("intent")
     assert "intent" not in rows[: rows.index("resume")] and "drain" in rows
     assert "down already" in rig.call("down", rig.name).stdout
-    verify(rig, rig.run_folder())
+    verify(rig.run_folder())
 
 
 @pytest.mark.slow
@@ -92,7 +94,7 @@ def test_an_engine_killed_or_stopped_is_recovered_and_trades_on_in_the_same_run(
     assert report["restarts"]["engine"] >= 2 and report["recovery_ns"] > 0 and report["open_orders"] == 0
     rows = story(rig.run_folder())
     assert rows.count("pause") == rows.count("resume") == report["restarts"]["engine"] + 1
-    verify(rig, rig.run_folder())
+    verify(rig.run_folder())
 
 
 @pytest.mark.slow
@@ -116,7 +118,7 @@ def test_an_engine_that_dies_too_often_is_given_up_and_its_last_records_are_save
     rig.wait(lambda: not rig.state().supervisor_alive())
     assert rig.state().state == "failed" and "given up" in rig.state().reason
     assert rig.left() == []
-    verify(rig, rig.run_folder())
+    verify(rig.run_folder())
     assert "intent" in story(rig.run_folder())
 
 

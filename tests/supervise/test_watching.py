@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from orchestrator.supervise.state_file import Hold
 from orchestrator.supervise.view import EngineView, ShardView
 from orchestrator.supervise.watching import engine_state
 
@@ -57,3 +58,31 @@ def test_an_engine_on_its_way_out_is_not_called_back_by_a_reading(before):
 def test_open_orders_count_the_unknown_once():
     view = replace(VIEW, shards=(replace(GOOD, working_orders=3, unknown_orders=2), replace(GOOD, working_orders=0, unknown_orders=1)))
     assert view.open_orders() == 4
+
+
+DRAINING, PAUSED, KILLED = 4, 3, 5
+HOLDS = [Hold(shard=0, kind="drain", who="anna", why="lunch"), Hold(shard=1, kind="pause", who="bob"), Hold(shard=1, kind="drain", who="carl")]
+
+
+def held(*trading_states: int) -> tuple[str, str]:
+    shards = tuple(replace(GOOD, trading_state=state) for state in trading_states)
+    return engine_state("ready", replace(VIEW, shards=shards), 7, enabled=True, holds=HOLDS)
+
+
+def test_who_stopped_the_shards_is_said_where_it_is_known():
+    assert held(DRAINING, PAUSED) == ("ready", "no shard trades: drained by anna (lunch), paused by bob")
+    assert held(PAUSED, KILLED) == ("ready", "no shard trades: killed, paused"), "a drain explains no pause, and nothing a kill"
+
+
+def test_one_shard_that_is_held_is_said_of_a_tree_that_trades():
+    assert held(1, DRAINING) == ("trading", "books in step, session reconciled, trading enabled; shard 1 drained by carl")
+    assert held(1, 1) == ("trading", "books in step, session reconciled, trading enabled"), "what is lifted is not said any more"
+
+
+def test_shards_that_share_a_thread_are_said_together():
+    def of(*threads: int) -> str:
+        return replace(VIEW, shards=tuple(replace(GOOD, thread=t) for t in threads)).sharing()
+
+    assert of(0, 1, 0, 1, 0, 1, 0, 1) == "8 shards on 2 threads: 0,2,4,6 | 1,3,5,7"
+    assert of(0, 0) == "2 shards on 1 thread: 0,1" and of(2, 0, 0) == "3 shards on 2 threads: 1,2 | 0"
+    assert of(0) == of(0, 1, 2) == ""

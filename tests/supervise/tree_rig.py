@@ -12,14 +12,20 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import msgspec
+import pytest
 
+from orchestrator.config import effective, load_profile
+from orchestrator.control.client import ControlClient
+from orchestrator.control.doors import SOCKET
 from orchestrator.observe.segment import FOLDER, process_start_ticks
 from orchestrator.supervise import paths, state_file
 from orchestrator.supervise.daemon import Order
+from orchestrator.supervise.ending import bring_down
 from orchestrator.supervise.process import marked
 from orchestrator.supervise.state_file import TreeState
 
@@ -34,6 +40,19 @@ SMALL = {
 }  # fmt: skip
 
 
+DYING = """
+import os, sys
+from orchestrator.supervise.launch import take_over
+from orchestrator.supervise.takeover import DIE_AT
+for line in sys.stdin:
+    if (pid := os.fork()) == 0:
+        os.environ[DIE_AT] = line.strip()
+        take_over(sys.argv[1]).run()
+        os._exit(0)
+    print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), flush=True)
+"""
+
+
 class Rig:
     """Commands on one tree. `settings` change what `SMALL` sets."""
 
@@ -42,7 +61,7 @@ class Rig:
         self.name = f"sup-{os.getpid()}-{next(_count)}"
         self.runtime_base = Path(tempfile.mkdtemp(prefix="prg"))  # short: a socket's path has little room
         self.settings = {**SMALL, "engine.name": self.name, "journal.dir": str(folder / "runs"), **(settings or {})}
-        self.others: list[subprocess.Popen[str]] = []
+        self.others: list[subprocess.Popen[Any]] = []
 
     @property
     def runtime(self) -> Path:
@@ -74,18 +93,44 @@ class Rig:
         return process
 
     def up(self, *, code: int | None = 0, **environment: str) -> dict[str, Any]:
-        """`up --detach --json`: the tree, ready."""
+        """`up --detach --json`: the tree, ready. One that is to get ready is started without the command before it."""
+        if code == 0:
+            cfg = load_profile("laptop", [f"{key}={value}" for key, value in self.settings.items()])
+            return self._daemon(Order(config=effective(cfg)), **environment)
         done = self.call("up", "--detach", "--json", *self.options(), code=code, **environment)
         return json.loads(done.stdout) if done.returncode == 0 else {"error": done.stderr}
 
-    def take_over(self, **environment: str) -> int:
-        """A supervisor that takes over, without the command before it; its exit code when it ends at once."""
-        order = msgspec.json.encode(Order(take_over=self.name))
-        return subprocess.run([sys.executable, "-m", "orchestrator.supervise.daemon"], input=order, capture_output=True, cwd=self.folder,
-                              timeout=PATIENCE_S, env=self.environment(**environment)).returncode  # fmt: skip
+    def _daemon(self, order: Order, **environment: str) -> dict[str, Any]:
+        daemon = subprocess.Popen([sys.executable, "-m", "orchestrator.supervise.daemon"], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                                  cwd=self.folder, start_new_session=True, env=self.environment(**environment))  # fmt: skip
+        self.others.append(daemon)
+        assert daemon.stdin and daemon.stdout
+        daemon.stdin.write(msgspec.json.encode(order))
+        daemon.stdin.close()
+        last = [json.loads(line) for line in daemon.stdout][-1]
+        daemon.stdin = None
+        assert "ready" in last, f"{last}\n{self.logs()}"
+        return dict(last["ready"])
+
+    def take_overs(self, states: Iterable[str]) -> Iterator[tuple[str, int]]:
+        """A takeover that dies at each of these states, one after the other, and how it ended: each a process of its own,
+        forked from one that has loaded everything once."""
+        with subprocess.Popen([sys.executable, "-c", DYING, self.name], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+                              cwd=self.folder, env=self.environment()) as dying:  # fmt: skip
+            assert dying.stdin and dying.stdout
+            for state in states:
+                dying.stdin.write(f"{state}\n")
+                dying.stdin.flush()
+                yield state, int(dying.stdout.readline())
 
     def down(self, *, code: int | None = 0) -> dict[str, Any]:
-        """`down --json`: what it came to."""
+        """`down --json`: what it came to. A supervisor that lives is asked without the command before it."""
+        if self.state().supervisor_alive():
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setenv(paths.VARIABLE, str(self.runtime_base))
+                report = bring_down(self.name, timeout_s=PATIENCE_S)
+            assert report is not None and code in (None, report.code), f"{report}\n{self.logs()}"
+            return dict(msgspec.to_builtins(report))
         return json.loads(self.call("down", self.name, "--json", code=code).stdout)
 
     def state(self) -> TreeState:
@@ -105,6 +150,15 @@ class Rig:
                     return found
             time.sleep(0.02)
         raise AssertionError(f"not within {timeout_s} s: {self.logs()}")
+
+    def ask(self, cmd: str, why: str = "", who: str = "", **args: Any) -> Any:
+        """A command of the control API; its data. Raises ControlError."""
+        folder = self.runtime / SOCKET
+        client = ControlClient(f"ipc://{folder}", self.name, timeout_s=PATIENCE_S)
+        try:
+            return client.call(cmd, args, why=why, who=who).data
+        finally:
+            client.close()
 
     def kill_supervisor(self) -> int:
         """SIGKILL to it, and its pid, gone."""
@@ -150,3 +204,31 @@ class Rig:
         for path in FOLDER.iterdir():
             if self.name in path.name:
                 path.unlink(missing_ok=True)
+
+
+class Venue:
+    """A simulated exchange in this process, external to the tree: two symbols, a port for each of two shards."""
+
+    def __init__(self) -> None:
+        from hotpath import _venue
+        from orchestrator.cli.venue import venue_config
+
+        config = venue_config(symbols="PRGN,FLCN", rate=300, shards=2, cancel_on_disconnect=True)
+        self.users = [p["user"] for p in config["ports"] if p["user"] == "DEMO01" or p["user"].startswith("D1SH")]
+        self.server = _venue.VenueServer(config)
+        self.server.start()
+
+    def settings(self) -> dict[str, str]:
+        """Of a tree that trades here; the password is in SUP_TEST_WORD."""
+        s = self.server
+        instruments = [{"symbol": name, "increment_ticks": 100, "round_lot_lots": 100} for name in ("PRGN", "FLCN")]
+        venue = {
+            "kind": "external", "ouch": s.ouch, "itch_a": s.itch_a, "itch_b": s.itch_b, "retransmit": s.retransmit, "glimpse": s.glimpse,
+            "interface": "127.0.0.1", "cancel_on_disconnect": True, "account": {"username": "DEMO01", "password_env": "SUP_TEST_WORD"},
+            "shard_logins": [{"username": user, "password_env": "SUP_TEST_WORD"} for user in self.users[1:]],
+        }  # fmt: skip
+        return {"venue": json.dumps(venue), "instruments": json.dumps(instruments), "engine.shards": "2"}
+
+    def total(self, name: str) -> int:
+        """Of all ports of the account."""
+        return sum(int(self.server.summary(user)[name]) for user in self.users)

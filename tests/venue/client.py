@@ -84,6 +84,7 @@ _OUT: dict[str, tuple[str, tuple[str, ...]]] = {
     "X": ("I4s8s", ("urn", "firm", "symbol")),
     "G": ("I4s", ("urn", "firm")),
     "K": ("I4s", ("urn", "firm")),
+    "p": ("4s8sqI", ("firm", "symbol", "lots", "left")),  # a position statement of the drop copy
 }
 _APPENDED = "AUE"
 

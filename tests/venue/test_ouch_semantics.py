@@ -363,15 +363,35 @@ def test_a_broken_trade_is_told_to_both_sides_once_and_undone_in_the_accounts(v)
     assert brief(v.send(0, c.cancel(1)), "qty") == [("C", 40)]  # the order is not reopened
 
 
-def test_the_drop_copy_sees_its_firms_executions_and_breaks_and_may_not_trade(v):
+def test_the_drop_copy_sees_its_firms_orders_executions_and_breaks_and_may_not_trade(v):
     (a,) = v.send(0, c.enter(1, "S", 100, 1_000_000))
     match = v.send(1, c.enter(1, "B", 60, 1_000_000))[1]["match"]
-    (e,) = v.new(2)
+    copied, e = v.new(2)
+    assert copied == a
     assert (e["type"], e["urn"], e["qty"], e["tags"][2]) == ("E", 1, 60, b"AAAA")
     assert int.from_bytes(e["tags"][1], "big") == a["ref"]
     v.x.bust(match, "E", v.now)
     assert brief(v.new(2), "match") == [("B", match)]
     assert v.send(2, c.enter(1, "B", 100, 990_000)) == []
+    u = v.send(0, c.replace(1, 2, 200, 1_000_100))[-1]
+    (other,) = v.send(3, c.enter(1, "S", 10, 1_000_200))  # another port of the firm
+    assert v.new(2) == [u, other]
+
+
+def test_what_the_firms_hold_is_told_at_the_start_and_added_up_at_the_end():
+    v = Venue(open_market=False, holdings={"AAAA": {"PRGN": -56, "GONE": 10}, "BBBB": {}})
+    first, *told = [c.decode_ouch(m) for m in v.x.ouch_messages(2, 1)]
+    assert first["type"] == "S" and {m["type"] for m in told} == {"p"}
+    assert [(m["firm"], m["symbol"], m["lots"], m["left"]) for m in told] == [("AAAA", "FLCN", 0, 2), ("AAAA", "GONE", 10, 1), ("AAAA", "PRGN", -56, 0)]
+    assert [m[:1] for port in (0, 1, 3) for m in v.x.ouch_messages(port, 1)] == [b"S"] * 3
+    v.x.set_session_state("open", v.now)
+    v.send(0, c.enter(1, "S", 100, 1_000_000))
+    v.send(1, c.enter(1, "B", 60, 1_000_000))
+    match = v.send(1, c.enter(2, "B", 30, 1_000_000))[1]["match"]
+    assert v.x.holdings() == {"AAAA": {"PRGN": -146, "GONE": 10}, "BBBB": {"PRGN": 90}}
+    v.x.bust(match, "E", v.now)
+    assert v.x.holdings() == {"AAAA": {"PRGN": -116, "GONE": 10}, "BBBB": {"PRGN": 60}}
+    assert Venue().x.holdings() == {} and [m[:1] for m in Venue().x.ouch_messages(2, 1)] == [b"S"]
 
 
 # ---- halts and session states

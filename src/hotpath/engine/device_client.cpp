@@ -175,6 +175,19 @@ void DeviceClient::on_wrong() {
   open_breaker();
 }
 
+DeviceHealth DeviceClient::health() const {
+  using State = DeviceHealth::State;
+  static constexpr State kStates[] = {State::kClosed, State::kOpen, State::kProbing};
+  DeviceHealth h;
+  // A probe begins with loading: the breaker says more than that.
+  h.state = breaker_ == Breaker::kClosed && loading() ? State::kLoading : kStates[static_cast<u8>(breaker_)];
+  h.asked = counters_.asked;
+  h.missed = counters_.late;
+  h.failed = counters_.corrupt + counters_.refused + counters_.busy + counters_.broken;
+  h.trips = counters_.opened;
+  return h;
+}
+
 // ---- asking
 
 bool DeviceClient::send(Flight& f, const Shard::Ask& ask, const PolicySet& set) {

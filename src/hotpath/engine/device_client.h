@@ -56,6 +56,7 @@ class DeviceClient final : public DevicePort {
   bool submit(const Shard::Ask& ask, const PolicySet& set, TimeNs now, DeviceReply& reply) override;
   bool poll(TimeNs now, DeviceReply& reply) override;
   void on_wrong() override;
+  DeviceHealth health() const override;
 
   const DeviceClientCounters& counters() const { return counters_; }
   const pgd_caps& caps() const { return caps_; }

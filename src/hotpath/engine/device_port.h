@@ -23,6 +23,17 @@ struct DeviceReply {
   }
 };
 
+// How a device stands: what it was asked, what came of it, and whether it is asked at all just now.
+struct DeviceHealth {
+  // Numbers stand in telemetry. kNone: there is no device.
+  enum class State : u8 { kNone = 0, kClosed = 1, kProbing = 2, kOpen = 3, kLoading = 4 };
+  State state = State::kNone;
+  u64 asked = 0;
+  u64 missed = 0;  // the deadline came first
+  u64 failed = 0;  // corrupt, refused, no room, or not reached
+  u64 trips = 0;   // of its breaker
+};
+
 class DevicePort {
  public:
   // Blocks until the answer or its absence at the deadline.
@@ -35,6 +46,8 @@ class DevicePort {
   virtual void on_wrong() = 0;
   // The other thread's turn: loads what was handed over. False: nothing was.
   virtual bool work() = 0;
+  // As it stands; from the thread that asks.
+  virtual DeviceHealth health() const { return {}; }
 
  protected:
   ~DevicePort() = default;

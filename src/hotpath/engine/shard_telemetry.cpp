@@ -62,6 +62,7 @@ void ShardStage::update_telemetry(bool whole) {
   set(Counter::overruns, overruns_);
   set(Counter::breakers_open, shard.breakers().open());
   set(Counter::breaker_trips, shard.breakers().trips());
+  set(Counter::breakers_cooling, shard.breakers().hot(kAllBreakers, clock_.now_ns));
   update_limits();
   update_health();
   set(Counter::lease_lots, shard.gate().lease().qty_lots);
@@ -102,6 +103,12 @@ void ShardStage::update_limits() {
   set(Counter::device_dropped, c.device_dropped);
   set(Counter::device_wrong, c.device_wrong);
   set(Counter::device_full, c.device_full);
+  const DeviceHealth device = runner_.device_health();
+  set(Counter::device_state, static_cast<u8>(device.state));
+  set(Counter::device_asked, device.asked);
+  set(Counter::device_missed, device.missed);
+  set(Counter::device_failed, device.failed);
+  set(Counter::device_trips, device.trips);
   for (u32 r = 0; r < kRiskReasons; ++r) t.set_risk_rejects(r, shard.gate().rejects(static_cast<RiskReason>(r)));
   for (u32 code = 0; code < kRejectCodes; ++code) t.set_venue_rejects(code, c.reject_codes[code]);
 }

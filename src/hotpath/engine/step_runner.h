@@ -51,6 +51,7 @@ class StepRunner final : private ShardOutput {
   void work_device() {
     if (device_ != nullptr) device_->work();
   }
+  DeviceHealth device_health() const { return device_ != nullptr ? device_->health() : DeviceHealth{}; }
   // Who computes decisions when the shard's configuration places them on a device; without one the kernels do.
   void set_device(DevicePort* device) { device_ = device; }
   // The user's own signal; without one a decision that waits for it holds.

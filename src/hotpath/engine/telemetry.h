@@ -30,7 +30,8 @@ namespace peregrine::engine {
   X(drawdown_units) X(limit_drawdown_units) X(window_messages) X(limit_messages) X(lease_units) X(soft_permille)     \
   X(device_used) X(device_fallback) X(device_late) X(device_dropped) X(device_wrong) X(device_full)        \
   X(lag_ns) X(stalls) X(stall_max_ns) X(thread) X(active_symbols) X(positions) X(limit_positions) X(soft_positions) \
-  X(breakers_open) X(breaker_trips) X(lease_lots) X(lease_epoch)                                                      \
+  X(breakers_open) X(breaker_trips) X(lease_lots) X(lease_epoch) X(breakers_cooling) X(device_state)        \
+  X(device_asked) X(device_missed) X(device_failed) X(device_trips)         \
   X(clock_offset_ns) X(clock_steps)
 
 enum class Counter : u32 {

@@ -47,6 +47,10 @@ def register(app: typer.Typer) -> None:
         overrides: Annotated[
             list[str] | None, typer.Option("--set", metavar="PATH=VALUE", help="Change a setting; may be repeated.")
         ] = None,
+        one_process: Annotated[
+            bool,
+            typer.Option("--one-process", help="The engine in this very process, without a supervisor: for debuggers and profilers."),
+        ] = False,
         panel: Annotated[bool, typer.Option("--panel/--no-panel", help="Live panel while it runs.")] = True,
     ) -> None:
         from orchestrator.cli._durations import duration_ns
@@ -74,17 +78,15 @@ def register(app: typer.Typer) -> None:
             try:
                 cfg = load_config(profile, config, changes, "replay" if virtual else "laptop", environment, desk)
                 engine = runner()
-                if as_json or not panel or not cfg.report.panel:
-                    if virtual:
-                        result = engine.run_virtual(cfg, for_ns=for_ns, on_tick=None)
-                    else:
-                        result = engine.run_live(cfg, for_ns=for_ns, on_tick=None, **again)
-                elif virtual:
+                trade = engine.run_live if one_process else engine.run_supervised
+                if virtual:
                     result = engine.run_virtual(cfg, for_ns=for_ns, on_tick=None)
+                elif as_json or not panel or not cfg.report.panel:
+                    result = trade(cfg, for_ns=for_ns, on_tick=None, **again)
                 else:
                     title = f"peregrine {cfg.name}" + (f", for {duration}" if duration else ", Ctrl-C to stop")
                     with LivePanel(stderr(), title=title, currency=cfg.account.currency) as live:
-                        result = engine.run_live(cfg, for_ns=for_ns, on_tick=live.update, **again)
+                        result = trade(cfg, for_ns=for_ns, on_tick=live.update, **again)
             except KeyboardInterrupt:
                 typer.echo("stopped before trading began", err=True)
                 raise typer.Exit(0) from None

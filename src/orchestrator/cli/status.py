@@ -34,6 +34,12 @@ def _print(found: dict[str, Any]) -> None:
         if table is not None:
             console.print()
             console.print(table)
+    if line := threads_line(found):
+        console.print(line, highlight=False)
+    for reason in found.get("reasons", []):
+        console.print(f"no new orders: {reason}", style="bold red", markup=False, highlight=False)
+    for remark in found.get("remarks", []):
+        console.print(f"note: {remark}", style="yellow", markup=False, highlight=False)
     for problem in found["problems"]:
         console.print(f"! {problem}", style="yellow", markup=False, highlight=False)
 
@@ -47,6 +53,13 @@ def headline(found: dict[str, Any]) -> str:
     if tree["reason"]:
         words.append(tree["reason"])
     return ", ".join(words)
+
+
+def threads_line(found: dict[str, Any]) -> str:
+    """Which shards share a thread, "" where none does or nothing is known."""
+    from orchestrator.observe.shards import sharing
+
+    return sharing([shard["thread"] for shard in (found["engine"] or {}).get("shards", [])])
 
 
 def _table(*titles: str) -> Any:
@@ -70,6 +83,7 @@ def _processes(found: dict[str, Any]) -> Any:
 
 def _shards(found: dict[str, Any]) -> Any:
     from orchestrator.observe.panel import FEED_STATES, TRADING_STATES
+    from orchestrator.observe.standing import breakers_of
 
     engine = found["engine"]
     if engine is None:
@@ -77,7 +91,7 @@ def _shards(found: dict[str, Any]) -> Any:
     table = _table("shard", "feed", "session", "engine", ">orders", ">fills", ">working", ">unknown", ">gaps", ">journal")
     for number, c in enumerate(engine.get("shards") or [engine["counters"]]):
         table.add_row(str(number), _word(FEED_STATES, c["feed_state"]), "ready" if c["session_ready"] else "not ready",
-                      _word(TRADING_STATES, c["trading_state"]), *(f"{c[n]:,}" for n in (
+                      breakers_of(c) or _word(TRADING_STATES, c["trading_state"]), *(f"{c[n]:,}" for n in (
                           "orders", "fills", "working_orders", "unknown_orders", "gaps", "journal_seq")))  # fmt: skip
     return table
 

@@ -79,7 +79,7 @@ def _watch_remote(where: str, key: Path | None, server_key: str | None, refresh_
 
 def to_json(status: Any, snapshot: Any) -> dict[str, Any]:
     """One reading as a JSON-able dict. `octaves` are counts by power of two of the nanoseconds of each stage."""
-    from orchestrator.observe.screen.reading import octaves_of
+    from orchestrator.observe.screen.reading import octaves_of, of_shard
 
     shards = snapshot.extra.get("shards", [])
     return {
@@ -87,6 +87,7 @@ def to_json(status: Any, snapshot: Any) -> dict[str, Any]:
         "counters": snapshot.counters,
         **({"shards": [s.counters for s in shards]} if shards else {}),
         "latency_ns": {name: h.summary() for name, h in snapshot.histograms.items()},
+        "shard_latency_ns": [of_shard(s) for s in shards or [snapshot]],
         "octaves": {name: octaves_of(h) for name, h in snapshot.histograms.items()},
         "instruments": [
             {n: row[n].decode("ascii", "replace").strip() if n == "symbol" else int(row[n]) for n in row.dtype.names} | {"shard": shard}

@@ -58,13 +58,20 @@ def register(app: typer.Typer) -> None:
 def _detached(order: Any, as_json: bool) -> None:
     import msgspec
 
+    from orchestrator.observe.shards import by_thread
     from orchestrator.supervise import state_file
     from orchestrator.supervise.detach import start_daemon
     from orchestrator.supervise.panel import ready_line
+    from orchestrator.supervise.view import read_view
 
     ready, seconds = start_daemon(order, on_stage=None if as_json else lambda stage: typer.echo(f"waiting for {stage} …", err=True))
     state = msgspec.convert(ready, state_file.TreeState)
-    typer.echo(json.dumps({**ready, "ready_s": seconds}) if as_json else ready_line(state, seconds))
+    view = read_view(state.name)
+    served = by_thread([s.thread for s in view.shards]) if view and len(view.shards) > 1 else []
+    if as_json:
+        typer.echo(json.dumps({**ready, "ready_s": seconds, "threads": served}))
+    else:
+        typer.echo(ready_line(state, seconds, view.sharing() if view else ""))
 
 
 def _foreground(order: Any, as_json: bool, panel: bool) -> None:

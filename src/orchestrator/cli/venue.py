@@ -25,6 +25,7 @@ DEMO_ACCOUNTS = (
     {"user": "DEMO01", "password": "PEREGRINE1", "firm": "DEM1"},
     {"user": "DEMO02", "password": "PEREGRINE2", "firm": "DEM2"},
     {"user": "DROP01", "password": "PEREGRINE1", "firm": "DEM1", "drop_copy_of": "DEM1"},
+    {"user": "DROP02", "password": "PEREGRINE2", "firm": "DEM2", "drop_copy_of": "DEM2"},
 )
 
 
@@ -121,6 +122,33 @@ def venue_config(
     }
 
 
+def read_holdings(path: Path | None) -> dict[str, dict[str, int]]:
+    """What the firms hold, by a file an earlier day's venue left: {"session": …, "firms": {"DEM1": {"PRGN": -56}}}.
+
+    No file there yet: the demo firms hold nothing. Without a path nothing is known. Raises CliError.
+    """
+    if path is None:
+        return {}
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return {a["firm"]: {} for a in DEMO_ACCOUNTS}
+    except OSError as err:
+        raise CliError(f"holdings {path}: {err.strerror}", code=EXIT_UNAVAILABLE) from err
+    try:
+        firms = json.loads(text)["firms"]
+        return {str(firm): {str(symbol): int(lots) for symbol, lots in held.items()} for firm, held in firms.items()}
+    except (ValueError, KeyError, TypeError, AttributeError) as err:
+        raise CliError(f"holdings {path}: not such a file ({type(err).__name__}: {err})", hint="a venue with --holdings writes one at its end") from err
+
+
+def write_holdings(path: Path, firms: dict[str, dict[str, int]], session: str) -> None:
+    """The file for the next day's venue, replaced whole. Raises OSError."""
+    from orchestrator.supervise.files import replace_whole
+
+    replace_whole(path, (json.dumps({"session": session, "firms": firms}, indent=1) + "\n").encode())
+
+
 def ready_line(server: Any, config: dict[str, Any]) -> dict[str, Any]:
     """What is printed once the venue can be traded on."""
     return {
@@ -158,11 +186,16 @@ def register(app: typer.Typer) -> None:
         session: Annotated[str, typer.Option(help="Session name, up to 10 characters; default: a new one each start.")] = "",
         cancel_on_disconnect: Annotated[bool, typer.Option(help="Cancel an account's orders when its connection drops.")] = False,
         state: Annotated[Path | None, typer.Option(help="File of the day: every input is written there before it acts; a restart with the same file goes on where a killed venue was.")] = None,
+        holdings: Annotated[Path | None, typer.Option(help="File of what the firms hold: told on their drop copies at the start, replaced at a clean end.")] = None,
         silence: Annotated[str, typer.Option(help="A connection that says nothing for so long is closed.")] = "15s",
         closed: Annotated[bool, typer.Option("--pre-open", help="Start before the open; orders rest but do not trade.")] = False,
         for_: Annotated[str, typer.Option("--for", help="Stop after this time, as in 30s or 5m.")] = "",
+        until_input_ends: Annotated[
+            bool, typer.Option("--until-input-ends", hidden=True, help="Stop when standard input is closed: by whoever started it, or by its death.")
+        ] = False,
     ) -> None:
         import hotpath._venue as _venue
+        from orchestrator.supervise.once import when_input_ends
 
         seconds = parse_duration(for_) if for_ else None
         if len(session) > 10:
@@ -172,7 +205,7 @@ def register(app: typer.Typer) -> None:
             orders_per_symbol=orders_per_symbol, shards=shards,
             cancel_on_disconnect=cancel_on_disconnect, host=host, ouch_port=ouch_port, glimpse_port=glimpse_port,
             retransmit_port=retransmit_port, itch_a=itch_a, itch_b=itch_b, open_at_start=not closed,
-            state=str(state) if state else "", silence_ns=round(parse_duration(silence, "--silence") * 1e9),
+            state=str(state) if state else "", holdings=read_holdings(holdings), silence_ns=round(parse_duration(silence, "--silence") * 1e9),
         )
         try:
             with _plain_file(recording) as plain:  # read whole by the constructor
@@ -191,6 +224,8 @@ def register(app: typer.Typer) -> None:
         stop = threading.Event()
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda *_: stop.set())
+        if until_input_ends:
+            when_input_ends(stop.set)
         print(json.dumps(ready_line(server, config)), flush=True)
         deadline = None if seconds is None else time.monotonic() + seconds
         while not stop.wait(0.2 if deadline is None else max(0.0, min(0.2, deadline - time.monotonic()))):
@@ -201,6 +236,8 @@ def register(app: typer.Typer) -> None:
                                code=EXIT_INTERNAL)
         stats = server.stats()
         server.stop()
+        if holdings is not None:
+            write_holdings(holdings, server.holdings(), server.session)
         print(_summary(server, stats, config["ports"]), file=sys.stderr)
 
 

@@ -355,6 +355,16 @@ def _virtual(virtual: m.Virtual) -> Iterator[Finding]:
 
 
 #: (sections a check needs, the check)
+def _drop_copy(venue: Any, day: Any) -> Iterator[Finding]:
+    login = day.reconcile.login
+    if not day.reconcile.enabled or venue.kind == "embedded":
+        return
+    if (login.password_env is None) == (login.password_file is None):
+        found = "neither" if login.password_env is None else "both"
+        yield (("day", "reconcile", "login"), f"{found} of password_env and password_file", "exactly one of them",
+               "password_env: PEREGRINE_DROP_COPY_PASSWORD, or password_file: a file only you can read")  # fmt: skip
+
+
 CHECKS: list[tuple[tuple[str, ...], Callable[..., Iterator[Finding]]]] = [
     (("instruments",), _symbols),
     (("instruments", "venue"), _venue_symbols),
@@ -373,4 +383,5 @@ CHECKS: list[tuple[tuple[str, ...], Callable[..., Iterator[Finding]]]] = [
     (("journal", "engine"), _journal),
     (("instruments", "feed", "journal", "engine"), _memory),
     (("virtual",), _virtual),
+    (("venue", "day"), _drop_copy),
 ]

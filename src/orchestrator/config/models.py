@@ -12,6 +12,7 @@ from typing import Annotated, Literal
 from pydantic import Field, StringConstraints
 
 from orchestrator.config.base import Address, Core, EnvName, Fee, NotNegative, Positive, Section, Symbol
+from orchestrator.config.models_day import Day
 from orchestrator.config.models_operate import Control, Observe, Supervise
 
 
@@ -58,6 +59,9 @@ class EmbeddedVenue(Section):
         default="DEMO01", description="demo account to trade with; its password is public and known to the engine"
     )
     cancel_on_disconnect: bool = Field(default=True, description="venue cancels our orders when the session drops")
+    holdings: str | None = Field(
+        default=None, description="file of what the accounts hold: told on the drop copy at the start, replaced at the end"
+    )
     flow_file: str | None = Field(default=None, description="recorded ITCH file to play instead of generated flow")
     faults: str = Field(
         default="", description="faults to inject, as `peregrine venue --fault` takes them: loss=1%,reorder=0.5%"
@@ -430,4 +434,5 @@ class Config(Section):
     supervise: Supervise = Field(default=Supervise(), description="the process tree of an engine under supervision")
     control: Control = Field(default=Control(), description="the control API")
     observe: Observe = Field(default=Observe(), description="metrics, health, logs")
+    day: Day = Field(default=Day(), description="the trading day: the reconciler, and what the day was opened with")
     virtual: Virtual = Field(default=Virtual(), description="latencies in virtual time")

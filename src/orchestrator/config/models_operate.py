@@ -27,6 +27,9 @@ class Supervise(Section):
     )
     heartbeat_ms: Positive = Field(default=100, description="the supervisor's heartbeat into the engine's shared memory")
     lost_after_ms: Positive = Field(default=2_000, description="heartbeat missing this long: the supervisor is lost")
+    hung_after_ms: Positive = Field(
+        default=10_000, description="the supervisor's own main loop standing still this long: its heartbeat stops, as if it were dead"
+    )
     ready_timeout_s: Positive = Field(default=60, description="longest wait for each process to become ready")
     stop_timeout_s: Positive = Field(default=15, description="longest wait for a clean end before a process is killed")
     stall_ms: Positive = Field(default=2_000, description="an engine whose own heartbeat stands still this long is stalled")
@@ -54,6 +57,7 @@ class AlertRule(Section):
     stale_after_s: Positive = Field(default=5, description="books stale this long")
     heartbeat_after_s: Positive = Field(default=2, description="engine without a heartbeat this long")
     tick_to_order_p99_us: Positive = Field(default=100, description="99th percentile of tick to order over the window")
+    round_p99_us: Positive = Field(default=1_000, description="99th percentile of the time between two looks at a shard")
     reject_ratio_permille: int = Field(default=50, ge=1, le=1000, description="orders refused by the venue, of 1,000 sent")
     journal_free_permille: int = Field(default=200, ge=1, le=1000, description="room left in the journal's ring, of 1,000")
     exposure_permille: int = Field(default=800, ge=1, le=1000, description="use of a limit, of 1,000")

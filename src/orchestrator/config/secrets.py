@@ -7,6 +7,7 @@ import stat
 from pathlib import Path
 
 from orchestrator.config.models import Credentials, ExternalVenue, ShardLogin
+from orchestrator.config.models_day import DropCopyLogin
 from orchestrator.config.problems import ConfigError, Problem
 
 _PASSWORD_BYTES = 10  # width of the field in a SoupBinTCP login
@@ -27,7 +28,12 @@ def shard_passwords(venue: ExternalVenue) -> list[str]:
     return [venue_password(venue), *further]
 
 
-def _password(account: Credentials | ShardLogin, where: str) -> str:
+def drop_copy_password(login: DropCopyLogin) -> str:
+    """The password of the drop copy. Raises ConfigError as `venue_password` does."""
+    return _password(login, "day.reconcile.login")
+
+
+def _password(account: Credentials | ShardLogin | DropCopyLogin, where: str) -> str:
     if account.password_env is not None:
         path, value = f"{where}.password_env", os.environ.get(account.password_env, "")
         if not value:

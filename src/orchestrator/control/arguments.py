@@ -45,7 +45,7 @@ ARGUMENTS: dict[str, dict[str, Arg]] = {
     },
     "start": {"restart": Arg("flag", "also start the engine again when it runs")},
     "stop": {},
-    "pause": _TARGET,
+    "pause": {**_TARGET, "keep": Arg("flag", "leave what works at the venue; not of one symbol")},
     "resume": _TARGET,
     "drain": _WHERE,
     "limits.set": {

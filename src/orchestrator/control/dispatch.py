@@ -115,7 +115,7 @@ class Dispatcher:
             "commands": lambda r, _: _good(r, self.told.listed(r.args.get("since_ns", 0), r.args.get("limit", 1000))),
             "start": self._start,
             "stop": lambda r, _: _good(r, _dict(tree.stop_tree(r))),
-            "pause": lambda r, _: self._to_target(r, "pause", bodies.number(bodies.PAUSE_CANCELS), "pause_symbol"),
+            "pause": lambda r, _: self._to_target(r, "pause", bodies.number(0 if r.args.get("keep") else bodies.PAUSE_CANCELS), "pause_symbol"),
             "resume": lambda r, _: self._to_target(r, "resume", bodies.number(bodies.RESUME_DRAINED), "resume_symbol"),
             "drain": lambda r, _: self._to_shards(r, "drain"),
             "limits.set": self._limits_set,
@@ -139,7 +139,10 @@ class Dispatcher:
     def handle(self, request: Request, caller: Caller) -> Reply:
         """Do it. Raises ControlError, EngineLinkError and what the tree raises."""
         with traces.span(f"control.{request.cmd}", id=request.id, who=caller.name, why=request.why or None) as span:
+            span.event("asked", request.when_ns)
             reply = self._commands[request.cmd](request, caller)
+            for e in reply.effects:
+                span.event("journaled", e.ts_ns, shard=e.shard, seq=e.seq)
             span.set(ok=reply.ok, seq=" ".join(f"{e.shard}:{e.seq}" for e in reply.effects) or None)
             return reply
 

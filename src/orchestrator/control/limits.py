@@ -13,7 +13,7 @@ from typing import Any
 from orchestrator.control import bodies
 from orchestrator.control.errors import ControlError
 from orchestrator.control.messages import Effect
-from orchestrator.control.told import Shard, Told
+from orchestrator.control.told import MAX_LINES, Shard, Told
 from orchestrator.run.shards import part
 
 #: Limit of each instrument: name in the configuration → field of the engine.
@@ -44,6 +44,11 @@ class Limits:
     def __init__(self, told: Told) -> None:
         self._told = told
         self._expected: dict[int, int] = {}
+
+    def commands(self) -> list[dict[str, Any]]:
+        """Every command of the run that is still kept, oldest first. Raises ControlError."""
+        listed: list[dict[str, Any]] = self._told.listed(0, MAX_LINES)["commands"]
+        return listed
 
     def expect(self, effects: Iterable[Effect]) -> None:
         """These commands changed limits: what is read from now on must hold them."""

@@ -14,8 +14,9 @@ import msgspec
 
 from orchestrator.control.errors import ControlError
 from orchestrator.control.limits import Limits
+from orchestrator.observe import standing
 from orchestrator.observe.segment import Segment, SegmentError
-from orchestrator.observe.shards import read_engine
+from orchestrator.observe.shards import by_thread, read_engine
 from orchestrator.observe.telemetry import TelemetryError
 
 if TYPE_CHECKING:
@@ -49,16 +50,20 @@ class Status:
         problems: list[str] = []
         out: dict[str, Any] = {
             "ts_ns": time.time_ns(), "name": state.name, "tree": msgspec.to_builtins(state), "engine": None, "limits": None,
+            "reasons": [], "remarks": [],
+            "threads": [],  # the shards of each thread, where there are several
             "control": self._server_stats() if self._server_stats else None, "problems": problems,
         }  # fmt: skip
         try:
             out["engine"] = _engine(state.name)
+            out["threads"] = by_thread([shard["thread"] for shard in out["engine"].get("shards", [])])
         except (SegmentError, TelemetryError) as err:
             problems.append(f"engine: {err}")
         try:
             out["limits"] = self._limits.in_force()
         except (ControlError, LookupError, ValueError) as err:
             problems.append(f"limits: {err}")
+        out["reasons"], out["remarks"] = standing.of_status(out, state, self._limits.commands)
         return out
 
 

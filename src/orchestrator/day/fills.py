@@ -40,6 +40,8 @@ class DayRecord:
     fills: list[Fill] = field(default_factory=list)
     broken: list[Fill] = field(default_factory=list)
     closed: bool = True
+    venue_session: str = ""  # of the last login
+    open_orders: int = 0  # that the venue has accepted and not ended, by the last record
 
     def close_lots(self) -> dict[str, int]:
         """Position of each symbol after the last record."""
@@ -67,20 +69,28 @@ def read_day(run: Path) -> DayRecord:
 def _read_shard(day: DayRecord, shard: int, folder: Path) -> None:
     from hotpath import _core
     from hotpath.execution.wire import decode_ouch
+    from orchestrator.day.drop_copy import accepted
     from orchestrator.run.journals import CORRUPT_HINT, JournalUnreadable
 
     orders: dict[int, tuple[str, int, int]] = {}  # our number → symbol, sign, the venue's number
     mine: list[Fill] = []
+    left: dict[int, int] = {}  # our number → lots open at the venue
     try:
         reader = _core.journal.Reader(str(folder))
         while (record := reader.find([_SESSION])) is not None:
             _, seq, ts_ns, _, payload = record
             message = decode_ouch(bytes(payload[1:]), from_host=True) if bytes(payload[:1]) == b"S" else None
             if message is None:
+                if bytes(payload[:1]) == b"A":
+                    day.venue_session = accepted(bytes(payload[1:]))[0]
                 continue
             kind, number = message["type"], int(message.get("user_ref_num", 0))
+            if kind in ("E", "C", "D") and number in left:
+                left[number] -= message["decrement"] if kind == "D" else message["quantity"]
             if kind in ("A", "U"):
                 orders[number] = (message["symbol"], 1 if message["side"] == "B" else -1, message["order_ref"])
+                left.pop(int(message.get("orig_user_ref_num", 0)), None)
+                left[number] = message["quantity"] if message["state"] == "L" else 0
             elif kind == "E" and number in orders:
                 symbol, sign, ref = orders[number]
                 mine.append(Fill(shard, seq, ts_ns, symbol, sign * message["quantity"], message["price_ticks"],
@@ -89,6 +99,8 @@ def _read_shard(day: DayRecord, shard: int, folder: Path) -> None:
                 gone = [f for f in mine if f.match == message["match"] and f.order_ref == orders[number][2]]
                 day.broken += gone
                 mine = [f for f in mine if f not in gone]
+        day.closed = day.closed and bool(reader.end["last_segment_closed"])
+        day.open_orders += sum(lots > 0 for lots in left.values())
     except (ValueError, RuntimeError, OSError) as err:
         raise JournalUnreadable(f"{folder}: {err}", hint=CORRUPT_HINT) from err
     day.fills += mine

@@ -2,6 +2,7 @@
 
     version: 1
     session_date: "2026-01-05"        the day it was the close of
+    venue_session: PRG0003841         as the venue calls it; left out where no session was ever logged in to
     run: /var/lib/peregrine/runs/…
     reconciled: true                  with the venue's drop copy
     positions: {PRGN: -56}            lots
@@ -23,7 +24,7 @@ from orchestrator.config.yaml_tree import parse
 from orchestrator.day.fills import DayRecord
 
 VERSION = 1
-_KEYS = {"version", "session_date", "run", "reconciled", "positions", "marks", "limits", "sha256"}
+_KEYS = {"version", "session_date", "run", "reconciled", "positions", "marks", "limits", "venue_session", "sha256"}
 
 
 @dataclass
@@ -36,22 +37,26 @@ class Carry:
     positions: dict[str, int]
     marks: dict[str, int] = field(default_factory=dict)
     limits: dict[str, int] = field(default_factory=dict)
+    venue_session: str = ""
 
     def digest(self) -> str:
         """SHA-256 of all of it."""
-        text = json.dumps([VERSION, self.session_date, self.run, self.reconciled, self.positions, self.marks, self.limits], sort_keys=True)
+        text = json.dumps([VERSION, self.session_date, self.run, self.reconciled, self.positions, self.marks, self.limits,
+                           *([self.venue_session] if self.venue_session else [])], sort_keys=True)  # fmt: skip
         return hashlib.sha256(text.encode()).hexdigest()
 
     def text(self) -> str:
         """The file."""
-        body: dict[str, Any] = {"version": VERSION, "session_date": self.session_date, "run": self.run, "reconciled": self.reconciled,
+        session = {"venue_session": self.venue_session} if self.venue_session else {}
+        body: dict[str, Any] = {"version": VERSION, "session_date": self.session_date, **session, "run": self.run, "reconciled": self.reconciled,
                                 "positions": self.positions, "marks": self.marks, "limits": self.limits, "sha256": self.digest()}  # fmt: skip
         return "".join(f"{key}: {json.dumps(value)}\n" for key, value in body.items())
 
 
 def carry_of(day: DayRecord, marks: dict[str, int], *, reconciled: bool) -> Carry:
     """The close of a day; symbols that are flat stay in it, as 0: they were looked at."""
-    return Carry(day.session_date, str(day.run), reconciled, dict(sorted(day.close_lots().items())), dict(sorted(marks.items())))
+    return Carry(day.session_date, str(day.run), reconciled, dict(sorted(day.close_lots().items())), dict(sorted(marks.items())),
+                 venue_session=day.venue_session)  # fmt: skip
 
 
 def read_carry(path: Path) -> tuple[Carry | None, list[Problem]]:
@@ -79,7 +84,8 @@ def read_carry(path: Path) -> tuple[Carry | None, list[Problem]]:
     if problems:
         return None, problems
     carry = Carry(str(value.get("session_date", "")), str(value.get("run", "")), value.get("reconciled") is True,
-                  dict(value.get("positions", {})), dict(value.get("marks", {})), dict(value.get("limits", {})))  # fmt: skip
+                  dict(value.get("positions", {})), dict(value.get("marks", {})), dict(value.get("limits", {})),
+                  str(value.get("venue_session", "")))  # fmt: skip
     if value.get("sha256") != carry.digest():
         problems.append(Problem("sha256", str(value.get("sha256", "nothing"))[:16], carry.digest()[:16] + "…",
                                 "the file was changed after it was written: check it, then --edited", tree.line_of(("sha256",)), source))  # fmt: skip

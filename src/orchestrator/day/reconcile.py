@@ -39,6 +39,9 @@ def reconcile(day: DayRecord, venue: DropCopy, *, whole_firm: bool = True) -> Re
         elif told != (abs(fill.signed_lots), fill.price_ticks, fill.liquidity):
             out.problems.append(f"{fill.symbol} match {fill.match}: ours {abs(fill.signed_lots)} at {fill.price_ticks} ({fill.liquidity}), "
                                 f"the venue's {told[0]} at {told[1]} ({told[2]})")  # fmt: skip
+        elif (order := venue.orders.get(fill.order_ref)) is not None and order != (fill.symbol, 1 if fill.signed_lots > 0 else -1):
+            side = "bought" if order[1] > 0 else "sold"
+            out.problems.append(f"{fill.symbol} match {fill.match}: ours {fill.signed_lots:+}, by the venue we {side} {order[0]}")
     for key, (lots, price_ticks, _) in venue.fills.items():
         if key not in ours:
             out.unknown += 1

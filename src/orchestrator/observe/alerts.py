@@ -45,12 +45,13 @@ def alerts(rule: AlertRule, leak_mb_per_hour: int = 64) -> tuple[Alert, ...]:
               "the kill switch is on, by hand or by a breaker", "find who or what (the commands, the journal); resume only in two steps"),
         Alert("PeregrineJournalStopped", "page", 'peregrine_trading_state{state="journal_stopped"} == 1', 0,
               "the journal takes no more records: no new orders", "the disk is full or failing: make room, then restart the engine"),
-        Alert("PeregrineProcessFailed", "page", 'peregrine_process_state{state="failed"} == 1', 0,
-              "the supervisor has given a process up", "read its log, then start it again by hand"),
+        Alert("PeregrineProcessFailed", "page", 'peregrine_process_state{state="failed"} == 1', hold,
+              "a process of the tree has died and is not back", "its log says why; it waits to be started again, or is given up: then `peregrine up`"),
+        Alert("PeregrineTelemetryDown", "page", f'up{{job="{JOB}"}} == 0', hold,
+              "Prometheus cannot read the telemetry process: nobody watches, or the tree has ended",
+              "`peregrine status`; an engine that is given up ends the whole tree: `ended.json` in the run's folder says why. On purpose? silence it"),
         Alert("PeregrineSupervisorLost", "critical", "peregrine_supervisor_up == 0", hold,
               "the supervisor has died; the engine follows `supervise.engine_loss_policy`", "start it again: it takes the running engine over"),
-        Alert("PeregrineTelemetryDown", "critical", f'up{{job="{JOB}"}} == 0', hold,
-              "Prometheus cannot read the telemetry process: nobody watches", "the supervisor restarts it; check its address"),
         Alert("PeregrineBooksStale", "critical", 'peregrine_feed_state{state="live"} == 0 and on (engine) peregrine_up == 1', rule.stale_after_s,
               "a shard's books are not sound: it sends no new orders", "feed down, or a gap being repaired: look at gaps and the venue's status"),
         Alert("PeregrineSessionDown", "critical", "peregrine_session_ready == 0 and on (engine) peregrine_up == 1", hold,
@@ -64,10 +65,22 @@ def alerts(rule: AlertRule, leak_mb_per_hour: int = 64) -> tuple[Alert, ...]:
               "a limit is used up: orders that add to it are refused", "is the position wanted? reduce it, or have risk change the limit"),
         Alert("PeregrineBreakerTripped", "critical", "peregrine_breaker_open == 1", 0,
               "a breaker has stopped a shard's new orders", "why it tripped stands in the report and the journal; a person arms it again"),
+        Alert("PeregrineLeasesOverLimit", "critical", "peregrine_account_leased_currency > peregrine_account_gross_limit_currency", hold,
+              "the shards' leases come to more than the account's gross limit, each shard's own gate aside",
+              "was the limit lowered? leases come back as they are given up: `peregrine up` moves them; else restart the engine"),
         Alert("PeregrineDeviceWrong", "critical", f"increase(peregrine_device_wrong_total{w}) > 0", 0,
               "the device answered other bits than the kernels", "its answers are not used any more; run the device's self-test"),
+        Alert("PeregrineBreakerAwaitsRearm", "warning", 'peregrine_breaker_state{state="awaits_rearm"} == 1', hold,
+              "a tripped breaker has cooled down and nobody has armed it again", "its cause gone? `peregrine ask rearm`, with the reason; else leave it"),
+        Alert("PeregrinePositionsThrottled", "warning", "peregrine_positions >= (peregrine_soft_positions > 0)", hold,
+              "so many symbols have positions that one more has to wait for its turn", "wanted? `risk.soft_positions`; at `risk.max_positions` no further symbol opens"),
+        Alert("PeregrineShardSlow", "warning",
+              f'histogram_quantile(0.99, sum by (engine, shard, le) (rate(peregrine_stage_latency_seconds_bucket{{stage="round"}}{w})))'
+              f" > {rule.round_p99_us / 1e6:g}", hold,
+              "a shard is looked at too seldom while there is work for it", "does its thread serve several? a core more, fewer symbols a shard, or `move` it"),
         Alert("PeregrineLimitNear", "warning",
               f"max by (engine, shard, limit) (peregrine_limit_use_ratio) >= {rule.exposure_permille / 1000:g}"
+              f" or peregrine_account_gross_currency / peregrine_account_gross_limit_currency >= {rule.exposure_permille / 1000:g}"
               f" or max by (engine, symbol, limit) (peregrine_symbol_limit_use_ratio) >= {rule.exposure_permille / 1000:g}", hold,
               "a limit is nearly used up", "watch it; risk may change it"),
         Alert("PeregrineLatencyHigh", "warning",
@@ -92,6 +105,8 @@ def alerts(rule: AlertRule, leak_mb_per_hour: int = 64) -> tuple[Alert, ...]:
               f"rate(peregrine_device_fallback_total{w}) / (rate(peregrine_device_fallback_total{w}) + rate(peregrine_device_used_total{w}) > 0)"
               f" > {rule.fallback_permille / 1000:g}", hold,
               "the device does not answer in time; the kernels decide with the same bits", "its health and link: the device's self-test"),
+        Alert("PeregrineDeviceBreakerOpen", "warning", 'max by (engine, shard) (peregrine_device_state{state=~"breaker_open|probing"}) == 1', hold,
+              "the decision device failed again and again and is not asked; the kernels decide", "its health and link: the device's self-test; it is tried again by itself"),
         Alert("PeregrineEngineStarved", "warning",
               f'sum by (engine, thread) (rate(peregrine_thread_run_delay_seconds_total{{process="engine"}}{w})) > {rule.run_delay_permille / 1000:g}', hold,
               "a thread of the engine is ready to run and has no core", "who shares its core? `peregrine doctor` and its plan give it one of its own"),
@@ -107,6 +122,10 @@ def alerts(rule: AlertRule, leak_mb_per_hour: int = 64) -> tuple[Alert, ...]:
               'max by (engine, shard, state) (peregrine_trading_state{state=~"starting|paused|draining|breaker"}) == 1'
               ' or label_replace(peregrine_trading_enabled == 0, "state", "not enabled", "", "")', hold,
               "a shard is paused, drained, or not yet enabled", "wanted? then nothing; else `peregrine top` says who paused it"),
+        Alert("PeregrineSymbolsInactive", "info", "peregrine_active_symbols < peregrine_symbols", hold,
+              "not every symbol of a shard may open positions", "wanted? then nothing; else `peregrine ask active_symbols`"),
+        Alert("PeregrineThreadShared", "info", "peregrine_thread_shards > 1", hold,
+              "several shards take turns on one thread", "enough cores for one each? `engine.cores`; else watch `PeregrineShardSlow`"),
     )  # fmt: skip
     return found if leak_mb_per_hour else tuple(a for a in found if a.name != "PeregrineMemoryGrows")
 

@@ -70,13 +70,31 @@ ROWS: dict[str, tuple[Panel, ...]] = {
         Panel("Stalls", "short", ((f"sum by (shard) (increase(peregrine_stalls_total{{{E}}}[$__rate_interval]))", "shard {{shard}}"),), width=12),
         Panel("Reconnects", "short", ((f"sum by (shard) (increase(peregrine_reconnects_total{{{E}}}[$__rate_interval]))", "shard {{shard}}"),), width=12),
     ),
+    "Shards": (
+        Panel("What a shard does", "short", ((f"peregrine_trading_state{{{E}}} == 1", "shard {{shard}}: {{state}}"),), width=12,
+              text="A line for the state a shard is in; breaker: it has tripped and stands until it is armed again."),
+        Panel("Time between two looks at a shard", "s", tuple(
+              (f'histogram_quantile({q:g}, sum by (shard, le) (rate(peregrine_stage_latency_seconds_bucket{{{E}, stage="round"}}[$__rate_interval])))',
+               f"p{q * 100:g}, shard {{{{shard}}}}") for q in (0.5, 0.99)), width=12, text="While there was work for it, sampled."),
+        Panel("Shards that share a thread", "short", ((f"peregrine_thread_shards{{{E}}}", "with shard {{shard}}"),), text="1: it has the thread to itself."),
+        Panel("Symbols that may open", "short", ((f"peregrine_active_symbols{{{E}}}", "active, shard {{shard}}"), (f"peregrine_symbols{{{E}}}", "configured, shard {{shard}}"))),
+        Panel("Symbols with a position or orders", "short", ((f"sum(peregrine_positions{{{E}}})", "now"), (f"sum(peregrine_soft_positions{{{E}}})", "one more waits"),
+              (f'sum(peregrine_limit{{{E}, limit="positions"}})', "no more")), text="From the soft level on a shard opens one more only now and then."),
+    ),
     "Positions and limits": (
         Panel("Position", "short", ((f"peregrine_symbol_position_lots{{{E}}}", "{{symbol}}"),)),
         Panel("Profit by symbol", "currencyUSD", ((f"peregrine_symbol_pnl_currency{{{E}}}", "{{symbol}}"),)),
         Panel("Profit and fees", "currencyUSD", ((f"sum(peregrine_pnl_currency{{{E}}})", "profit"), (f"sum(peregrine_fees_currency{{{E}}})", "fees"))),
         Panel("Use of account limits", "percentunit", ((f"max by (limit) (peregrine_limit_use_ratio{{{E}}})", "{{limit}}"),), "bargauge", 8),
-        Panel("Account limits: used and limit", "short", ((f"sum by (limit) (peregrine_limit_used{{{E}}})", "{{limit}} used"), (f"sum by (limit) (peregrine_limit{{{E}}})", "{{limit}} limit")), "table", 8),
+        Panel("Account limits: used and limit", "short", ((f"sum by (limit) (peregrine_limit_used{{{E}}})", "{{limit}} used"),
+              (f'sum by (limit) (peregrine_limit{{{E}, limit!="gross"}}) or min by (limit) (peregrine_limit{{{E}, limit="gross"}})', "{{limit}} limit")), "table", 8),
         Panel("Breakers", "short", ((f"max by (breaker) (peregrine_breaker_open{{{E}}})", "{{breaker}}"),)),
+        Panel("Breakers tripped", "short", ((f'max by (shard, breaker, state) (peregrine_breaker_state{{{E}, state!="armed"}})', "{{breaker}} of shard {{shard}}: {{state}}"),),
+              text="Cooling: it cannot be armed again yet. Awaits rearm: a person has to."),
+        Panel("Gross exposure of the account", "currencyUSD", ((f"peregrine_account_gross_currency{{{E}}}", "used"), (f"peregrine_account_leased_currency{{{E}}}", "leased to shards"),
+              (f"peregrine_account_gross_limit_currency{{{E}}}", "limit")), text="Empty for an engine of one shard: all of the limit is its own."),
+        Panel("Leases of the shards", "percentunit", ((f'max by (shard) (peregrine_limit_use_ratio{{{E}, limit="gross_lease"}})', "shard {{shard}}"),), "bargauge", 8,
+              text="How much of its part of the account's gross limit a shard uses."),
         Panel("Symbols nearest to a limit", "percentunit", ((f"topk(10, max by (symbol, limit) (peregrine_symbol_limit_use_ratio{{{E}}}))", "{{symbol}} {{limit}}"),), "bargauge", 8),
     ),
     "Journal": (
@@ -86,6 +104,10 @@ ROWS: dict[str, tuple[Panel, ...]] = {
         Panel("Records", "ops", ((_rate("peregrine_journal_seq_total"), "shard {{shard}}"),)),
     ),
     "Device": (
+        Panel("State of the device", "short", ((f"peregrine_device_state{{{E}}} == 1", "shard {{shard}}: {{state}}"),), width=12,
+              text="None: the kernels decide. Breaker open: it failed again and again, and is not asked until one decision probes it."),
+        Panel("Asked, missed, failed", "ops", tuple((_rate(f"peregrine_device_{name}_total"), f"{words}, shard {{{{shard}}}}") for name, words in (
+              ("asked", "asked"), ("missed", "deadline missed"), ("failed", "failed"), ("trips", "breaker opened"))), width=12),
         Panel("Decisions by the device", "ops", ((_rate("peregrine_device_used_total"), "answered, shard {{shard}}"), (_rate("peregrine_device_fallback_total"), "kernels made up, shard {{shard}}")), width=12),
         Panel("Answers nobody could use", "ops", tuple((_rate(f"peregrine_device_{name}_total"), name + ", shard {{shard}}") for name in ("late", "dropped", "wrong", "full")), width=12),
     ),

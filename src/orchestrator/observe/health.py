@@ -8,22 +8,24 @@ from __future__ import annotations
 
 from typing import Any
 
-from orchestrator.observe.metric_engine import FEED_STATES, TRADING_STATES
 from orchestrator.observe.reading import Reading
-
-LIVE, TRADING, THROTTLED = FEED_STATES.index("live"), TRADING_STATES.index("trading"), TRADING_STATES.index("throttled")
+from orchestrator.observe.standing import reasons, remarks
 
 
 def health(reading: Reading, heartbeat_after_s: float) -> dict[str, Any]:
     """`{ok, reasons, engine}`; ok while the engine lives and its heartbeat is no older than `heartbeat_after_s`."""
-    reasons = _engine_reasons(reading, heartbeat_after_s)
-    return {"ok": not reasons, "reasons": reasons, "engine": _engine(reading)}
+    found = _engine_reasons(reading, heartbeat_after_s)
+    return {"ok": not found, "reasons": found, "engine": _engine(reading)}
 
 
 def readiness(reading: Reading, heartbeat_after_s: float) -> dict[str, Any]:
-    """`{ready, reasons, engine}`; ready when books are synced, sessions reconciled, and trading is enabled."""
-    reasons = _engine_reasons(reading, heartbeat_after_s) or _trading_reasons(reading)
-    return {"ready": not reasons, "reasons": reasons, "engine": _engine(reading)}
+    """`{ready, reasons, remarks, engine}`; ready when books are synced, sessions reconciled, and trading is enabled.
+
+    Remarks are what is not as configured although it trades: a symbol that somebody paused, for one.
+    """
+    found = _engine_reasons(reading, heartbeat_after_s) or _trading_reasons(reading)
+    said = remarks([s.counters for s in reading.shards], reading.standing)
+    return {"ready": not found, "reasons": found, "remarks": said, "engine": _engine(reading)}
 
 
 def _engine(reading: Reading) -> dict[str, Any]:
@@ -52,21 +54,5 @@ def _engine_reasons(reading: Reading, heartbeat_after_s: float) -> list[str]:
 def _trading_reasons(reading: Reading) -> list[str]:
     if not reading.shards:
         return [reading.problem or "no telemetry yet"]
-    out = []
-    if reading.status is not None and reading.status.kill_level:
-        out.append("the kill word is set")
-    if reading.tree is not None and not reading.tree.trading_enabled:
-        out.append(f"the supervisor has not enabled trading: the tree is {reading.tree.state}")
-    for i, shard in enumerate(reading.shards):
-        feed, doing = shard["feed_state"], shard["trading_state"]
-        if feed != LIVE:
-            out.append(f"shard {i}: books are {_name(FEED_STATES, feed)}")
-        if not shard["session_ready"]:
-            out.append(f"shard {i}: the order session is not ready")
-        if doing not in (TRADING, THROTTLED) and feed == LIVE and shard["session_ready"]:
-            out.append(f"shard {i}: {_name(TRADING_STATES, doing)}")
-    return out
-
-
-def _name(states: tuple[str, ...], value: int) -> str:
-    return states[value].replace("_", " ") if 0 <= value < len(states) else f"state {value}"
+    kill_level = reading.status.kill_level if reading.status is not None else 0
+    return reasons([s.counters for s in reading.shards], kill_level=kill_level, tree=reading.tree, said=reading.standing)

@@ -8,11 +8,15 @@ from orchestrator.observe.buckets import cumulative
 from orchestrator.observe.metric_table import Metric, Sample, per_shard
 from orchestrator.observe.reading import Reading
 from orchestrator.observe.segment import STATES
+from orchestrator.observe.states import (
+    BREAKER_STATES,
+    BREAKERS,
+    DEVICE_STATES,
+    FEED_STATES,
+    SYMBOL_STATES,
+    TRADING_STATES,
+)
 from orchestrator.observe.telemetry import COUNTERS
-
-FEED_STATES = ("down", "recovering", "live", "gapped", "stale", "ended")
-TRADING_STATES = ("starting", "trading", "throttled", "paused", "draining", "killed", "journal_stopped", "breaker")
-SYMBOL_STATES = ("stale", "trading", "halted", "stopped")
 
 #: label → (what is used, the limit, unit) of the account, by counter
 ACCOUNT_LIMITS = {
@@ -27,8 +31,6 @@ ACCOUNT_LIMITS = {
 }
 #: the same where a limit of 0 means that there is none
 OPTIONAL_LIMITS = {"positions": ("positions", "limit_positions")}
-#: bit of `breakers_open` → label
-BREAKERS = {1: "message_rate", 2: "reject_rate", 4: "loss", 8: "drawdown"}
 #: the same of one symbol, by column of its row
 SYMBOL_LIMITS = {
     "long": ("worst_long_lots", "limit_long_lots"),
@@ -39,7 +41,8 @@ SYMBOL_LIMITS = {
 #: counters that are shown in another way, or nowhere because they name no quantity
 SHOWN_OTHERWISE = {
     "feed_state", "trading_state", "session_ready", "policy_version", "rejects", "risk_rejects", "soft_permille", "now_ns",
-    "started_ns", "breakers_open", *(name for pair in (ACCOUNT_LIMITS | OPTIONAL_LIMITS).values() for name in pair),
+    "started_ns", "breakers_open", "breakers_cooling", "device_state",
+    *(name for pair in ACCOUNT_LIMITS.values() for name in pair), "limit_positions",
 }  # fmt: skip
 
 
@@ -95,6 +98,32 @@ def _states(counter: str, states: tuple[str, ...]) -> Callable[[Reading], Iterab
 def _breakers(r: Reading) -> Iterable[Sample]:
     for shard, s in per_shard(r):
         yield from (((shard, name), int(bool(s["breakers_open"] & bit))) for bit, name in BREAKERS.items())
+
+
+def _breaker_states(r: Reading) -> Iterable[Sample]:
+    for shard, s in per_shard(r):
+        for bit, name in BREAKERS.items():
+            at = (1 if s["breakers_cooling"] & bit else 2) if s["breakers_open"] & bit else 0
+            yield from (((shard, name, state), on) for state, on in one_of(BREAKER_STATES, at))
+
+
+def _thread_shards(r: Reading) -> Iterable[Sample]:
+    threads = [s["thread"] for s in r.shards]
+    yield from (((shard,), threads.count(s["thread"])) for shard, s in per_shard(r))
+
+
+def _symbol_count(r: Reading) -> Iterable[Sample]:
+    yield from (((shard,), len(s.instruments)) for shard, s in per_shard(r))
+
+
+def _gross(counter: str, of: Callable[[list[int]], int]) -> Callable[[Reading], Iterable[Sample]]:
+    """Of the account's gross exposure, which leases divide among the shards: nothing where one shard has it all."""
+
+    def samples(r: Reading) -> Iterable[Sample]:
+        if len(r.shards) > 1:
+            yield (), of([s[counter] for s in r.shards]) / r.shards[0].units_per_currency
+
+    return samples
 
 
 def _venue_rejects(r: Reading) -> Iterable[Sample]:
@@ -190,12 +219,23 @@ METRICS: tuple[Metric, ...] = (
             "orders the venue refused, by its code (63: that or higher)", _venue_rejects),
     _metric("rejects", "risk_rejects_total", "counter", "", "shard reason", "orders the gate refused, by reason", _risk_rejects),
     _metric("limits", "breaker_open", "gauge", "", "shard breaker", "1 while the breaker is tripped: no new orders until it is armed again", _breakers),
+    _metric("limits", "breaker_state", "gauge", "", "shard breaker state",
+            "1 for the breaker's state, 0 for the others: cooling, it cannot be armed again yet; awaits_rearm, somebody has to", _breaker_states),
+    _metric("limits", "account_gross_currency", "gauge", "currency", "", "gross exposure of all shards; of an engine of several", _gross("gross_units", sum)),
+    _metric("limits", "account_leased_currency", "gauge", "currency", "", "leases of gross exposure of all shards; of an engine of several", _gross("lease_units", sum)),
+    _metric("limits", "account_gross_limit_currency", "gauge", "currency", "", "the account's limit that they are parts of; of an engine of several",
+            _gross("limit_gross_units", min)),
     _metric("limits", "limit_used", "gauge", "", "shard limit",
-            "what the shard uses of its part of an account limit: orders, currency, messages or symbols", _account(lambda n, u, _, units: u / _money(n, units))),
+            "what the shard uses of its part of an account limit: orders, currency, messages or symbols (gross: of the account's)", _account(lambda n, u, _, units: u / _money(n, units))),
     _metric("limits", "limit", "gauge", "", "shard limit", "that part itself, as in force",
             _account(lambda n, _, limit, units: limit / _money(n, units))),
     _metric("limits", "limit_use_ratio", "gauge", "ratio", "shard limit", "used / limit; a limit of 0 that is used is 1", _account(lambda _, u, limit, __: ratio(u, limit))),
     _metric("limits", "soft_ratio", "gauge", "ratio", "shard", "use from which a limit is in its soft state", _of_counter("soft_permille", 1e-3)),
+    _metric("shard", "symbols", "gauge", "", "shard", "symbols of the shard, as configured", _symbol_count),
+    _metric("shard", "thread_shards", "gauge", "", "shard", "shards that the shard's thread serves, itself included: above 1 they take turns", _thread_shards),
+    _metric("shard", "device_state", "gauge", "", "shard state",
+            "1 for the state of the shard's decision device, 0 for the others: probing, one decision asks it again; breaker_open, none does",
+            _states("device_state", DEVICE_STATES)),
     _metric("symbols", "symbol_position_lots", "gauge", "lots", "shard symbol", "position, short below 0", _column("position_lots")),
     _metric("symbols", "symbol_working_lots", "gauge", "lots", "shard symbol", "lots of orders at the venue, unknown ones counted", _column("working_lots")),
     _metric("symbols", "symbol_pnl_currency", "gauge", "currency", "shard symbol", "realised and marked profit after fees", _column("pnl_units", True)),

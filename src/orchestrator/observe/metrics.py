@@ -13,11 +13,12 @@ from collections.abc import Iterator
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.registry import Collector
 
+from orchestrator.day import metrics as reconciler
 from orchestrator.observe import metric_engine, metric_tree
 from orchestrator.observe.metric_table import Metric
 from orchestrator.observe.reading import Reader, Reading
 
-METRICS: tuple[Metric, ...] = metric_engine.METRICS + metric_tree.METRICS
+METRICS: tuple[Metric, ...] = metric_engine.METRICS + metric_tree.METRICS + reconciler.METRICS
 #: groups in the page's order, with a line each
 GROUPS = {
     "engine": "The engine as its shared segment names it.",
@@ -30,6 +31,7 @@ GROUPS = {
     "tree": "The process tree, from `supervisor.json`; absent for an engine without a supervisor.",
     "resources": "What the processes of the tree cost, from /proc.",
     "control": "The control API.",
+    reconciler.GROUP: reconciler.WORDS,
     "exporter": "The telemetry process itself.",
 }
 _FAMILIES = {"counter": CounterMetricFamily, "gauge": GaugeMetricFamily, "histogram": HistogramMetricFamily}

@@ -21,6 +21,7 @@ from orchestrator.observe.refusals import RefusalCounter
 from orchestrator.observe.resources import Resources
 from orchestrator.observe.segment import Segment, SegmentError, Status
 from orchestrator.observe.shards import merge, region_names
+from orchestrator.observe.standing import Standing
 from orchestrator.observe.telemetry import Snapshot, TelemetryError, read
 from orchestrator.supervise import state_file
 from orchestrator.supervise.paths import runtime_dir
@@ -41,6 +42,7 @@ class Reading:
     tree_problem: str = ""
     processes: dict[str, Resources] = field(default_factory=dict)  # by the tree's names; "engine" without a tree
     refused: dict[str, int] = field(default_factory=dict)  # attempts the control API refused, by reason
+    standing: Standing = field(default_factory=Standing)  # who stopped what, and why
     attached: int = 0  # segments attached to so far: a restart of the engine adds one
 
     @property
@@ -90,7 +92,7 @@ class Reader:
         return Reading(
             name=self.name, taken_ns=time.time_ns(), status=status, heartbeat_age_s=age_s, shards=shards, problem=problem,
             tree=tree, tree_problem=tree_problem, processes=_processes(tree, status), refused=self._refusals.read(),
-            attached=self._attached,
+            standing=self._refusals.standing, attached=self._attached,
         )  # fmt: skip
 
     def _engine(self) -> tuple[Status | None, tuple[Snapshot, ...], str]:

@@ -1,4 +1,4 @@
-"""Attempts the control API refused, counted from its audit log as it grows: a seam of one small file.
+"""What the control API did and refused, from its audit log as it grows: refused attempts counted, and commands that stand.
 
 `control.log` in the engine's runtime folder holds a JSON object a line (control/audit.py); of refused attempts a line has
 `"refused"` with a word that says why, and `"count"` where it stands for several. The file is read from where the last
@@ -11,6 +11,8 @@ import json
 import os
 from pathlib import Path
 
+from orchestrator.observe.standing import Standing
+
 FILE = "control.log"
 MOST_BYTES = 4 << 20  # read at once; the rest comes with the next reading
 MOST_REASONS = 32
@@ -19,13 +21,14 @@ KNOWN = ("oversized", "garbage", "version", "command", "form", "arguments", "rol
 
 
 class RefusalCounter:
-    """Counts by reason. `read` never raises."""
+    """Counts by reason; `standing` is who stopped what and why. `read` never raises."""
 
     def __init__(self, folder: Path) -> None:
         self._path = folder / FILE
         self._inode = 0
         self._offset = 0
         self._counts: dict[str, int] = dict.fromkeys(KNOWN, 0)
+        self.standing = Standing()
 
     def read(self) -> dict[str, int]:
         """All counts so far, by reason."""
@@ -51,6 +54,8 @@ class RefusalCounter:
             return
         reason = entry.get("refused") if isinstance(entry, dict) else None
         if not reason:
+            if isinstance(entry, dict):
+                self.standing.audited(entry)
             return
         name, count = str(reason)[:40], entry.get("count", 1)
         if name not in self._counts and len(self._counts) >= MOST_REASONS:

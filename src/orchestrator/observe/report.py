@@ -35,6 +35,9 @@ def render(result: RunResult) -> RenderableType:
         parts.append(_by_shard(result))
     if result.risk_reasons:
         parts.append(Text("refused by the gate: " + _counts(result.risk_reasons)))
+    if result.recoveries:
+        times = "once" if result.recoveries == 1 else f"{result.recoveries} times"
+        parts.append(Text(f"engine recovered {times}, the last in {nanoseconds(result.recovered_ns)}", style="yellow"))
     parts += [*map(_breaker, result.breakers), *map(_kill, result.kills)]
     if result.placement:
         parts.append(Text(result.placement))

@@ -71,6 +71,8 @@ class RunResult:
     device: dict[str, Any] | None = None  # where decisions were placed on one: what it answered, and what the kernels made up for
     breakers: list[dict[str, Any]] = field(default_factory=list)  # trips in order, as control.breakers tells them
     kills: list[dict[str, Any]] = field(default_factory=list)  # as control.kills tells them, with what stayed open
+    recoveries: int = 0  # times the engine died and was recovered, by the supervisor of this run
+    recovered_ns: int = 0  # the last of them, from death seen to trading again
     placement: str = ""  # what `placement: auto` came to, in words
     final_book: dict[str, Any] | None = None
     warnings: list[str] = field(default_factory=list)
@@ -135,6 +137,8 @@ class RunResult:
             out["breakers"] = self.breakers
         if self.kills:
             out["kills"] = self.kills
+        if self.recoveries:
+            out["recoveries"], out["recovered_ns"] = self.recoveries, self.recovered_ns
         if self.placement:
             out["placement"] = self.placement
         if self.device is not None:

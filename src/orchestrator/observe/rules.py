@@ -44,6 +44,7 @@ EXPLAINS = {
     "PeregrineHeartbeatLost": "PeregrineBooksStale|PeregrineStalls|PeregrineSessionDown|PeregrineOrdersUnanswered|PeregrineNotTrading|PeregrineLatencyHigh",
     "PeregrineKilled": "PeregrineNotTrading|PeregrineRiskRejects",
     "PeregrineJournalStopped": "PeregrineJournalNearlyFull|PeregrineRiskRejects",
+    "PeregrineDeviceBreakerOpen": "PeregrineDeviceFallback",
     "PeregrineSessionDown": "PeregrineReconnects|PeregrineOrdersUnanswered",
 }
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -10,13 +10,16 @@ from orchestrator.observe.segment import Segment
 from orchestrator.observe.telemetry import REGION, HistogramView, Snapshot, read
 
 _SEVERITY = {0: 0, 1: 1, 2: 2, 3: 3, 4: 4, 7: 5, 5: 6, 6: 7}  # of trading states: a breaker says less than a kill
+_DEVICE_SEVERITY = {0: 0, 1: 1, 4: 2, 2: 3, 3: 4}  # of device states: a breaker says more than a loading
 
 #: counters that are not summed over shards: how several become one
 _ONE_OF: dict[str, Callable[[list[int]], int]] = {
     "now_ns": max, "started_ns": min, "session_ready": min, "journal_free_bytes": min,
-    "journal_ring_bytes": min, "soft_permille": min,
+    "journal_ring_bytes": min, "soft_permille": min, "limit_gross_units": min,  # the account's, told by each
     "trading_state": lambda values: max(values, key=_SEVERITY.__getitem__),
     "breakers_open": lambda values: int(np.bitwise_or.reduce(values)), "lease_epoch": max,
+    "breakers_cooling": lambda values: int(np.bitwise_or.reduce(values)),
+    "device_state": lambda values: max(values, key=_DEVICE_SEVERITY.__getitem__),
     "clock_offset_ns": lambda values: max(values, key=abs), "clock_steps": max,
     # of the feed, which all shards share
     "gaps": max, "recovered": max, "stale_ns": max,
@@ -51,6 +54,20 @@ def region_names(segment: Segment) -> list[str]:
     while region_of(count) in names:
         count += 1
     return [region_of(shard) for shard in range(count)]
+
+
+def by_thread(threads: Sequence[int]) -> list[list[int]]:
+    """The shards each thread polls, in order of the threads; `threads` is counter `thread` of each shard."""
+    return [[shard for shard, of in enumerate(threads) if of == thread] for thread in sorted(set(threads))]
+
+
+def sharing(threads: Sequence[int]) -> str:
+    """Which shards share a thread, in a line; "" where none does."""
+    served = by_thread(threads)
+    if len(served) == len(threads):
+        return ""
+    who = " | ".join(",".join(map(str, shards)) for shards in served)
+    return f"{len(threads)} shards on {len(served)} thread{'s' * (len(served) > 1)}: {who}"
 
 
 def merge(shards: list[Snapshot]) -> Snapshot:

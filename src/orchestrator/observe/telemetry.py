@@ -186,6 +186,12 @@ COUNTERS: dict[str, tuple[str, str]] = {
     "breaker_trips": ("total", "times a breaker tripped"),
     "lease_lots": ("level", "worst-case lots this shard may come to"),
     "lease_epoch": ("level", "number of the last change of the lease"),
+    "breakers_cooling": ("level", "those of breakers_open whose cooldown is not over: they cannot be armed again yet"),
+    "device_state": ("level", "0 no device, 1 asked, 2 asked once to see (probing), 3 not asked: its breaker is open, 4 being loaded"),
+    "device_asked": ("total", "decisions the device was asked for"),
+    "device_missed": ("total", "of them, those whose deadline came first"),
+    "device_failed": ("total", "of them, those answered with nothing that can be used"),
+    "device_trips": ("total", "times the device's breaker opened"),
     "clock_offset_ns": ("level", "wall clock less the engine's own time, which follows no step and never runs backwards"),
     "clock_steps": ("total", "times the wall clock was set by more than a second; nothing is decided upon it"),
 }

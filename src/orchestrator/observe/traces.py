@@ -8,7 +8,9 @@ Off, a span is one shared object that does nothing. On, spans go in batches over
 collector that does not answer loses them and holds nothing up. Never on the path of an order.
 
 Names: `supervise.…` for the supervisor's actions, `control.…` for commands. Attributes are `peregrine.` + the keyword; `id`
-is the command's id, as in the logs and the journal, `seq` its number in the shard's journal.
+is the command's id, as in the logs and the journal, `seq` its number in the shard's journal. The id of a command, 32 hex
+digits, is also the id of its trace: who has one has the other. Events of a command's span: `asked`, when the client asked;
+`journaled`, when a shard took it, with `shard` and `seq`.
 """
 
 from __future__ import annotations
@@ -42,7 +44,7 @@ class Span:
         self._span: Any = None
 
     def __enter__(self) -> Span:
-        self._manager = _tracer.start_as_current_span(self._name, attributes=_named(self._attributes))
+        self._manager = _tracer.start_as_current_span(self._name, context=_trace_of(self._attributes.get("id")), attributes=_named(self._attributes))
         self._span = self._manager.__enter__()
         return self
 
@@ -52,6 +54,10 @@ class Span:
     def set(self, **attributes: Any) -> None:
         """Add attributes."""
         self._span.set_attributes(_named(attributes))
+
+    def event(self, name: str, ts_ns: int, **attributes: Any) -> None:
+        """Something that happened at a moment of its own, nanoseconds since the epoch."""
+        self._span.add_event(name, _named(attributes), timestamp=ts_ns)
 
 
 class _Off(Span):
@@ -66,6 +72,9 @@ class _Off(Span):
         return None
 
     def set(self, **attributes: Any) -> None:
+        """Nothing."""
+
+    def event(self, name: str, ts_ns: int, **attributes: Any) -> None:
         """Nothing."""
 
 
@@ -131,6 +140,22 @@ def _traces_url(endpoint: str) -> str:
     scheme, _, rest = endpoint.partition("://")
     host, slash, path = rest.partition("/")
     return f"{scheme}://{host}/{path}" if path else f"{scheme}://{host}/v1/traces"
+
+
+def _trace_of(command_id: Any) -> Any:
+    """The trace that a command's id names, begun by its client; None: the trace that is under way, or a new one."""
+    from opentelemetry import trace
+
+    if trace.get_current_span().get_span_context().is_valid:
+        return None
+    try:
+        number = int(command_id, 16) if len(command_id) == 32 else 0
+    except (TypeError, ValueError):
+        return None
+    if number == 0:
+        return None
+    client = trace.SpanContext(number, (number >> 64) or 1, is_remote=True, trace_flags=trace.TraceFlags(trace.TraceFlags.SAMPLED))
+    return trace.set_span_in_context(trace.NonRecordingSpan(client))
 
 
 def _named(attributes: Mapping[str, Any]) -> dict[str, Any]:

@@ -174,6 +174,19 @@ def _journal_spec(cfg: Config, cores: dict[str, int | None], folder: Path, shard
     }
 
 
+def check_resume(cfg: Config, folder: Path) -> None:
+    """Could the run in `folder` go on with this configuration, as far as its headers tell? Raises JournalUnreadable, ConfigError."""
+    from orchestrator.run.journals import read_header, require_semantics
+
+    _check_shards(cfg, folder)
+    day = plan.today()
+    for shard in range(cfg.engine.shards):
+        own = folder_of(folder, cfg.engine.shards, shard)
+        parsed, _ = read_header(own)
+        require_semantics(parsed, own)
+        _check_resumable(cfg, parsed.config["shard"], parsed.session_date, day, shard)
+
+
 def _check_shards(cfg: Config, folder: Path) -> None:
     there = len(folders(folder))
     if there != cfg.engine.shards:

@@ -31,12 +31,12 @@ class VenueProcess:
 
     def __init__(self, cfg: Config, *, cores: Iterable[int] | None = None) -> None:
         self.accounts = accounts_of(cfg)
-        command = [sys.executable, *arguments_of(cfg)]
+        command = [sys.executable, *arguments_of(cfg), "--until-input-ends"]  # which our death does, however it comes
         self._process = subprocess.Popen(
             command,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.PIPE,
             text=True,
             start_new_session=True,  # Ctrl-C is for the engine: it cancels first, then ends the exchange
         )
@@ -73,7 +73,7 @@ class VenueProcess:
             except subprocess.TimeoutExpired:
                 self._process.kill()
                 self._process.communicate()
-        for pipe in (self._process.stdout, self._process.stderr):
+        for pipe in (self._process.stdin, self._process.stdout, self._process.stderr):
             if pipe is not None:
                 pipe.close()
 
@@ -114,6 +114,8 @@ def arguments_of(cfg: Config) -> list[str]:
         out += ["--orders-per-symbol", str(venue.orders_per_symbol)]
     if cfg.engine.shards > 1:
         out += ["--shards", str(cfg.engine.shards)]
+    if venue.holdings:
+        out += ["--holdings", venue.holdings]
     if venue.cancel_on_disconnect:
         out += ["--cancel-on-disconnect"]
     return out

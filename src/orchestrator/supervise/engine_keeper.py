@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import signal
 import time
 from contextlib import suppress
 
+import msgspec
+
 from orchestrator.cli._errors import EXIT_CONFIG, EXIT_INTERNAL, EXIT_UNAVAILABLE
 from orchestrator.config import effective
-from orchestrator.control.engine_link import EngineLink, EngineLinkError
+from orchestrator.control.engine_link import EngineLinkError
 from orchestrator.observe import log, traces
 from orchestrator.observe.profile import ProcessGone, read_process
 from orchestrator.observe.watchdog import Limits, Sighting, judge
-from orchestrator.supervise.engine_main import MADE, PLAN, PROBLEM, Ended, Made, Plan, read, write
+from orchestrator.supervise.engine_main import MADE, PLAN, PROBLEM, RESULT, Ended, Made, Plan, read, write
+from orchestrator.supervise.holds import TreeLink
 from orchestrator.supervise.members import Failure, Keeper, last_words
 from orchestrator.supervise.restart import StallWatch
 from orchestrator.supervise.stopping import read_result
@@ -31,7 +33,7 @@ class EngineKeeper(Keeper):
     def __init__(self, tree: Tree) -> None:
         super().__init__(tree, tree.engine)
         settings = tree.cfg.supervise
-        self.link: EngineLink | None = None
+        self.link: TreeLink | None = None
         self._link_error = ""
         self.view: EngineView | None = None
         self.lifted_pid = 0  # the engine whose hold has been lifted
@@ -49,6 +51,8 @@ class EngineKeeper(Keeper):
             self._stall.reset()
             try:
                 write(self.tree.run / PLAN, self._plan())
+                for name in (RESULT, PROBLEM):  # of a life before: not this one's words
+                    (self.tree.run / name).unlink(missing_ok=True)
             except OSError as err:  # a disk that is full now was not when the first plan was written, which differs in little
                 if not (self.tree.run / PLAN).exists():
                     raise Failure(f"the run's folder cannot be written: {err}") from err
@@ -57,12 +61,19 @@ class EngineKeeper(Keeper):
 
     def _plan(self) -> Plan:
         venue = self.tree.get("venue")
-        ready = json.loads(venue.spec.out.read_text().partition("\n")[0]) if venue and venue.spec.out else None
-        return Plan(config=effective(self.tree.cfg), folder=str(self.tree.run), runtime=str(self.tree.runtime), venue=ready,
+        ready = str(venue.spec.out) if venue and venue.spec.out else ""
+        plan = Plan(config=effective(self.tree.cfg), folder=str(self.tree.run), runtime=str(self.tree.runtime), venue_ready=ready,
+                    drained=[h for h in self.tree.holds.listed() if h.kind == "drain"],
                     held_before=self._held_before(), placement=self.member.spec.placement)  # fmt: skip
+        if (once := self.tree.once) is not None:
+            plan.ends_with_supervisor = True
+            if self.member.restarts == 0:  # what was asked for counts for the start it was asked of
+                plan.resume = once.resume is not None
+                plan.use_snapshots, plan.cut_damaged_tail = once.use_snapshots, once.cut_damaged_tail
+        return plan
 
     def _held_before(self) -> list[int]:
-        if self.tree.trading_enabled:
+        if self.tree.trading_enabled or 0 < self.lifted_pid == self.member.last[0]:
             return []
         if (made := read(self.tree.run / MADE, Made)) is not None:
             return list(made.held)
@@ -79,6 +90,8 @@ class EngineKeeper(Keeper):
             said, self._restart_asked = self._restart_asked, ""
         elif result is not None:
             self.member.life.move("failed", f"it ended by itself: {result.stopped_by}")
+            if self.tree.once is not None:  # a recorded feed that is over, a full disk: the report says what it came to
+                raise Failure(f"the engine ended by itself ({result.stopped_by})", 0)
             raise Failure(f"the engine ended by itself ({result.stopped_by})", EXIT_UNAVAILABLE, f"its log: {self.member.spec.log}")
         elif not started or (problem is not None and problem.code == EXIT_CONFIG):
             self.member.life.move("failed", said)
@@ -91,13 +104,14 @@ class EngineKeeper(Keeper):
 
     def lost_trading(self) -> None:
         """The next engine comes up held, whatever the last one was; which pauses were ours is in its plan."""
-        self._write_lifted()
         self.tree.trading_enabled = False
 
-    def _write_lifted(self) -> None:
-        if self.tree.trading_enabled and (made := read(self.tree.run / MADE, Made)) is not None:
-            made.held = []  # lifted: a pause that the journal tells of is a person's
-            write(self.tree.run / MADE, made)
+    def write_lifted(self, made: Made) -> None:
+        """The hold is lifted: a pause that the journal tells of from here on is a person's, in whichever life it is read."""
+        try:
+            write(self.tree.run / MADE, msgspec.structs.replace(made, held=[]))
+        except OSError as err:  # this supervisor knows it all the same
+            _log.error("that the hold is lifted could not be written down", error=str(err))
 
     def ask_restart(self, why: str) -> None:
         """End it cleanly; it is started again on the same run."""
@@ -118,9 +132,12 @@ class EngineKeeper(Keeper):
         still_ns = self._still_ns(now_ns)
         if still_ns:
             self._name_stall(still_ns)
-        after, why = engine_state(member.life.state, self.view, member.process.pid, stalled=self._stalled if still_ns else "", enabled=self.lifted)
+        after, why = engine_state(member.life.state, self.view, member.process.pid, stalled=self._stalled if still_ns else "", enabled=self.lifted,
+                                  holds=self.tree.holds.listed())  # fmt: skip
         for state in steps(member.life.state, after):
             member.life.move(state, why)
+        if after in ("ready", "trading"):
+            member.life.reason = why  # who holds it may change while it is held
         if member.life.state != "starting" and self.link is None:
             self.open_link()
         if member.died_ns and started and self.settled(now_ns):
@@ -187,7 +204,7 @@ class EngineKeeper(Keeper):
         if view is None or process is None or view.pid != process.pid:
             return
         try:
-            self.link = EngineLink(self.tree.name)
+            self.link = TreeLink(self.tree.name, self.tree.holds, self.tree.save)
             self._link_error = ""
         except EngineLinkError as err:
             if str(err) != self._link_error:
@@ -201,6 +218,6 @@ class EngineKeeper(Keeper):
             self.link = None
 
     def beat(self) -> None:
-        """One sign of life for the engine."""
-        if self.link is not None:
-            self.link.beat()
+        """One sign of life for the engine. From any thread."""
+        if (link := self.link) is not None:
+            link.beat()

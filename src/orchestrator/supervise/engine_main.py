@@ -13,10 +13,14 @@ supervisor, once all is ready, sends a journaled `resume`.
 
 from __future__ import annotations
 
+import json
 import os
+import signal
 import sys
+import time
 import traceback
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +28,14 @@ import msgspec
 
 from orchestrator.cli._errors import EXIT_INTERNAL, EXIT_UNAVAILABLE, EXIT_USAGE, CliError
 from orchestrator.control.bodies import KINDS, origin
+from orchestrator.control.messages import Request
 from orchestrator.observe import log
 from orchestrator.supervise.files import replace_whole
+from orchestrator.supervise.holds import words
 from orchestrator.supervise.link import own_request
+from orchestrator.supervise.once import when_input_ends
 from orchestrator.supervise.placement import Placement, apply
+from orchestrator.supervise.state_file import Hold
 
 PLAN, MADE, RESULT, PROBLEM = "plan.json", "engine.json", "result.json", "problem.json"
 
@@ -38,9 +46,14 @@ class Plan(msgspec.Struct, kw_only=True):
     config: dict[str, Any]  # as config.effective gives it
     folder: str  # of the run, absolute
     runtime: str  # runtime folder of the name
-    venue: dict[str, Any] | None = None  # ready line of the embedded exchange
+    venue_ready: str = ""  # file that gets the ready line of the embedded exchange
     hold: bool = True  # no orders until resumed
     placement: Placement | None = None
+    resume: bool = False  # a run that has not begun is not begun here
+    use_snapshots: bool = True
+    cut_damaged_tail: bool = False
+    ends_with_supervisor: bool = False  # standard input is a pipe from it
+    drained: list[Hold] = []  # by persons, in an earlier life of this engine: they are again
     held_before: list[int] = []  # shards whose pause, if the journal has them paused, was the supervisor's and not a person's
 
 
@@ -99,13 +112,13 @@ def run(plan: Plan) -> None:
     from orchestrator.run.live import Run, host
     from orchestrator.run.venue_process import accounts_of
 
+    import_module("hotpath._core")  # like all the above while the exchange still gets ready
     cfg, folder = from_effective(plan.config), Path(plan.folder)
     if isinstance(cfg.venue, EmbeddedVenue):
-        assert plan.venue is not None
-        addresses = of_embedded(plan.venue, accounts_of(cfg))
+        addresses = of_embedded(ready_line(Path(plan.venue_ready), cfg.supervise.ready_timeout_s), accounts_of(cfg))
     else:
         addresses = of_external(cfg.venue)
-    resume = has_begun(folder, cfg.engine.shards)
+    resume = plan.resume or has_begun(folder, cfg.engine.shards)
     account = apply(plan.placement) if plan.placement else None
     log.logger().info("placed", line=account.line if account else "", problems=account.problems if account else ())
     with ExitStack() as beside:
@@ -117,21 +130,46 @@ def run(plan: Plan) -> None:
             beside.callback(agent.stop)
             beside.enter_context(Vitals(Path(plan.runtime), "engine"))
 
-        result = host(cfg, addresses, folder=folder, resume=folder if resume else None, before_run=made, supervised=True)
+        result = host(cfg, addresses, folder=folder, resume=folder if resume else None, use_snapshots=plan.use_snapshots,
+                      cut_damaged_tail=plan.cut_damaged_tail, before_run=made, supervised=True)
     replace_whole(folder / RESULT, msgspec.json.encode(result))
 
 
+def ready_line(path: Path, timeout_s: float) -> dict[str, Any]:
+    """What the exchange says once it can be traded on. Raises CliError when it has not said it in time."""
+    until_s = time.monotonic() + timeout_s
+    while time.monotonic() < until_s:
+        with suppress(FileNotFoundError):
+            line, newline, _ = path.read_text().partition("\n")
+            if newline:
+                found: dict[str, Any] = json.loads(line)
+                return found
+        time.sleep(0.005)
+    raise CliError("the embedded exchange has not opened its sockets", hint="supervise.ready_timeout_s is the wait", code=EXIT_UNAVAILABLE)
+
+
 def hold(engine: Any, plan: Plan, *, resumed: bool) -> Made:
-    """Pause what is not paused by a person; on the engine made, before its loop."""
+    """Pause what is not paused by a person, drain what one has drained; on the engine made, before its loop.
+
+    One command a shard is all that can wait for the loop, and either of them keeps every order back. Held, and to be
+    resumed, is what is paused by nobody else: a drained shard only where its pause is of an earlier hold.
+    """
     shards = engine.summary()["shards"]
+    drained = {drain.shard: drain for drain in plan.drained}
     paused = [i for i, s in enumerate(shards) if s["paused"] and i not in plan.held_before]
-    held = [i for i in range(len(shards)) if i not in paused] if plan.hold else []
-    for shard in held:
-        request = own_request("pause", "held until the tree is ready")
-        if not engine.command(KINDS["pause"], b"", request.key(), None, shard, origin(request)):
-            raise RuntimeError(f"shard {shard} did not take its first command")
+    held = [i for i, s in enumerate(shards) if i not in paused and (s["paused"] or i not in drained)] if plan.hold else []
+    for shard in range(len(shards)):
+        if shard in drained:
+            _command(engine, "drain", shard, own_request("drain", f"still {words(drained[shard])}"))
+        elif shard in held:
+            _command(engine, "pause", shard, own_request("pause", "held until the tree is ready"))
     return Made(pid=os.getpid(), resumed=resumed, held=held, paused_before=paused,
                 recovery_ns=sum(s["recovery_ns"] for s in shards), replayed_inputs=sum(s["recovered_inputs"] for s in shards))  # fmt: skip
+
+
+def _command(engine: Any, kind: str, shard: int, request: Request) -> None:
+    if not engine.command(KINDS[kind], b"", request.key(), None, shard, origin(request)):
+        raise RuntimeError(f"shard {shard} did not take its first command")
 
 
 def problem_of(err: BaseException) -> Ended:
@@ -159,6 +197,8 @@ def main(arguments: list[str]) -> int:
     log.configure("engine", level=plan.config.get("observe", {}).get("log_level", "info"))
     for name in (MADE, RESULT, PROBLEM):
         (folder / name).unlink(missing_ok=True)
+    if plan.ends_with_supervisor:
+        when_input_ends(lambda: os.kill(os.getpid(), signal.SIGTERM))
     try:
         run(plan)
     except BaseException as err:

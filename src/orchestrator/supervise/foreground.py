@@ -59,6 +59,8 @@ class Screen:
     def _panel(self, supervisor: Supervisor) -> RenderableType:
         state = supervisor.state()
         parts: list[RenderableType] = [tree_table(state)]
+        if (view := supervisor.engine.view) is not None and (shared := view.sharing()):
+            parts.append(shared)
         if (snapshot := self._snapshot(supervisor)) is not None:
             title = f"peregrine {state.name}, {state.state}, Ctrl-C to stop"
             parts.append(render(snapshot, self._previous, title=title, currency=supervisor.tree.cfg.account.currency))
@@ -73,7 +75,8 @@ class Screen:
         elif not self._told and supervisor.ready_s:
             self._told = True
             self._next_s = time.monotonic() + LINE_EVERY_S
-            self._say(ready_line(supervisor.state(), supervisor.ready_s))
+            view = supervisor.engine.view
+            self._say(ready_line(supervisor.state(), supervisor.ready_s, view.sharing() if view else ""))
         elif self._told and time.monotonic() >= self._next_s:
             self._next_s = time.monotonic() + LINE_EVERY_S
             if (snapshot := self._snapshot(supervisor)) is not None:

@@ -65,11 +65,11 @@ class Hosted:
             return
         self._next_s = now_s + self._watchdog_s
         self.notify.watchdog()
-        if ready and not self._ready:
-            self.notify.ready(line)
+        if ready and not self._ready:  # said until it is taken: a manager that is slow to read has a short queue
+            self._ready = self.notify.ready(line) or not self.notify.enabled
         else:
             self.notify.status(line)
-        self._ready = ready
+            self._ready = ready
 
     def stopping(self, why: str) -> None:
         """The end begins."""

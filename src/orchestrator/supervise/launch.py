@@ -10,22 +10,27 @@ from orchestrator.config import config_hash, from_effective
 from orchestrator.config.cores import resolve_cores
 from orchestrator.config.models import Config, EmbeddedVenue
 from orchestrator.observe import log, traces
-from orchestrator.run.live import new_run_folder
+from orchestrator.run.live import check_resume, new_run_folder
 from orchestrator.supervise.engine_main import PLAN, Plan, read
 from orchestrator.supervise.leftovers import put_away
 from orchestrator.supervise.lock import Locked, SupervisorLock
+from orchestrator.supervise.once import Once
 from orchestrator.supervise.paths import RuntimeFolderError, runtime_dir
+from orchestrator.supervise.process import Process
 from orchestrator.supervise.state_file import TreeState
+from orchestrator.supervise.stopping import read_result
 from orchestrator.supervise.supervisor import Supervisor
 from orchestrator.supervise.takeover import Takeover, TakeoverRefused, end_all
 from orchestrator.supervise.tree import LOGS, Tree
 
 OnRound = Callable[[Supervisor], None]
 ENDED_STATES = ("stopped", "failed")
+END_WAIT_S = 5.0  # for an engine whose `run` was killed: it cancels, flushes, logs out
 
 
-def launch(cfg: Config, *, config_file: str = "", on_round: OnRound | None = None) -> Supervisor:
+def launch(cfg: Config, *, config_file: str = "", on_round: OnRound | None = None, once: Once | None = None) -> Supervisor:
     """A supervisor for `cfg`, ready to `run`: of the tree that runs under that name without one, else of a new tree.
+    With `once` always of a new one, which ends with this process.
 
     Raises CliError: 75 when the name has a supervisor, 69 when what is left of an earlier tree wants a decision.
     """
@@ -36,7 +41,10 @@ def launch(cfg: Config, *, config_file: str = "", on_round: OnRound | None = Non
         found = _found(takeover)
         if found is not None and found.state not in ENDED_STATES:
             living = takeover.check()
-            if _worth_taking(cfg, found, living):
+            if _worth_taking(cfg, found, living, once.resume if once is not None else None):
+                if once is not None:
+                    raise CliError(f"{cfg.engine.name} runs without a supervisor", hint="take it over as it runs: peregrine up --take-over; "
+                                   "or end it first: peregrine down", code=EXIT_UNAVAILABLE)  # fmt: skip
                 if found.config_sha256 != config_hash(cfg):
                     raise CliError(f"{cfg.engine.name} runs without a supervisor, and with another configuration than this",
                                    hint="take it over as it runs: peregrine up --take-over; or end it first: peregrine down",
@@ -45,7 +53,7 @@ def launch(cfg: Config, *, config_file: str = "", on_round: OnRound | None = Non
         end_all(runtime)  # of a tree that was being stopped, or whose exchange has died: nothing to be continued
         run = Path(found.run) if found is not None and found.run else None
         notes = put_away(cfg.engine.name, runtime, run)
-        return _fresh(cfg, runtime, lock, config_file, notes, on_round)
+        return _fresh(cfg, runtime, lock, config_file, notes, on_round, once)
     except BaseException:
         lock.close()
         raise
@@ -93,10 +101,13 @@ def _found(takeover: Takeover) -> TreeState | None:
         return None
 
 
-def _worth_taking(cfg: Config, found: TreeState, living: dict[str, tuple[int, int]]) -> bool:
-    """Is there something to be continued? A tree on its way down is not, nor is one whose embedded exchange has died."""
+def _worth_taking(cfg: Config, found: TreeState, living: dict[str, tuple[int, int]], resume: Path | None = None) -> bool:
+    """Is there something to be continued? A tree on its way down is not, nor is one whose embedded exchange has died, nor
+    one of `run`, which ends by itself."""
     if found.state == "draining":
         return False
+    if found.foreground:
+        return _left_behind(found, living, resume)
     if isinstance(cfg.venue, EmbeddedVenue):
         return "venue" in living
     if "engine" not in living:
@@ -106,6 +117,30 @@ def _worth_taking(cfg: Config, found: TreeState, living: dict[str, tuple[int, in
     return True
 
 
+def _left_behind(found: TreeState, living: dict[str, tuple[int, int]], resume: Path | None) -> bool:
+    """The remains of a `run` whose process was killed: False once its engine has ended in order. Raises CliError."""
+    ended = _ended(living.get("engine"), END_WAIT_S)
+    result = read_result(Path(found.run))
+    embedded = any(p.role == "venue" for p in found.processes)
+    if ended and (embedded or not found.has_traded or (resume is not None and resume.resolve() == Path(found.run)) or (result is not None and not result.working_orders)):
+        return False
+    raise CliError(f"the engine of {found.name} died without a supervisor, in {found.run}" if ended else
+                   f"the engine of {found.name} has not ended yet, though its supervisor is gone",
+                   hint=f"close that run: peregrine down {found.name}; or trade on in it: peregrine run --resume {found.run}", code=EXIT_UNAVAILABLE)  # fmt: skip
+
+
+def _ended(process: tuple[int, int] | None, wait_s: float) -> bool:
+    if process is None:
+        return True
+    try:
+        found = Process.adopt(*process)
+    except ProcessLookupError:
+        return True
+    ended = found.wait(wait_s)
+    found.close()
+    return ended
+
+
 def _trace(cfg: Config) -> None:
     try:
         traces.configure(cfg.observe.otlp, "supervisor", engine=cfg.engine.name)
@@ -113,15 +148,18 @@ def _trace(cfg: Config) -> None:
         raise CliError(str(err), hint=traces.EXTRA_HINT, code=EXIT_CONFIG) from err
 
 
-def _fresh(cfg: Config, runtime: Path, lock: SupervisorLock, config_file: str, notes: list[str], on_round: OnRound | None) -> Supervisor:
+def _fresh(cfg: Config, runtime: Path, lock: SupervisorLock, config_file: str, notes: list[str], on_round: OnRound | None,
+           once: Once | None) -> Supervisor:  # fmt: skip
     resolve_cores(cfg.engine)  # what cannot be placed leaves no folder either
-    run = new_run_folder(Path(cfg.journal.dir).resolve(), cfg.name)
-    (run / LOGS).mkdir()
+    if (resume := once.resume if once is not None else None) is not None:
+        check_resume(cfg, resume.resolve())
+    run = resume.resolve() if resume is not None else new_run_folder(Path(cfg.journal.dir).resolve(), cfg.name)
+    (run / LOGS).mkdir(exist_ok=True)
     log.configure("supervisor", path=run / LOGS / "supervisor.log", level=cfg.observe.log_level)
     _trace(cfg)
     for note in notes:
         log.logger().warning("left by an earlier tree", what=note)
-    return Supervisor(Tree(cfg, runtime, run, config=config_file), lock, on_round=on_round)
+    return Supervisor(Tree(cfg, runtime, run, config=config_file, once=once), lock, on_round=on_round)
 
 
 def _taken(takeover: Takeover, lock: SupervisorLock, on_round: OnRound | None) -> Supervisor:
@@ -136,6 +174,7 @@ def _taken(takeover: Takeover, lock: SupervisorLock, on_round: OnRound | None) -
     tree = Tree(from_effective(plan.config), takeover.folder, run, config=found.config, generation=found.generation + 1)
     tree.started_ns, tree.trading_enabled, tree.has_traded = found.started_ns, found.trading_enabled, found.has_traded
     tree.life.state, tree.life.reason, tree.life.since_ns = found.state, found.reason, found.started_ns
+    tree.holds.restore(found.holds)
     for process in found.processes:
         if (member := tree.get(process.role)) is not None:
             member.restore(process)

@@ -132,7 +132,8 @@ class TelemetryKeeper(Keeper):
         if self.member.life.state == "starting" and self.member.alive() and (line := self.ready_line()) is not None:
             self.tree.addresses.update({key: line[key] for key in ("metrics", "telemetry")})
             self.member.life.move("syncing", "it is up")
-            self.member.life.move("ready", "it answers")
+            held = f"it publishes; {self.tree.cfg.observe.metrics} is another process's, and is tried for again" if not line["metrics"] else ""
+            self.member.life.move("ready", held or "it answers")
             self.member.died_ns = 0
 
     def died(self, now_ns: int, words: str, *, started: bool) -> None:

@@ -29,11 +29,12 @@ def tree_table(state: TreeState) -> Table:
     return table
 
 
-def ready_line(state: TreeState, seconds: float) -> str:
-    """The one line of a tree that has become ready."""
+def ready_line(state: TreeState, seconds: float, sharing: str = "") -> str:
+    """The one line of a tree that has become ready; `sharing` says which shards share a thread."""
     pids = ", ".join(f"{p.name} {p.pid}" for p in state.processes if p.pid)
     again = f", generation {state.generation}" if state.generation > 1 else ""
-    return f"{state.name} is {state.state} after {seconds:.1f} s{again}: supervisor {state.supervisor_pid}, {pids}; run {_short(state.run)}"
+    shared = f"; {sharing}" if sharing else ""
+    return f"{state.name} is {state.state} after {seconds:.1f} s{again}: supervisor {state.supervisor_pid}, {pids}; run {_short(state.run)}{shared}"
 
 
 def end_lines(report: EndReport) -> list[str]:

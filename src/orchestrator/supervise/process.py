@@ -34,6 +34,8 @@ class ProcessSpec:
     log: Path  # stderr, appended
     placement: Placement
     out: Path | None = None  # stdout, replaced; none: into the log too
+    stdin: int = subprocess.DEVNULL  # a file descriptor, or nothing to read
+    inherits: tuple[int, ...] = ()  # file descriptors besides
 
 
 class Process:
@@ -54,8 +56,8 @@ class Process:
         environment = {**forget(dict(os.environ)), MARK: f"{folder}:{spec.name}"}
         with spec.log.open("ab") as log, spec.out.open("wb") if spec.out else contextlib.nullcontext(log) as out:
             child = subprocess.Popen(
-                [sys.executable, *spec.arguments], stdin=subprocess.DEVNULL, stdout=out, stderr=log,
-                env=environment, start_new_session=True,
+                [sys.executable, *spec.arguments], stdin=spec.stdin, stdout=out, stderr=log,
+                env=environment, start_new_session=True, pass_fds=spec.inherits,
             )  # fmt: skip
         process = cls(child.pid, process_start_ticks(child.pid), child)
         settle(child.pid, spec.placement)

@@ -1,6 +1,6 @@
 """The order in which a tree becomes ready: each stage is begun, waited for, and only then the next one begins.
 
-    venue ▶ engine ▶ books ▶ session ▶ telemetry ▶ trading
+    venue ▶ engine ▶ books ▶ session ▶ reconciler ▶ telemetry ▶ trading
 """
 
 from __future__ import annotations
@@ -15,29 +15,37 @@ from orchestrator.observe import log, traces
 from orchestrator.supervise.engine_keeper import EngineKeeper
 from orchestrator.supervise.engine_main import MADE, Made, read
 from orchestrator.supervise.link import LIFT_HOLD, own_request
-from orchestrator.supervise.members import Failure, TelemetryKeeper, VenueKeeper
+from orchestrator.supervise.members import Failure, Keeper, TelemetryKeeper, VenueKeeper
 from orchestrator.supervise.tree import Tree
 
-STAGES = ("venue", "engine", "books", "session", "telemetry", "trading")
-LIFT_WAIT_S = 0.5  # the heartbeat waits meanwhile
+STAGES = ("venue", "engine", "books", "session", "reconciler", "telemetry", "trading")
+LIFT_WAIT_S = 0.5  # the rest of the tree waits meanwhile
 _log = log.logger()
 
 
 class Startup:
     """Where a tree is on its way to trading. `done` once it has traded; a restarted engine goes only through the last."""
 
-    def __init__(self, tree: Tree, engine: EngineKeeper, venue: VenueKeeper | None, telemetry: TelemetryKeeper | None) -> None:
-        self.tree, self.engine, self.venue, self.telemetry = tree, engine, venue, telemetry
+    def __init__(self, tree: Tree, engine: EngineKeeper, venue: VenueKeeper | None, telemetry: TelemetryKeeper | None,
+                 reconciler: Keeper | None = None) -> None:
+        self.tree, self.engine, self.venue, self.telemetry, self.reconciler = tree, engine, venue, telemetry, reconciler
         self.done = False
         self._stage = 0
         self._asked: tuple[int, Request] | None = None  # the resume of this engine (pid)
         self._begun_ns = 0  # of the stage under way; 0 = not begun
         self._timeout_ns = tree.cfg.supervise.ready_timeout_s * 1_000_000_000
         self._begin: dict[str, Callable[[int], None]] = {
-            "venue": venue.start if venue else _nothing,
+            "venue": self._venue_and_beside_it,
             "engine": engine.start,
+            "reconciler": reconciler.start if reconciler else _nothing,
             "telemetry": telemetry.start if telemetry else _nothing,
         }
+
+    def _venue_and_beside_it(self, now_ns: int) -> None:
+        """The exchange; and the engine's process, which loads itself meanwhile and waits for where the exchange is."""
+        if self.venue is not None:
+            self.venue.start(now_ns)
+            self.engine.start(now_ns)
 
     @property
     def stage(self) -> str:
@@ -78,6 +86,9 @@ class Startup:
                 return "" if view and view.books_live() else view.missing() if view else "the engine is not up"
             case "session":
                 return "" if view and view.synced() else view.missing() if view else "the engine is not up"
+            case "reconciler":
+                agrees = self.reconciler is None or self.reconciler.member.life.state == "ready"
+                return "" if agrees else "the reconciler has not said that the venue agrees"
             case "telemetry":
                 over = self.telemetry is None or self.telemetry.member.life.state == "ready"
                 return "" if over else "telemetry does not answer"
@@ -122,9 +133,10 @@ class Startup:
         if not self.tree.trading_enabled:
             self.tree.has_traded = True  # one that is not answered may have been taken
             for shard in made.held:
-                effects.append(engine.link.send("resume", shard=shard, body=LIFT_HOLD, request=request, timeout_s=LIFT_WAIT_S))
+                effects.append(engine.link.own("resume", shard=shard, body=LIFT_HOLD, request=request, timeout_s=LIFT_WAIT_S))
         engine.lifted_pid, engine.lifted_ns = process.pid, time.monotonic_ns()
         self.tree.trading_enabled = True
+        engine.write_lifted(made)
         _log.info("trading enabled", id=request.id, held=made.held, paused_by_a_person=made.paused_before)
         self.tree.save()
         return effects

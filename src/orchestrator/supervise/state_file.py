@@ -19,7 +19,7 @@ VERSION = 1
 
 #: Life of a process; the moves between them are in lifecycle.py.
 LifeState = Literal["starting", "syncing", "ready", "trading", "draining", "stopped", "failed"]
-Role = Literal["venue", "engine", "telemetry"]
+Role = Literal["venue", "engine", "reconciler", "telemetry"]
 
 
 class StateFileError(Exception):
@@ -47,6 +47,17 @@ class ProcessState(msgspec.Struct, kw_only=True):
         return self.pid > 0 and process_start_ticks(self.pid) == self.start_ticks
 
 
+class Hold(msgspec.Struct, kw_only=True):
+    """A shard that a person has stopped by command and nobody has resumed."""
+
+    shard: int
+    kind: Literal["drain", "pause"]
+    who: str = ""
+    why: str = ""
+    when_ns: int = 0
+    seq: int = 0  # where it stands in the shard's journal; 1: not known, 0: not answered yet
+
+
 class TreeState(msgspec.Struct, kw_only=True):
     """The whole tree."""
 
@@ -60,11 +71,13 @@ class TreeState(msgspec.Struct, kw_only=True):
     config_sha256: str = ""  # of the effective configuration
     trading_enabled: bool = False
     has_traded: bool = False  # since the run began: orders may have gone out
+    foreground: bool = False  # of `peregrine run`: its processes end with it, nobody takes them over
     state: LifeState = "starting"
     reason: str = ""
     started_ns: int = 0
     written_ns: int = 0
     processes: list[ProcessState] = []
+    holds: list[Hold] = []  # what persons have stopped: stays over the death of the engine, and of the supervisor
     alarms: list[str] = []  # stalls and leaks that stand now, a line each
     addresses: dict[str, str] = {}  # control, telemetry, metrics …: where they are reached
 

@@ -9,10 +9,12 @@ from pathlib import Path
 
 import msgspec
 
-from orchestrator.control.engine_link import EngineLink, EngineLinkError
+from orchestrator.control.engine_link import EngineLinkError
+from orchestrator.day.verdict import verdict
 from orchestrator.observe import log
 from orchestrator.observe.result import RunResult
 from orchestrator.supervise.engine_main import RESULT, read
+from orchestrator.supervise.holds import TreeLink
 from orchestrator.supervise.link import own_request
 from orchestrator.supervise.tree import Member, Tree
 from orchestrator.supervise.view import EngineView, read_view
@@ -40,7 +42,7 @@ class EndReport(msgspec.Struct, kw_only=True):
     fills: int = 0
 
 
-def stop(tree: Tree, link: EngineLink | None, *, timeout_s: float, why: str, beat: Callable[[], None]) -> EndReport:
+def stop(tree: Tree, link: TreeLink | None, *, timeout_s: float, why: str, beat: Callable[[], None]) -> EndReport:
     """End every process of the tree within about `timeout_s`; `beat` is called meanwhile, so that the engine keeps its
     supervisor. The report's code is the caller's to set."""
     report = EndReport(name=tree.name, run=str(tree.run), reason=why, code=0, generation=tree.generation)
@@ -61,6 +63,9 @@ def stop(tree: Tree, link: EngineLink | None, *, timeout_s: float, why: str, bea
         report.notes.append("its journal is whole up to its last record: `peregrine run --resume` on it cancels what may be open")
     result = read_result(tree.run)
     _orders(tree, report, last, result)
+    if (reconciler := tree.get("reconciler")) is not None:
+        _end(reconciler, 5.0, report, why, beat)
+        report.notes += verdict(tree)
     if venue is not None:
         _end(venue, 5.0, report, why, beat)
     report.restarts = {m.spec.name: m.restarts for m in tree.members.values() if m.restarts}
@@ -69,14 +74,14 @@ def stop(tree: Tree, link: EngineLink | None, *, timeout_s: float, why: str, bea
     return report
 
 
-def _quiet(tree: Tree, link: EngineLink, report: EndReport, *, until: float, why: str, beat: Callable[[], None]) -> None:
+def _quiet(tree: Tree, link: TreeLink, report: EndReport, *, until: float, why: str, beat: Callable[[], None]) -> None:
     """No new orders, and everything cancelled, while session and telemetry still stand."""
     view = read_view(tree.name)
     if view is None or not view.up:
         return
     for shard in range(len(view.shards)):
         try:
-            link.send("drain", shard=shard, request=own_request("stop", why))
+            link.own("drain", shard=shard, request=own_request("stop", why))
         except EngineLinkError as err:  # an engine that does not answer is ended by a signal below
             report.notes.append(f"shard {shard} did not take the drain: {err}")
     while time.monotonic() < until and tree.engine.alive():

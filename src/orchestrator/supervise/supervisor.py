@@ -1,7 +1,7 @@
 """The supervisor of one engine: starts its processes in order, watches them, restarts what died, ends them in reverse.
 
-One thread, one loop; each round beats into the engine's shared memory, looks for deaths, reads the engine's state and
-takes the next step. What comes from elsewhere (signals, the control API's threads) is handed to the loop.
+One thread, one loop; each round looks for deaths, reads the engine's state and takes the next step, while a thread of its
+own beats into the engine's shared memory (heartbeat.py). What comes from elsewhere (signals, the control API's threads) is handed to the loop.
 """
 
 from __future__ import annotations
@@ -20,14 +20,16 @@ import msgspec
 
 from orchestrator.cli._errors import EXIT_INTERNAL, EXIT_UNAVAILABLE
 from orchestrator.config.models import Config
-from orchestrator.control.engine_link import EngineLink
 from orchestrator.control.errors import ControlError
 from orchestrator.control.messages import Request
+from orchestrator.day.keeper import ReconcilerKeeper
 from orchestrator.observe import log
 from orchestrator.supervise import hosting
 from orchestrator.supervise.deploying import take
 from orchestrator.supervise.engine_keeper import EngineKeeper
 from orchestrator.supervise.files import replace_whole
+from orchestrator.supervise.heartbeat import Heartbeat
+from orchestrator.supervise.holds import TreeLink
 from orchestrator.supervise.leasing import Leasing
 from orchestrator.supervise.leftovers import put_away
 from orchestrator.supervise.lock import SupervisorLock
@@ -42,6 +44,7 @@ from orchestrator.supervise.watching import steps
 
 BUSY_S = 0.02  # between rounds while something is on its way
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+TIME_IS_OVER = "its time is over"
 _log = log.logger()
 
 
@@ -57,16 +60,20 @@ class Supervisor:
         self.engine = EngineKeeper(tree)
         self.venue = VenueKeeper(tree) if tree.get("venue") else None
         self.telemetry = TelemetryKeeper(tree) if tree.get("telemetry") else None
-        self.startup = Startup(tree, self.engine, self.venue, self.telemetry)
+        self.reconciler = ReconcilerKeeper(tree) if tree.get("reconciler") else None
+        self.startup = Startup(tree, self.engine, self.venue, self.telemetry, self.reconciler)
         self.ready_s = 0.0  # of the last start or takeover: begin to trading
         self._takeover, self._on_round = takeover, on_round
         self._began = time.monotonic()
         self._ending: Failure | None = None
         self._continued = False  # taken over with its engine alive
+        self._until_s = float("inf")  # monotonic; of a run for a time, once it trades
         self._calls: queue.SimpleQueue[tuple[Callable[[], Any], Future[Any]]] = queue.SimpleQueue()
         self._wake_out, self._wake_in = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._hosted: hosting.Hosted | None = None
         self.leasing = Leasing()
+        settings = tree.cfg.supervise
+        self._heartbeat = Heartbeat(self.engine.beat, settings.heartbeat_ms / 1000, settings.hung_after_ms / 1000)
         self._upkeep = Upkeep(tree.cfg, tree.runtime, lambda: self.engine.view.heartbeat_count if self.engine.view else None)
 
     # ---- the loop
@@ -78,6 +85,8 @@ class Supervisor:
                 if self._takeover is not None:
                     self._take_over(self._takeover)
                 self._keep_off()
+                if self._takeover is None:
+                    self._heartbeat.start()
                 self._hosted = hosting.Hosted(self)
                 self.tree.save()
                 while self._ending is None:
@@ -93,12 +102,13 @@ class Supervisor:
 
     def _round(self) -> None:
         now = time.monotonic_ns()
-        self.engine.beat()
-        for keeper in (self.venue, self.engine, self.telemetry):
+        self._heartbeat.progress()
+        for keeper in (self.venue, self.engine, self.reconciler, self.telemetry):
             if keeper is not None:
                 keeper.look(now, started=self.startup.done)
         self.startup.advance(now)
         self._follow()
+        self._look_at_the_clock(now / 1e9)
         self.leasing.round(self.engine.link)
         living = {m.spec.name: m.last for m in self.tree.members.values() if m.process is not None}
         if self._upkeep.look(now, living):
@@ -130,12 +140,25 @@ class Supervisor:
         wanted = life.state
         if wanted in ("starting", "failed"):
             wanted = "syncing" if self.startup.done or tree.state != "starting" else "starting"
+        if tree.state == life.state in ("ready", "trading") and tree.reason != life.reason:
+            tree.reason = life.reason
+            self.tree.save()
         for state in steps(tree.state, wanted):
             tree.move(state, life.reason if life.state == wanted else f"the engine is {life.state}: {life.reason}")
         if self.startup.done and not self.ready_s and (self._continued or self.engine.settled(time.monotonic_ns())):
             self.ready_s = time.monotonic() - self._began
             _log.info("ready", seconds=round(self.ready_s, 3), generation=self.tree.generation)
             self.tree.save()
+
+    def _look_at_the_clock(self, now_s: float) -> None:
+        """A run for a time ends when so long has gone by since it first traded; an engine on its way back is waited for."""
+        once = self.tree.once
+        if once is None or once.for_ns is None or not self.startup.done:
+            return
+        self._until_s = min(self._until_s, now_s + once.for_ns / 1e9)
+        late_s = now_s - self._until_s
+        if late_s >= 0 and (not self.engine.member.died_ns or late_s > self.tree.cfg.supervise.ready_timeout_s):
+            self.ask_stop(TIME_IS_OVER)
 
     def _sleep(self) -> None:
         settled = self.startup.done and self.tree.life.state == "trading"
@@ -144,7 +167,7 @@ class Supervisor:
         for member in self.tree.members.values():
             if member.alive() and member.process is not None:
                 poller.register(member.process.fileno(), select.POLLIN)
-        wait_s = self.tree.cfg.supervise.heartbeat_ms / 1000
+        wait_s = min(self.tree.cfg.supervise.heartbeat_ms / 1000, max(0.001, self._until_s - time.monotonic()))
         for fd, _ in poller.poll(int(1000 * (wait_s if settled else min(wait_s, BUSY_S)))):
             if fd == self._wake_out:
                 os.read(fd, 4096)
@@ -154,7 +177,12 @@ class Supervisor:
         def taken(number: int, frame: object) -> None:
             self.ask_stop(f"asked to stop by {signal.Signals(number).name}")
 
+        def killed(number: int, frame: object) -> None:
+            if (process := self.tree.engine.process) is not None:
+                process.send(signal.SIGUSR1)  # meant for the engine: it stops trading at once, and goes on
+
         before = {number: signal.signal(number, taken) for number in STOP_SIGNALS}
+        before[signal.SIGUSR1] = signal.signal(signal.SIGUSR1, killed)
         fd = signal.set_wakeup_fd(self._wake_in, warn_on_full_buffer=False)
         try:
             yield
@@ -176,10 +204,12 @@ class Supervisor:
         self.engine.taken_over()
         if self.tree.has_traded:  # a start that was cut short is gone through again, a running engine is let run
             self.startup.done = True
-            if self.telemetry is not None and not self.telemetry.member.alive():
-                self.telemetry.died(time.monotonic_ns(), "gone when the supervisor came", started=True)
+            for keeper in (self.reconciler, self.telemetry):
+                if keeper is not None and not keeper.member.alive():
+                    keeper.died(time.monotonic_ns(), "gone when the supervisor came", started=True)
         takeover.move("beating")
         self.engine.beat()
+        self._heartbeat.start()
         takeover.move("writing")
         self.tree.save()
         takeover.move("done")
@@ -199,17 +229,18 @@ class Supervisor:
             self._hosted.stopping(str(ending))
         tree = self.tree
         try:
-            report = stop(tree, self.engine.link, timeout_s=tree.cfg.supervise.stop_timeout_s, why=str(ending), beat=self.engine.beat)
+            report = stop(tree, self.engine.link, timeout_s=tree.cfg.supervise.stop_timeout_s, why=str(ending), beat=self._heartbeat.progress)
         except Exception as err:  # a defect here must not leave processes behind either
             _log.exception("the tree could not be ended in order")
             notes = [f"not ended in order: {err}", *(f"{name} was ended by a signal" for name in end_all(tree.runtime))]
             report = EndReport(name=tree.name, run=str(tree.run), reason=str(ending), code=EXIT_INTERNAL, open_orders=None, notes=notes)
         report.code, report.hint = report.code or ending.code, ending.hint
+        self._heartbeat.stop()
         self.engine.close_link()
         if self._hosted:
             self._hosted.close()
         report.notes += put_away(tree.name, tree.runtime, tree.run)
-        if report.open_orders != 0 or any(m.life.state == "failed" for m in tree.members.values()):
+        if self.tree.once is None and (report.open_orders != 0 or any(m.life.state == "failed" for m in tree.members.values())):
             report.code = report.code or EXIT_UNAVAILABLE
         tree.trading_enabled = False
         tree.addresses.clear()
@@ -239,7 +270,7 @@ class Supervisor:
         """The configuration in force."""
         return self.tree.cfg
 
-    def link(self) -> EngineLink | None:
+    def link(self) -> TreeLink | None:
         """The hand on the engine; None while it is away."""
         return self.engine.link
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from orchestrator.config import config_hash
 from orchestrator.config.models import Config, EmbeddedVenue
@@ -13,7 +15,9 @@ from orchestrator.observe import log, traces
 from orchestrator.observe.segment import process_start_ticks
 from orchestrator.observe.topology import read_topology
 from orchestrator.supervise import state_file
+from orchestrator.supervise.holds import Holds
 from orchestrator.supervise.lifecycle import Life
+from orchestrator.supervise.once import Lifelines, Once
 from orchestrator.supervise.placement import Placement, plan_placement
 from orchestrator.supervise.process import Process, ProcessSpec
 from orchestrator.supervise.restart import RestartPolicy
@@ -69,8 +73,8 @@ class Member:
 class Tree:
     """All members, in the order they are started; writes the state file at each change."""
 
-    def __init__(self, cfg: Config, runtime: Path, run: Path, *, config: str = "", generation: int = 1) -> None:
-        self.cfg, self.runtime, self.run = cfg, runtime, run
+    def __init__(self, cfg: Config, runtime: Path, run: Path, *, config: str = "", generation: int = 1, once: Once | None = None) -> None:
+        self.cfg, self.runtime, self.run, self.once = cfg, runtime, run, once
         self.name = cfg.engine.name
         self.config, self.generation = config, generation
         self.trading_enabled = False
@@ -78,11 +82,14 @@ class Tree:
         self.started_ns = time.time_ns()
         self.addresses: dict[str, str] = {}
         self.alarms: list[str] = []  # stalls and leaks that stand now
+        self.holds = Holds()
+        self._writing = threading.Lock()
         self.on_change: Callable[[TreeState], None] | None = None
         self.life = Life(self.name, on_move=self._moved)
         self.members: dict[Role, Member] = {}
         self.placements = plan_placement(cfg, read_topology())
-        for spec in specs(cfg, self.placements, run):
+        self._lifelines = Lifelines() if once is not None else None
+        for spec in specs(cfg, self.placements, run, self._lifelines):
             self.members[spec.role] = Member(spec, RestartPolicy(cfg.supervise.restart), self._moved)
         self._me = (os.getpid(), process_start_ticks(os.getpid()))
 
@@ -106,18 +113,19 @@ class Tree:
         return TreeState(
             name=self.name, supervisor_pid=self._me[0], supervisor_start_ticks=self._me[1], generation=self.generation,
             run=str(self.run), config=self.config, config_sha256=config_hash(self.cfg), trading_enabled=self.trading_enabled,
-            has_traded=self.has_traded,
+            has_traded=self.has_traded, foreground=self.once is not None,
             state=self.life.state, reason=self.life.reason, started_ns=self.started_ns, written_ns=time.time_ns(),
-            processes=[m.state() for m in self.members.values()], alarms=list(self.alarms), addresses=dict(self.addresses),
+            processes=[m.state() for m in self.members.values()], holds=self.holds.listed(), alarms=list(self.alarms), addresses=dict(self.addresses),
         )  # fmt: skip
 
     def save(self) -> None:
         """Write it where others find it; a disk that does not take it is said, and does not stop the supervisor."""
-        state = self.state()
-        try:
-            state_file.write(self.runtime, state)
-        except OSError as err:
-            _log.error("the state file could not be written", error=str(err))
+        with self._writing:  # the control API's threads write too: what was read last is written last
+            state = self.state()
+            try:
+                state_file.write(self.runtime, state)
+            except OSError as err:
+                _log.error("the state file could not be written", error=str(err))
         if self.on_change:
             self.on_change(state)
 
@@ -126,20 +134,36 @@ class Tree:
         for member in self.members.values():
             if member.process is not None:
                 member.process.close()
+        if self._lifelines is not None:
+            self._lifelines.close()
+            self._lifelines = None
 
 
-def specs(cfg: Config, placements: dict[str, Placement], run: Path) -> list[ProcessSpec]:
-    """What the processes of a configuration are, in the order they are started."""
+def specs(cfg: Config, placements: dict[str, Placement], run: Path, lifelines: Lifelines | None = None) -> list[ProcessSpec]:
+    """What the processes of a configuration are, in the order they are started. With `lifelines` they end with their
+    supervisor, and nothing is started that only shows the engine to others."""
     from orchestrator.run.venue_process import arguments_of
     from orchestrator.supervise.engine_main import PLAN
 
     logs = run / LOGS
     out = []
+
+    def tied(role: Role) -> dict[str, Any]:
+        if lifelines is None:
+            return {}
+        stdin, inherits = lifelines.of(role)
+        return {"stdin": stdin, "inherits": inherits}
+
     if isinstance(cfg.venue, EmbeddedVenue):
-        out.append(ProcessSpec("venue", "venue", tuple(arguments_of(cfg)), logs / "venue.log", placements["venue"], out=logs / "venue.ready"))
+        arguments = (*arguments_of(cfg), *(["--until-input-ends"] if lifelines else []))
+        out.append(ProcessSpec("venue", "venue", arguments, logs / "venue.log", placements["venue"], out=logs / "venue.ready", **tied("venue")))
     engine = ("-m", "orchestrator.supervise.engine_main", str(run / PLAN))
-    out.append(ProcessSpec("engine", "engine", engine, logs / "engine.log", placements["engine"]))
-    if cfg.observe.metrics is not None:
+    out.append(ProcessSpec("engine", "engine", engine, logs / "engine.log", placements["engine"], **tied("engine")))
+    if cfg.day.reconcile.enabled:
+        reconciler = ("-m", "orchestrator.day.reconcile_main", str(run / PLAN))
+        out.append(ProcessSpec("reconciler", "reconciler", reconciler, logs / "reconciler.log", placements["supervisor"],
+                               out=logs / "reconciler.ready", **tied("reconciler")))  # fmt: skip
+    if cfg.observe.metrics is not None and lifelines is None:
         out.append(ProcessSpec("telemetry", "telemetry", exporter_arguments(cfg), logs / "telemetry.log", placements["telemetry"],
                                out=logs / "telemetry.ready"))  # fmt: skip
     return out

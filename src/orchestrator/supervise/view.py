@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from orchestrator.observe.segment import Segment, SegmentError
-from orchestrator.observe.shards import region_names
+from orchestrator.observe.shards import region_names, sharing
 from orchestrator.observe.telemetry import COUNTERS_END, TelemetryError, read_counters
 
 FEED_LIVE = 2
@@ -23,6 +23,7 @@ class ShardView:
     trading_state: int
     working_orders: int
     unknown_orders: int
+    thread: int = 0  # that polls it
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,10 @@ class EngineView:
         """Orders that work, or may work, at the venue."""
         return sum(max(s.working_orders, s.unknown_orders) for s in self.shards)
 
+    def sharing(self) -> str:
+        """Which shards share a thread, a line; empty where none does."""
+        return sharing([s.thread for s in self.shards])
+
     def missing(self) -> str:
         """What keeps it from trading, a line; empty when nothing does."""
         if not self.up:
@@ -75,7 +80,7 @@ def read_view(name: str) -> EngineView | None:
             for region in region_names(segment):
                 c = read_counters(segment.region(region, COUNTERS_END))
                 shards.append(ShardView(c["feed_state"], c["session_ready"] == 1, c["trading_state"],
-                                        c["working_orders"], c["unknown_orders"]))  # fmt: skip
+                                        c["working_orders"], c["unknown_orders"], c["thread"]))  # fmt: skip
     except TelemetryError:
         shards = []
     except SegmentError:

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from orchestrator.supervise.state_file import LifeState
-from orchestrator.supervise.view import EngineView
+from collections.abc import Sequence
 
+from orchestrator.supervise.holds import words
+from orchestrator.supervise.state_file import Hold, LifeState
+from orchestrator.supervise.view import PAUSED, EngineView
+
+DRAINING = 4
 #: of telemetry's trading_state: shards that send no new orders whatever the tree allows
 HELD_WORDS = {3: "paused", 4: "draining", 5: "killed", 6: "stopped by its journal", 7: "stopped by a breaker"}
 
 
-def engine_state(state: LifeState, view: EngineView | None, pid: int, *, stalled: str = "", enabled: bool) -> tuple[LifeState, str]:
+def engine_state(state: LifeState, view: EngineView | None, pid: int, *, stalled: str = "", enabled: bool,
+                 holds: Sequence[Hold] = ()) -> tuple[LifeState, str]:  # fmt: skip
     """Where an engine in `state` belongs by this reading, and why. `stalled`: its heartbeat stands still, and what is known
-    of that. `enabled`: has it been let trade. An engine that drains or has ended stays."""
+    of that. `enabled`: has it been let trade. `holds`: what persons have stopped. An engine that drains or has ended stays."""
     if state not in ("starting", "syncing", "ready", "trading"):
         return state, ""
     if view is None or view.pid != pid or not view.up:
@@ -22,10 +27,17 @@ def engine_state(state: LifeState, view: EngineView | None, pid: int, *, stalled
         return "syncing", view.missing()
     if not enabled:
         return "ready", "books in step, session reconciled; trading is held"
-    held = {HELD_WORDS.get(s.trading_state, "") for s in view.shards}
-    if "" not in held:
-        return "ready", "no shard trades: " + ", ".join(sorted(held))
-    return "trading", "books in step, session reconciled, trading enabled"
+    held = {i: _held(i, s.trading_state, holds) for i, s in enumerate(view.shards) if s.trading_state in HELD_WORDS}
+    if len(held) == len(view.shards):
+        return "ready", "no shard trades: " + ", ".join(sorted(set(held.values())))
+    return "trading", "; ".join(["books in step, session reconciled, trading enabled", *(f"shard {i} {what}" for i, what in held.items())])
+
+
+def _held(shard: int, trading_state: int, holds: Sequence[Hold]) -> str:
+    """Why a shard does not trade, and by whom where that is known."""
+    kind = {DRAINING: "drain", PAUSED: "pause"}.get(trading_state)
+    by = next((words(h) for h in holds if (h.shard, h.kind) == (shard, kind)), "")
+    return by or HELD_WORDS[trading_state]
 
 
 def steps(before: LifeState, after: LifeState) -> tuple[LifeState, ...]:

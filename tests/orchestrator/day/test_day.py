@@ -17,6 +17,8 @@ import pytest
 import yaml
 
 pytest.importorskip("hotpath._core")
+from inside import inside  # noqa: E402
+
 from hotpath.execution.wire import encode_ouch, encode_soup  # noqa: E402
 from orchestrator.config import load_file  # noqa: E402
 from orchestrator.day.archive import ArchiveError, archive, restore, verify  # noqa: E402
@@ -28,7 +30,9 @@ from orchestrator.day.tca import price_fills, report  # noqa: E402
 
 
 def call(cwd: Path, *args: str, code: int = 0, **env: str) -> subprocess.CompletedProcess[str]:
-    """One command to its end."""
+    """One command to its end: what trades in a process of its own, what reads in this one."""
+    if args[0] != "run":
+        return inside(cwd, *args, code=code, **env)
     found = subprocess.run([sys.executable, "-m", "orchestrator", *args], capture_output=True, text=True, cwd=cwd, timeout=120,
                            env={**os.environ, "NO_COLOR": "1", "PYTHONPATH": os.pathsep.join(sys.path), **env})  # fmt: skip
     assert found.returncode == code, (args, found.returncode, found.stderr, found.stdout)
@@ -80,6 +84,13 @@ def test_fills_and_positions_are_those_of_the_engine_and_the_venue_agrees_execut
     problems = reconcile(day, told).problems
     assert len(problems) == 3 and any("not in the venue's record" in p for p in problems) and any("our journals have not" in p for p in problems)
     assert len(reconcile(day, told, whole_firm=False).problems) == 2
+    told.fills[day.fills[0].key] = (lots, price_ticks, flag)
+    symbol, sign = told.orders[day.fills[0].order_ref]
+    assert symbol == "PRGN" and sign == (1 if day.fills[0].signed_lots > 0 else -1)
+    told.orders[day.fills[0].order_ref] = (symbol, -sign)
+    assert "by the venue we" in reconcile(day, told, whole_firm=False).problems[0]
+    assert day.closed and day.open_orders == 0 and day.venue_session == told.session
+    assert told.traded_lots()["PRGN"] != 0 and told.start_lots is None  # that venue was not told what the firms hold
 
 
 def test_a_day_is_closed_with_the_venues_word_and_the_next_one_opened_on_it(traded):

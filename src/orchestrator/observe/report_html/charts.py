@@ -123,7 +123,9 @@ class Canvas:
 
         axes = self.panels[panel]
         axes.set_yscale("log")
-        axes.yaxis.set_major_locator(LogLocator(10, subs=(1, 3)))
+        low, high = axes.dataLim.intervaly
+        decades = 1 if not 0 < low < high < float("inf") else len(str(int(high))) - len(str(int(max(low, 1))))
+        axes.yaxis.set_major_locator(LogLocator(10, subs=(1, 3) if decades <= 4 else (1,), numticks=16))  # else it drops all of many
         axes.yaxis.set_major_formatter(FuncFormatter(lambda v, _: duration(int(v)).replace(".00", "").replace(".0", "")))
         axes.yaxis.set_minor_formatter(NullFormatter())
 

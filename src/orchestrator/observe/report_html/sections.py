@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 from orchestrator.observe.report_html import drawings
 from orchestrator.observe.report_html.html import Column, Html, data, el, figure, join, num, table
@@ -12,6 +13,7 @@ from orchestrator.observe.report_html.orders import Row
 from orchestrator.observe.report_html.story import Story
 
 NOT_RECORDED = "not recorded"
+TOGETHER_NS = 1_000_000_000  # the same of several shards within this is one happening
 
 
 def tiles(story: Story, fmt: Format) -> Html:
@@ -43,6 +45,7 @@ def money_section(story: Story, fmt: Format, charts: bool) -> Html:
         f"Profit is realised and marked at the side we would close at, after fees. Grey: the feed was not live, or the engine not running. Dashed: a command "
         f"or control. Of each of {story.kept.columns} columns of time the first, lowest, highest and last value is drawn",
         f"; sums over the {len(story.shards)} shards are taken at the end of each column." if summed else ".",
+        " Exposure is positions and working orders, signs ignored: an order that closes a position counts too, and passes at the limit.",
     ])  # fmt: skip
     rows = [
         (shard.shard, name, signed(f["position_lots"]), f"{f['bought_lots']:,}", f"{f['sold_lots']:,}", f"{f['fills']:,}",
@@ -136,7 +139,11 @@ def risk_section(story: Story, fmt: Format) -> Html:
     reasons = [(reason, f"{n:,}", fmt.clock(first, 3), fmt.clock(last, 3)) for reason, (n, first, last) in story.risk_reasons().items()]
     soft = sum(s.summary["soft"] for s in story.shards)
     limits = story.shards[0].spec["limits"]
-    states = [(fmt.clock(at), shard, f"{seq:,}", what, was, now) for at, shard, seq, what, was, now in _states(story)]
+    said = {(r["shard"], r["seq"]): (r.get("who") or "", r.get("why") or "") for r in story.newest["commands"]}
+    states = [(fmt.clock(at), shards_of(many), f"{seq:,}", what, was, now, *said.get((many[0], seq), ("", "")))
+              for at, many, seq, what, was, now in together(_states(story))]  # fmt: skip
+    trips = [(fmt.clock(t["ts_ns"]), t["shard"], f"{t['seq']:,}", t["breaker"].replace("_", " "), *_of_breaker(t, fmt),
+              fmt.clock(t["rearmed_ns"]) if t["rearmed_ns"] else _dim("not armed again"), t["rearmed_by"] or "", t["why"] or "") for t in story.trips()]
     newest = [(fmt.clock(r["ts_ns"]), r["shard"], f"{r['seq']:,}", r["symbol"], r["reason"], f"{r['observed']:,}", f"{r['limit']:,}")
               for r in reversed(story.newest["risk"])]  # fmt: skip
     at = [Column("Time"), num("Shard"), num("Record")]
@@ -146,11 +153,39 @@ def risk_section(story: Story, fmt: Format) -> Html:
         table([Column("Reason"), num("Refusals"), Column("First"), Column("Last")], reasons, empty="The gate refused nothing."),
         el("p", f"Soft throttle, from {limits['soft_permille'] / 10:g} % of a limit on: {soft:,} orders passed in that state.", cls="note"),
         el("h3", "Breakers, kills, pauses"),
-        table([*at, Column("State"), Column("From"), Column("To")], states, empty="No breaker tripped; nothing was killed, paused or drained."),
+        table([*at, Column("State"), Column("From"), Column("To"), Column("By"), Column("Why")], states,
+              empty="No breaker tripped; nothing was killed, paused or drained."),
+        *([el("h3", "Breakers that tripped"),
+           table([*at, Column("Breaker"), num("Observed"), num("Limit"), Column("Armed again"), Column("By"), Column("Why")], trips, empty="None.")] if trips else []),
         el("h3", "Each refusal"),
         el("p", "Observed and limit are in the check's own unit: ticks, lots, money units, messages or nanoseconds." + shown, cls="note"),
         table([*at, Column("Symbol"), Column("Reason"), num("Observed"), num("Limit")], newest, empty="None."),
     ])  # fmt: skip
+
+
+def _of_breaker(trip: dict[str, Any], fmt: Format) -> tuple[str, str]:
+    """What tripped it and the limit: money of a loss, else a number of events in the window."""
+    shown = (lambda n: fmt.money(n, sign=False)) if trip["breaker"] in ("loss", "drawdown") else lambda n: f"{n:,}"
+    return shown(trip["value"]), shown(trip["limit"])
+
+
+def together(rows: Iterable[tuple[int, int, int, Any, Any, Any]]) -> list[tuple[int, list[int], int, Any, Any, Any]]:
+    """The same change of several shards as one row: (first time, shards, record of the first, what, from, to)."""
+    out: list[tuple[int, list[int], int, Any, Any, Any]] = []
+    for at, shard, seq, *same in rows:
+        near = next((row for row in reversed(out[-64:]) if row[3:] == tuple(same) and shard not in row[1] and at - row[0] < TOGETHER_NS), None)
+        if near is not None:
+            near[1].append(shard)
+        else:
+            out.append((at, [shard], seq, *same))
+    return out
+
+
+def shards_of(shards: Sequence[int]) -> str:
+    """Numbers of shards for people: 3; 0 to 7; 0, 2, 5."""
+    found = sorted(shards)
+    whole = len(found) > 2 and found[-1] - found[0] == len(found) - 1
+    return f"{found[0]} to {found[-1]}" if whole else ", ".join(map(str, found))
 
 
 _ARMED = ("armed", "tripped")
@@ -171,7 +206,8 @@ def _states(story: Story) -> Sequence[tuple[int, int, int, str, str, str]]:
 
 def incidents_section(story: Story, fmt: Format) -> Html:
     """What happened to the feed and the order session, and the periods without a live book."""
-    rows = [(fmt.clock(r["ts_ns"]), r["shard"], f"{r['seq']:,}", r["what"], r["detail"]) for r in story.newest["incidents"]]
+    rows = [(fmt.clock(at), shards_of(many), f"{seq:,}", what, detail) for at, many, seq, what, detail, _ in
+            together((r["ts_ns"], r["shard"], r["seq"], r["what"], r["detail"], None) for r in story.newest["incidents"])]  # fmt: skip
     spans = [(fmt.clock(start, 3), fmt.clock(end, 3), duration(end - start)) for start, end in drawings.not_live(story)]
     return join([
         el("h3", "Periods without a live book"),
@@ -185,17 +221,26 @@ def incidents_section(story: Story, fmt: Format) -> Html:
 def commands_section(story: Story, fmt: Format) -> Html:
     """Commands and controls: what, by whom, why, when, at which record."""
     rows = []
+    of: dict[str, dict[str, Any]] = {}  # a command's id → its row of the first shard: one command, however many shards it went to
     for r in story.newest["commands"]:
-        asked = r.get("when_ns")
-        rows.append((
-            fmt.clock(r["ts_ns"]), r["shard"], f"{r['seq']:,}", el("b", r["command"]), r.get("detail") or "", r.get("who") or _dim(NOT_RECORDED),
-            r.get("why") or _dim(NOT_RECORDED if not r.get("who") else "-"), fmt.clock(asked, 3) if asked else _dim("-"),
-        ))  # fmt: skip
+        key = f"{r['id']} {r['command']}" if r.get("id") and not r["repeated"] else ""
+        if key in of:
+            of[key]["shards"].append(r["shard"])
+            continue
+        row = {**r, "shards": [r["shard"]]}
+        rows.append(row)
+        if key:
+            of[key] = row
+    shown = [(
+        fmt.clock(r["ts_ns"]), shards_of(r["shards"]), f"{r['seq']:,}", el("b", r["command"]), r.get("detail") or "", r.get("who") or _dim(NOT_RECORDED),
+        r.get("why") or _dim(NOT_RECORDED if not r.get("who") else "-"), fmt.clock(r["when_ns"], 3) if r.get("when_ns") else _dim("-"),
+    ) for r in rows]  # fmt: skip
     columns = [Column("Took effect"), num("Shard"), num("Record"), Column("Command"), Column("Detail"), Column("By"), Column("Why"), Column("Asked for")]
     return join([
         el("p", "Each is an input of the journal and has its sequence number; what a shard decides from that record on, it decides with it. "
-                "“Not recorded” means that the journal is of a release that did not write down who asked, or that the engine's own process did.", cls="note"),
-        table(columns, rows, empty="No command was given.", cls="wide"),
+                "“Not recorded” means that the journal is of a release that did not write down who asked, or that the engine's own process did. "
+                "A command to several shards is one row, with the record and the numbers of the first; commands.csv has a row for each.", cls="note"),
+        table(columns, shown, empty="No command was given.", cls="wide wrap"),
     ])  # fmt: skip
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from orchestrator.control.breakers import history_of
 from orchestrator.observe.report_html import curves
 from orchestrator.observe.report_html.curves import Line
 from orchestrator.observe.report_html.latency import MEASURES, LatencyOverTime, read_hgrm
@@ -54,6 +55,12 @@ class Story:
     identical: bool = False
     torn_bytes: int = 0
     notes: list[str] = field(default_factory=list)
+
+    def trips(self) -> list[dict[str, Any]]:
+        """Breakers that tripped, as control.breakers tells them: on what, against which limit, armed again by whom."""
+        if not any(what.endswith("_breaker") for s in self.shards for _, _, what, _, _ in s.changes):
+            return []
+        return history_of(self.folder)
 
     @property
     def ends_ns(self) -> np.ndarray:

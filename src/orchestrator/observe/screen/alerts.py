@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from orchestrator.observe.panel import FEED_STATES, TRADING_STATES
 from orchestrator.observe.screen.reading import ScreenReading
+from orchestrator.observe.standing import breakers_of
 
 GOOD, NOTE, WARN, BAD = "good", "note", "warn", "bad"
-_LEVEL_OF_STATE = {1: GOOD, 2: WARN, 3: WARN, 4: WARN, 5: BAD, 6: BAD}
+_LEVEL_OF_STATE = {1: GOOD, 2: WARN, 3: WARN, 4: WARN, 5: BAD, 6: BAD, 7: BAD}
+TOLD_AGAIN_NS = 10_000_000_000  # what goes on and on is summed up, and told so often at most
 JOURNAL_FREE_PERMILLE = 200
 #: counter → (level, what one more of it is)
 _RISING = {
@@ -26,11 +28,33 @@ class Alert:
     ts_ns: int
     level: str
     text: str
+    times: int = 0  # of one that may come again and again: how often since the last; 0: it is told as it is
+
+
+class Summed:
+    """Keeps what repeats itself from pushing everything else out of the log."""
+
+    def __init__(self) -> None:
+        self._held: dict[str, int] = {}
+        self._told_ns: dict[str, int] = {}
+
+    def take(self, alerts: Sequence[Alert], now_ns: int) -> list[Alert]:
+        """What to tell now: all that is told as it is, and the others with how often since they were told last."""
+        out = [a for a in alerts if not a.times]
+        for a in alerts:
+            if a.times:
+                self._held[a.text] = self._held.get(a.text, 0) + a.times
+                if now_ns - self._told_ns.get(a.text, -TOLD_AGAIN_NS) >= TOLD_AGAIN_NS:
+                    times = self._held.pop(a.text)
+                    self._told_ns[a.text] = now_ns
+                    out.append(Alert(a.ts_ns, a.level, a.text if times == 1 else f"{times:,} times: {a.text}"))
+        return out
 
 
 def alerts_between(before: ScreenReading | None, now: ScreenReading) -> list[Alert]:
     """What changed; with nothing before, what is not as it should be."""
     out: list[tuple[str, str]] = []
+    repeated = _rising(before, now) if before is None or before.pid == now.pid else []
     if before is not None and before.pid != now.pid:
         out.append((WARN, f"another engine process: {before.pid} before, {now.pid} now"))
         before = None
@@ -39,12 +63,12 @@ def alerts_between(before: ScreenReading | None, now: ScreenReading) -> list[Ale
     for shard, counters in enumerate(now.shards):
         old: Mapping[str, int] = before.shards[shard] if before is not None and shard < len(before.shards) else {}
         out += [(level, f"{_of(now, shard)}{text}") for level, text in _states(old, counters)]
-    out += _rising(before, now) + _limits(before, now)
+    out += _limits(before, now)
     if now.kill_level and (before is None or before.kill_level != now.kill_level):
         out.append((BAD, "kill word set: " + {1: "cancel all", 2: "cancel all and flatten"}.get(now.kill_level, str(now.kill_level))))
     if before is not None and before.kill_level and not now.kill_level:
         out.append((GOOD, "kill word lifted"))
-    return [Alert(now.taken_ns, level, text) for level, text in out]
+    return [Alert(now.taken_ns, level, text) for level, text in out] + repeated
 
 
 def _of(now: ScreenReading, shard: int) -> str:
@@ -59,7 +83,8 @@ def _states(old: Mapping[str, int], new: Mapping[str, int]) -> list[tuple[str, s
     if new.get("session_ready", 0) != old.get("session_ready", 1):
         out.append((GOOD, "order session ready") if new.get("session_ready") else (BAD, "order session not ready"))
     if trading != old.get("trading_state", 1):
-        out.append((_LEVEL_OF_STATE.get(trading, NOTE), f"engine {_word(TRADING_STATES, trading)}"))
+        tripped = breakers_of(new) if trading in (5, 7) else ""
+        out.append((_LEVEL_OF_STATE.get(trading, NOTE), f"engine {_word(TRADING_STATES, trading)}" + (f": {tripped}" if tripped else "")))
     ring, before = _ring_low(new), _ring_low(old)
     if ring and not before:
         out.append((BAD, "journal's ring is nearly full"))
@@ -71,15 +96,11 @@ def _ring_low(counters: Mapping[str, int]) -> bool:
     return size > 0 and counters.get("journal_free_bytes", 0) * 1000 < size * JOURNAL_FREE_PERMILLE
 
 
-def _rising(before: ScreenReading | None, now: ScreenReading) -> list[tuple[str, str]]:
+def _rising(before: ScreenReading | None, now: ScreenReading) -> list[Alert]:
     if before is None:
         return []
-    out = []
-    for name, (level, what) in _RISING.items():
-        more = now[name] - before[name]
-        if more > 0:
-            out.append((level, what if more == 1 else f"{more:,} times: {what}"))
-    return out
+    more = {name: now[name] - before[name] for name in _RISING}
+    return [Alert(now.taken_ns, level, what, more[name]) for name, (level, what) in _RISING.items() if more[name] > 0]
 
 
 def _limits(before: ScreenReading | None, now: ScreenReading) -> list[tuple[str, str]]:

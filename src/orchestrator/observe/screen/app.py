@@ -18,7 +18,7 @@ from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.widgets import DataTable, Footer, Input, RichLog, Static
 
 from orchestrator.observe.screen import tables
-from orchestrator.observe.screen.alerts import Alert, alerts_between
+from orchestrator.observe.screen.alerts import Alert, Summed, alerts_between
 from orchestrator.observe.screen.dialogs import HelpDialog, KillDialog
 from orchestrator.observe.screen.reading import CommandRow, ScreenReading, SymbolRow
 from orchestrator.observe.screen.source import Source, SourceError
@@ -41,8 +41,9 @@ class TopApp(App[None]):
     ]  # fmt: skip
     CSS = """
     Screen { layout: vertical; }
-    #head { height: 1; padding: 0 1; background: $panel; }
-    #body { height: 1fr; }
+    #head { height: auto; max-height: 2; padding: 0 1; background: $panel; }
+    #body { height: 1fr; scrollbar-size: 1 1; scrollbar-background: $background; scrollbar-color: $surface-lighten-2; }
+    #latency, #limits { text-wrap: nowrap; }
     #left { width: 11fr; } #right { width: 9fr; }
     .box { border: round $surface-lighten-2; border-title-color: $text-muted; padding: 0 1; }
     #shards { height: auto; max-height: 11; }
@@ -55,7 +56,7 @@ class TopApp(App[None]):
     #limits-box { height: 1fr; }
     #logs { height: 9; }
     #alerts-box { width: 9fr; } #commands-box { width: 11fr; }
-    RichLog { background: transparent; overflow-x: hidden; overflow-y: auto; }
+    RichLog { background: transparent; overflow-x: hidden; overflow-y: scroll; }
     RichLog, DataTable, VerticalScroll { scrollbar-size: 1 1; scrollbar-background: $background; scrollbar-color: $surface-lighten-2; }
     #kill-name { margin-top: 1; }
     Screen.narrow #body { layout: vertical; overflow-y: auto; }
@@ -78,6 +79,7 @@ class TopApp(App[None]):
         self._before: ScreenReading | None = None
         self._shown: list[SymbolRow] = []
         self._said: set[tuple[int, int, int, str]] = set()
+        self._summed = Summed()
         self._reading_now = False
         self._failed = ""
         self._left = False
@@ -91,11 +93,11 @@ class TopApp(App[None]):
                 with Vertical(classes="box", id="shards-box") as box:
                     box.border_title = "shards"
                     box.styles.height = "auto"
-                    yield DataTable(id="shards", cursor_type="row")
+                    yield DataTable(id="shards", cursor_type="row", cell_padding=0)
                 with Vertical(classes="box", id="symbols-box") as box:
                     box.border_title = "symbols"
                     yield Input(placeholder="part of a name, or a state: stale, trading, halted, stopped", id="filter")
-                    yield DataTable(id="symbols", cursor_type="row")
+                    yield DataTable(id="symbols", cursor_type="row", cell_padding=0)
             with Vertical(id="right"):
                 with VerticalScroll(classes="box", id="latency-box", can_focus=False) as box:
                     box.border_title = "latency"
@@ -106,10 +108,10 @@ class TopApp(App[None]):
         with Horizontal(id="logs"):
             with Vertical(classes="box", id="commands-box") as box:
                 box.border_title = "commands"
-                yield RichLog(id="commands", wrap=False, max_lines=500)
+                yield RichLog(id="commands", wrap=True, min_width=20, max_lines=500)
             with Vertical(classes="box", id="alerts-box") as box:
                 box.border_title = "alerts"
-                yield RichLog(id="alerts", wrap=True, max_lines=500)
+                yield RichLog(id="alerts", wrap=True, min_width=20, max_lines=500)
         yield Footer()
 
     def on_mount(self) -> None:
@@ -119,7 +121,7 @@ class TopApp(App[None]):
             table = self._main.query_one(name, DataTable)
             for column in columns:
                 words = column in ("feed", "engine", "symbol", "book")
-                table.add_column(column if words else Text(column, justify="right"), key=column)
+                table.add_column(f" {column}" if words else Text(f" {column}", justify="right"), key=column)
         self._main.query_one("#symbols", DataTable).focus()
         self.set_interval(self.refresh_s, self.take)
         self.take()
@@ -175,9 +177,10 @@ class TopApp(App[None]):
         self._main.query_one("#head", Static).update(tables.head(reading, self.source.where))
         _fill(self._main.query_one("#shards", DataTable), tables.shard_rows(reading, self._before))
         self._show_symbols()
-        self._main.query_one("#latency", Static).update(tables.latency_lines(reading))
+        room = self._main.query_one("#latency-box").content_size.width
+        self._main.query_one("#latency", Static).update(tables.latency_lines(reading, room))
         self._main.query_one("#limits", Static).update(tables.limit_lines(reading))
-        self._tell(alerts_between(self._before, reading))
+        self._tell(self._summed.take(alerts_between(self._before, reading), reading.taken_ns))
         self._tell_commands(reading.commands)
 
     def _show_symbols(self) -> None:
@@ -299,17 +302,24 @@ class TopApp(App[None]):
 
 def _fill(table: DataTable[Text], rows: Sequence[Sequence[Text]]) -> None:
     """Make the table's rows these, changing only cells that differ: the cursor and the scroll stay where they are."""
-    columns = [column.value for column in table.columns]
+    columns = list(table.columns)
     while table.row_count > len(rows):
         table.remove_row(f"r{table.row_count - 1}")
-    for i, cells in enumerate(rows):
+    for i, row in enumerate(rows):
+        cells = [_apart(cell) for cell in row]
         if i >= table.row_count:
             table.add_row(*cells, key=f"r{i}")
             continue
         held = table.get_row_at(i)
         for j, cell in enumerate(cells):
-            if held[j] != cell or held[j].style != cell.style:
-                table.update_cell(f"r{i}", str(columns[j]), cell, update_width=True)
+            if held[j] != cell or held[j].spans != cell.spans:
+                # Columns grow and do not shrink: to shrink one, every cell of it would be measured for each that changes.
+                table.update_cell(f"r{i}", columns[j], cell, update_width=cell.cell_len > table.columns[columns[j]].content_width)
+
+
+def _apart(cell: Text) -> Text:
+    """The cell a space from the one before it: the tables are laid out close, so that all of a row is seen."""
+    return Text.assemble(" ", (cell.plain, cell.style), justify=cell.justify, no_wrap=True)
 
 
 def _clock(ts_ns: int) -> str:

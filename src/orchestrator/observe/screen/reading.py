@@ -82,6 +82,7 @@ class ScreenReading:
     shards: list[Mapping[str, int]]
     symbols: list[SymbolRow]
     latency: Mapping[str, Mapping[str, int]]
+    shard_latency: list[Mapping[str, int]] = field(default_factory=list)  # of each shard: 99th percentile of lag and round, ns
     octaves: Mapping[str, list[int]] = field(default_factory=dict)  # stage → count by power of two of its nanoseconds
     limits: list[Use] = field(default_factory=list)
     soft_permille: int = SOFT_PERMILLE
@@ -100,7 +101,7 @@ def of_snapshot(status: Status, snapshot: Snapshot, taken_ns: int, commands: lis
     return ScreenReading(
         name=status.name, pid=status.pid, alive=status.alive, kill_level=status.kill_level, taken_ns=taken_ns,
         counters=snapshot.counters, shards=[part.counters for part in parts], symbols=symbols,
-        latency={name: h.summary() for name, h in snapshot.histograms.items()},
+        latency={name: h.summary() for name, h in snapshot.histograms.items()}, shard_latency=[of_shard(part) for part in parts],
         octaves={name: octaves_of(h) for name, h in snapshot.histograms.items()},
         limits=_limits(snapshot.counters, symbols, _rows_of(snapshot.limits)),
         soft_permille=snapshot.counters.get("soft_permille") or SOFT_PERMILLE, commands=commands, tree=tree,
@@ -117,11 +118,17 @@ def of_json(answer: Mapping[str, Any], taken_ns: int, commands: list[CommandRow]
     symbols = [SymbolRow(row["symbol"], row.get("shard", alone), *(row[name] for name in fields)) for row in answer["instruments"]]
     return ScreenReading(
         name=engine["name"], pid=engine["pid"], alive=engine["alive"], kill_level=engine["kill_level"], taken_ns=taken_ns,
-        counters=counters, shards=shards, symbols=symbols, latency=answer["latency_ns"], octaves=answer.get("octaves", {}),
+        counters=counters, shards=shards, symbols=symbols, latency=answer["latency_ns"],
+        shard_latency=answer.get("shard_latency_ns", []), octaves=answer.get("octaves", {}),
         limits=_limits(counters, symbols, answer.get("limits") or []),
         soft_permille=counters.get("soft_permille") or SOFT_PERMILLE, commands=commands, tree=tree,
         units_per_currency=answer.get("units_per_currency", 10_000),
     )  # fmt: skip
+
+
+def of_shard(part: Snapshot) -> dict[str, int]:
+    """99th percentiles of what tells how well a shard is served, nanoseconds."""
+    return {name: part.histograms[name].percentile(99.0) for name in ("lag", "round") if name in part.histograms}
 
 
 def octaves_of(h: HistogramView) -> list[int]:

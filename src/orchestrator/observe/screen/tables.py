@@ -10,11 +10,12 @@ from orchestrator.observe.panel import BOOK_STATES, FEED_STATES, TRADING_STATES
 from orchestrator.observe.report import nanoseconds
 from orchestrator.observe.screen.bars import octave_bars, use_bar
 from orchestrator.observe.screen.reading import CommandRow, ScreenReading, SymbolRow, Use
+from orchestrator.observe.standing import breakers_of
 from orchestrator.observe.telemetry import HISTOGRAMS
 
 GOOD, MIDDLING, BAD = "green", "yellow", "bold red"
 BUY, SELL = "#4da6ff", "#ff9a3c"
-SHARD_COLUMNS = ("shard", "feed", "engine", "lag", "events/s", "orders/s", "orders", "fills", "working", "positions", "profit")
+SHARD_COLUMNS = ("shard", "feed", "engine", "lag", "loop", "thr", "stalls", "ev/s", "ord/s", "work", "held", "profit", "fills", "orders")
 SYMBOL_COLUMNS = ("symbol", "shard", "bid", "ask", "last", "position", "working", "profit", "book")
 #: how the symbols can be sorted: name, key, whether the largest come first
 SORTS: tuple[tuple[str, Callable[[SymbolRow], object], bool], ...] = (
@@ -51,24 +52,30 @@ def head(r: ScreenReading, where: str) -> Text:
     return line
 
 
-_ALARMING = {"killed", "ended", "down", "stale", "gapped", "not ready", "stopped by the journal"}
+_ALARMING = {"killed", "ended", "down", "stale", "gapped", "not ready", "stopped by the journal", "stopped by a breaker"}
 
 
 def shard_rows(r: ScreenReading, before: ScreenReading | None) -> list[list[Text]]:
-    """A row a shard. Lag: how much older its last input is than the newest of all shards or the reading."""
-    newest = max((c.get("now_ns", 0) for c in r.shards), default=0)
+    """A row a shard. Lag and loop: 99th percentiles of what the shard says itself, since it began; of a source that does not
+    tell, the age of its oldest message just now."""
+    threads = [c.get("thread", 0) for c in r.shards]
     out = []
     for i, c in enumerate(r.shards):
         old = before.shards[i] if before is not None and i < len(before.shards) and before.pid == r.pid else None
         held = sum(1 for s in r.symbols if s.position_lots and s.shard in (i, -1))
         trading = c.get("trading_state", 0)
-        lag_ns = max(0, newest - c.get("now_ns", 0))
+        own = r.shard_latency[i] if i < len(r.shard_latency) else {}
+        lag_ns, loop_ns = own.get("lag", c.get("lag_ns", 0)), own.get("round", 0)
+        thread = threads[i]
         out.append([
             right(str(i)), _state(_word(FEED_STATES, c.get("feed_state", 0)), c.get("feed_state") == 2),
-            _state(_word(TRADING_STATES, trading), trading == 1), right(nanoseconds(lag_ns), MIDDLING if lag_ns > 100_000_000 else ""),
-            right(_rate(c, old, "events")), right(_rate(c, old, "orders")), right(f"{c.get('orders', 0):,}"), right(f"{c.get('fills', 0):,}"),
-            right(f"{c.get('working_orders', 0):,}"), right(f"{held:,}" if -1 not in {s.shard for s in r.symbols} else "-"),
-            _money(c.get("pnl_units", 0), r.units_per_currency),
+            _state(breakers_of(c) or _word(TRADING_STATES, trading), trading == 1),
+            right(short_time(lag_ns) if lag_ns else "-", MIDDLING if lag_ns > 100_000_000 else ""),
+            right(short_time(loop_ns) if loop_ns else "-", MIDDLING if loop_ns > 1_000_000 else ""),
+            right(str(thread) + ("*" if threads.count(thread) > 1 else "")), right(f"{c.get('stalls', 0):,}", MIDDLING if c.get("stalls") else "dim"),
+            right(_rate(c, old, "events")), right(_rate(c, old, "orders")), right(f"{c.get('working_orders', 0):,}"),
+            right(f"{held:,}" if -1 not in {s.shard for s in r.symbols} else "-"), _money(c.get("pnl_units", 0), r.units_per_currency),
+            right(short_count(c.get("fills", 0))), right(short_count(c.get("orders", 0))),
         ])  # fmt: skip
     return out
 
@@ -91,19 +98,22 @@ def symbol_row(s: SymbolRow, per: int) -> list[Text]:
     ]  # fmt: skip
 
 
-def latency_lines(r: ScreenReading) -> Text:
-    """Percentiles and the distribution of each stage, the end-to-end row first."""
-    out = Text(f"{'':<14}{'p50':>7}{'p90':>7}{'p99':>7}{'p99.9':>7}{'max':>7}{'count':>7}  64 ns {'134 ms':>15}\n", "dim", no_wrap=True)
+def latency_lines(r: ScreenReading, width: int = 80) -> Text:
+    """Percentiles and the distribution of each stage, the end-to-end row first; where there is little room, fewer columns."""
+    shown = ("p50", "p90", "p99", "p99_9", "max") if width >= 80 else ("p50", "p99", "max")
+    bars = width >= 16 + 7 * (len(shown) + 1) + 21
+    out = Text(f"{'':<14}" + "".join(f"{name.replace('_', '.'):>7}" for name in (*shown, "count")), "dim", no_wrap=True)
+    out.append((f"  64 ns {'134 ms':>15}" if bars else "") + "\n")
     for name in HISTOGRAMS:
         values = r.latency.get(name)
         if not values:
             continue
         out.append(f"{name.replace('_', ' '):<14}", "bold" if name == "tick_to_order" else "")
         if not values["count"]:
-            out.append(f"{'-':>7}" * 5 + f"{0:>7}\n", "dim")
+            out.append(f"{'-':>7}" * len(shown) + f"{0:>7}\n", "dim")
             continue
-        out.append("".join(f"{short_time(values[k]):>7}" for k in ("p50", "p90", "p99", "p99_9", "max")) + f"{short_count(values['count']):>7}  ")
-        if name in r.octaves:
+        out.append("".join(f"{short_time(values[k]):>7}" for k in shown) + f"{short_count(values['count']):>7}  ")
+        if bars and name in r.octaves:
             out.append_text(octave_bars(r.octaves[name]))
         out.append("\n")
     return out
@@ -173,7 +183,7 @@ def _rate(new: object, old: object, name: str) -> str:
 
 
 def _state(word: str, good: bool) -> Text:
-    return Text(word, GOOD if good else BAD if word in _ALARMING else MIDDLING)
+    return Text(word, GOOD if good else BAD if word in _ALARMING or "rearm" in word or "cooling" in word else MIDDLING)
 
 
 def _word(words: Sequence[str], index: int) -> str:

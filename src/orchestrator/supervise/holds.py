@@ -1,0 +1,125 @@
+"""What a person has stopped: shards drained or paused by command, kept over the death of the engine and of its supervisor.
+
+A pause stands in the engine's own recovered state. A drain does not: an engine that ends drains too, and the one that is
+recovered begins without. So the supervisor, through whose hand every command goes, keeps both, in memory before the
+command is sent and in supervisor.json before its answer goes out; the next engine is drained again before its loop runs.
+
+What is not sure errs to that side: of a drain that was not answered it is kept that it was given.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable
+
+from orchestrator.control import bodies
+from orchestrator.control.engine_link import EngineLink, EngineLinkError
+from orchestrator.control.messages import Effect, Request
+from orchestrator.supervise.state_file import Hold
+
+UNKNOWN_SEQ = 1  # of a command that was not answered: any resume after it lifts it
+WORDS = {"drain": "drained", "pause": "paused"}
+
+
+class Holds:
+    """Of one tree. Threads may share it."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._holds: dict[tuple[int, str], list[Hold]] = {}  # one that stands, and those under way
+        self._lifted: dict[int, int] = {}  # shard → journal number of its last resume
+
+    def restore(self, found: Iterable[Hold]) -> None:
+        """Those an earlier supervisor has written down."""
+        with self._lock:
+            for hold in found:
+                hold.seq = hold.seq or UNKNOWN_SEQ  # whoever waited for the answer is gone
+                self._holds[hold.shard, hold.kind] = [hold]
+
+    def listed(self) -> list[Hold]:
+        """In order of the shards."""
+        with self._lock:
+            return [self._holds[key][0] for key in sorted(self._holds)]
+
+    def given(self, kind: str, shard: int, request: Request) -> Hold:
+        """A drain or pause is about to be sent."""
+        hold = Hold(shard=shard, kind="drain" if kind == "drain" else "pause", who=request.who, why=request.why, when_ns=request.when_ns)
+        with self._lock:
+            self._holds.setdefault((shard, hold.kind), []).append(hold)
+        return hold
+
+    def taken(self, hold: Hold, seq: int | None) -> None:
+        """It stands in the journal at `seq`; None where that is not known: after every resume so far, then."""
+        with self._lock:
+            hold.seq = seq or max(UNKNOWN_SEQ, self._lifted.get(hold.shard, 0))
+            if hold.seq < self._lifted.get(hold.shard, 0):
+                self._drop(hold)
+                return
+            first, *others = [h for h in self._holds[hold.shard, hold.kind] if h.seq]  # the first one counts for who and why
+            for other in others:
+                first.seq = max(first.seq, other.seq)
+                self._drop(other)
+
+    def refused(self, hold: Hold) -> None:
+        """The engine did not take it."""
+        with self._lock:
+            self._drop(hold)
+
+    def lifted(self, shard: int, seq: int) -> None:
+        """A person's resume stands at `seq` of the shard's journal: what was given before is over."""
+        with self._lock:
+            self._lifted[shard] = max(seq, self._lifted.get(shard, 0))
+            for hold in [h for holds in self._holds.values() for h in holds if h.shard == shard and 0 < h.seq < seq]:
+                self._drop(hold)
+
+    def _drop(self, hold: Hold) -> None:
+        left = [h for h in self._holds[hold.shard, hold.kind] if h is not hold]
+        if left:
+            self._holds[hold.shard, hold.kind] = left
+        else:
+            del self._holds[hold.shard, hold.kind]
+
+
+def words(hold: Hold) -> str:
+    """What was done, by whom and why."""
+    return f"{WORDS[hold.kind]} by {hold.who or 'somebody'}" + (f" ({hold.why})" if hold.why else "")
+
+
+class TreeLink(EngineLink):
+    """The hand on the engine that commands of persons go through; what they stop is noted on the way."""
+
+    def __init__(self, name: str, holds: Holds, written: Callable[[], None]) -> None:
+        super().__init__(name)
+        self._holds, self._write = holds, written
+
+    def own(self, kind: str, *, shard: int, body: bytes = b"", request: Request, timeout_s: float = 2.0) -> Effect:
+        """`send` of the supervisor's own commands, which are nobody's wish."""
+        return super().send(kind, shard=shard, body=body, request=request, timeout_s=timeout_s)
+
+    def send(self, kind: str, *, shard: int, body: bytes = b"", request: Request, timeout_s: float = 2.0,
+             part: int = 0) -> Effect:
+        """As EngineLink's."""
+        def hand_on() -> Effect:
+            return EngineLink.send(self, kind, shard=shard, body=body, request=request, timeout_s=timeout_s, part=part)
+
+        if kind == "resume" and body == bodies.number(bodies.RESUME_DRAINED):
+            effect = hand_on()
+            self._holds.lifted(shard, effect.seq)
+        elif kind in WORDS:
+            hold = self._holds.given(kind, shard, request)
+            try:
+                effect = hand_on()
+                self._holds.taken(hold, effect.seq)
+            except EngineLinkError as err:
+                if err.code == "refused":
+                    self._holds.refused(hold)
+                else:
+                    self._holds.taken(hold, None)
+                raise
+            finally:
+                self._write()
+            return effect
+        else:
+            return hand_on()
+        self._write()
+        return effect
