@@ -98,7 +98,8 @@ def test_an_engine_killed_or_stopped_is_recovered_and_trades_on_in_the_same_run(
 
 
 @pytest.mark.slow
-def test_an_embedded_exchange_that_dies_ends_the_tree_with_its_reason(rig):
+def test_an_embedded_exchange_that_dies_ends_the_tree_with_its_reason(make_rig):
+    rig = make_rig({"supervise.stop_timeout_s": "4"})  # the engine has nobody left to cancel at
     rig.up()
     os.kill(rig.pid("venue"), signal.SIGKILL)
     rig.wait(lambda: rig.state().state == "failed")

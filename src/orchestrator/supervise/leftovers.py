@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import time
 from pathlib import Path
 
@@ -24,7 +25,7 @@ def put_away(name: str, runtime: Path, run: Path | None) -> list[str]:
     if run is not None and run.is_dir():
         for folder in folders(run):
             notes += _save_ring(folder)
-    for path in [*(runtime / socket for socket in SOCKETS), *runtime.glob("*.vitals")]:
+    for path in [*_half_made_rings(name), *(runtime / socket for socket in SOCKETS), *runtime.glob("*.vitals")]:
         with contextlib.suppress(OSError):
             path.unlink(missing_ok=True)
     return notes
@@ -42,6 +43,13 @@ def _remove_segment(name: str) -> bool:
     with contextlib.suppress(OSError):
         path.unlink(missing_ok=True)
     return True
+
+
+def _half_made_rings(name: str) -> list[Path]:
+    # A ring is renamed when it is whole (journal/ring.cpp): of a process that died before, there is no record in it.
+    named = re.compile(re.escape(name) + r"-(\d+)(-\d\d)?\.pgr\.new")
+    found = ((path, named.fullmatch(path.name)) for path in FOLDER.glob("*.pgr.new"))
+    return [path for path, m in found if m is not None and not Path("/proc", m[1]).exists()]
 
 
 def _save_ring(folder: Path) -> list[str]:
