@@ -53,7 +53,7 @@ check: build $(DEV) ## the inner loop: lint and the fast tests (at most 3 minute
 
 test: build $(DEV) ## everything a developer needs to trust a change
 	@$(MAKE) --no-print-directory tsan asan
-	@$(PY) -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+	@$(PY) -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 lint: $(DEV) ## ruff, mypy and the project's own rules
 	@$(PY) -m ruff check .
