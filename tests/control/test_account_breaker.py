@@ -55,6 +55,19 @@ def test_a_kill_lifted_past_it_arms_it_again_or_is_set_again(watched):
     assert [t["rearmed_by"] for t in watched.breaker.history] == ["revive", None]
 
 
+def test_the_best_of_the_day_outlives_the_engine_and_an_arming_begins_anew(tmp_path):
+    kept = tmp_path / "account.json"
+    first = AccountBreaker(10_000, 500, kept)
+    assert not first.tripped_by(400) and not first.tripped_by(100)
+    second = AccountBreaker(10_000, 500, kept)  # the engine died at +100, 300 below its best
+    assert not second.tripped_by(-99) and second.tripped_by(-100) and "drawdown, 500 units" in second.reason
+    assert second.rearm("ada", "looked", 1)
+    third = AccountBreaker(10_000, 500, kept)
+    assert not third.tripped_by(-599) and third.tripped_by(-600)
+    kept.write_text("{half a")
+    assert not AccountBreaker(10_000, 500, kept).tripped_by(-400)
+
+
 def test_the_engine_process_arms_it_by_a_persons_word_within_the_limit_only(tmp_path):
     breaker = AccountBreaker(1000, 5000)
     agent = EngineAgent(None, tmp_path, account=breaker)

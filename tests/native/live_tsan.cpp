@@ -18,6 +18,7 @@
 #define fail fail_in_day_file  // net.cpp has one too
 #include "venue/day_file.cpp"
 #undef fail
+#include "venue/drop_copy.cpp"
 #include "venue/exchange.cpp"
 #include "venue/exchange_ouch.cpp"
 #include "venue/exchange_out.cpp"

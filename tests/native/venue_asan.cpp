@@ -10,6 +10,7 @@
 #include "core/rng.h"
 #include "venue/day.cpp"
 #include "venue/day_file.cpp"
+#include "venue/drop_copy.cpp"
 #include "venue/exchange.cpp"
 #include "venue/exchange_ouch.cpp"
 #include "venue/exchange_out.cpp"
@@ -34,7 +35,9 @@ ExchangeConfig config() {
   ExchangeConfig c;
   c.symbols = {SymbolConfig{}, SymbolConfig{.symbol = "FLCN"}};
   c.ports = {{.user = "ONE", .password = "", .firm = "AAAA"},
-             {.user = "TWO", .password = "", .firm = "BBBB", .cancel_on_disconnect = true}};
+             {.user = "TWO", .password = "", .firm = "BBBB", .cancel_on_disconnect = true},
+             {.user = "COPY", .password = "", .firm = "AAAA", .drop_copy_of = "AAAA"}};
+  c.holdings = {{"AAAA", {{"FLCN", 300}, {"GONE", -20}}}};
   c.max_orders = 512;
   return c;
 }

@@ -65,7 +65,7 @@ def host(cfg: Config, addresses: dict[str, Any], *, for_ns: int | None = None, o
                     supervisor_timeout_ms=cfg.supervise.lost_after_ms if supervised else cfg.engine.supervisor_timeout_ms)
         if helpers:
             _move_threads(helpers)  # threads started from here on inherit it; the engine pins itself
-        watcher = Watcher(cfg, on_tick, None if supervised else run.engine.supervisor_beat)
+        watcher = Watcher(cfg, on_tick, None if supervised else run.engine.supervisor_beat, run.folder)
         run.account_breaker = watcher.breaker
         if before_run:
             before_run(run)

@@ -7,9 +7,11 @@ together is watched here, every `report.refresh_ms`. That interval is the lag wi
 from __future__ import annotations
 
 import contextlib
+import json
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from orchestrator.config.models import Config
@@ -18,16 +20,20 @@ from orchestrator.observe.shards import read_engine, shards_of
 from orchestrator.observe.telemetry import Snapshot, TelemetryError
 
 OnTick = Callable[[Snapshot], None]
+BEST = "account.json"  # in the run's folder: {"best_units": …}, for the engine that goes on with the run
 
 
 class AccountBreaker:
     """Loss and drawdown of the whole account, from readings of its engine, against the limits in force. It trips once and
-    stays tripped until somebody arms it again. Threads may share it."""
+    stays tripped until somebody arms it again. The account's best of the day is kept in the file `kept`, from which the
+    next life of the engine goes on. Threads may share it."""
 
-    def __init__(self, max_loss_units: int, max_drawdown_units: int) -> None:
+    def __init__(self, max_loss_units: int, max_drawdown_units: int, kept: Path | None = None) -> None:
         self._max_loss_units = max_loss_units
         self._max_drawdown_units = max_drawdown_units
-        self._peak_units = self._pnl_units = 0
+        self._kept = kept
+        self._peak_units = self._kept_units = _best_of(kept)
+        self._pnl_units = 0
         self._lock = threading.Lock()
         self.reason = ""
         self.history: list[dict[str, Any]] = []  # as control.breakers tells trips; of no journal, so without numbers
@@ -44,6 +50,7 @@ class AccountBreaker:
             if self.reason:
                 return False
             self._peak_units = max(self._peak_units, pnl_units)
+            self._keep()
             drawdown_units = self._peak_units - pnl_units
             if -pnl_units >= self._max_loss_units:
                 self._trip("loss", -pnl_units, self._max_loss_units)
@@ -56,6 +63,15 @@ class AccountBreaker:
         self.history.append({"shard": None, "breaker": f"account_{what}", "seq": None, "ts_ns": time.time_ns(), "value": value, "limit": limit,
                              "rearmed_seq": None, "rearmed_ns": None, "rearmed_by": None, "why": None})  # fmt: skip
 
+    def _keep(self) -> None:
+        if self._kept is None or self._peak_units == self._kept_units:
+            return
+        new = self._kept.with_suffix(".new")
+        with contextlib.suppress(OSError):  # a full disk: the next reading tries again
+            new.write_text(json.dumps({"best_units": self._peak_units}))
+            new.replace(self._kept)
+            self._kept_units = self._peak_units
+
     def rearm(self, who: str, why: str, now_ns: int, pnl_units: int | None = None) -> bool:
         """Arm it again by a person's word; False while the loss is still at its limit. The drawdown counts from here, which
         is the last reading unless it is given."""
@@ -65,6 +81,7 @@ class AccountBreaker:
                 return False
             self.reason = ""
             self._peak_units = pnl_units
+            self._keep()
             self.history[-1].update(rearmed_ns=now_ns, rearmed_by=who, why=why)
             return True
 
@@ -76,17 +93,24 @@ class AccountBreaker:
             return ""
 
 
-class Watcher:
-    """A thread beside the engine for the life of a run. `notes` says what it did."""
+def _best_of(kept: Path | None) -> int:
+    try:
+        return int(json.loads(kept.read_text())["best_units"]) if kept is not None else 0
+    except (OSError, ValueError, KeyError, TypeError):  # none yet
+        return 0
 
-    def __init__(self, cfg: Config, on_tick: OnTick | None, beat: Callable[[], None] | None) -> None:
+
+class Watcher:
+    """A thread beside the engine for the life of a run in `folder`. `notes` says what it did."""
+
+    def __init__(self, cfg: Config, on_tick: OnTick | None, beat: Callable[[], None] | None, folder: Path | None = None) -> None:
         self._name = cfg.engine.name
         self._every_s = cfg.report.refresh_ms / 1000
         self._on_tick = on_tick
         self._beat = beat
         self.breaker: AccountBreaker | None = None
         if cfg.engine.shards > 1:
-            self.breaker = AccountBreaker(cfg.risk.max_loss_units, cfg.risk.max_drawdown_units)
+            self.breaker = AccountBreaker(cfg.risk.max_loss_units, cfg.risk.max_drawdown_units, folder / BEST if folder else None)
         self._needed = on_tick is not None or (beat is not None and cfg.engine.supervisor_timeout_ms > 0) or self.breaker is not None
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="panel", daemon=True)
