@@ -24,7 +24,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted(
     p for p in [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")] if p.name not in ("CHANGELOG.md", "CONTRACT.md")
 )
-NO_RUN_AT_MOST = 9
+NO_RUN_AT_MOST = 12
 LANGUAGES = {"bash", "python", "json", "yaml", "text", "cpp", ""}
 ENGINE_COMMANDS = re.compile(r"peregrine\s+(run|replay|verify|top|kill|bench)\b")
 

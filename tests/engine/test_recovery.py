@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import signal
 import struct
+import sys
 import time
 from pathlib import Path
 
@@ -22,9 +23,11 @@ from rig import (
     intents,
     records,
     replayer,
-    until,
     verify,
 )
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tools"))
+from chaos_clock import SteppedClock  # noqa: E402
 
 
 def check_generations(journal: list[Record], crashes: int) -> None:
@@ -222,25 +225,22 @@ def test_a_crash_between_input_and_intents_is_no_difference(venue, engine) -> No
         assert result["summary"]["feed_state"] == 0
 
 
-def test_a_clock_set_back_is_refused_rather_than_time_run_backwards(venue, engine, tmp_path) -> None:
-    from hotpath import _core
-
+def test_behind_a_clock_that_was_set_back_time_goes_on_from_the_journal(venue, engine, tmp_path) -> None:
     judge = venue(seed=4)
     first = engine(judge)
     first.until("orders", 2)
-    first.finish(signal.SIGTERM)
-    copy = tmp_path / "ahead"
-    copy.mkdir()
-    appender = _core.journal.Appender(dir=str(copy), name="ahead", ring_dir=str(tmp_path), ring_bytes=1 << 26)
-    writer = _core.journal.Writer(appender, dir=str(copy))
-    for r in records(first.run_folder):
-        appender.append(r.type, r.ts_ns + 3600 * 10**9, r.payload)
-    writer.close()
-    refused = engine(judge, resume=copy)
-    _, err = refused.process.communicate(timeout=120)
-    assert refused.process.returncode == 69, err
-    assert "clock" in err
-    assert until(lambda: "backwards" in err, "the reason")
+    first.kill_9()
+    before = records(first.run_folder)
+    clock = SteppedClock(tmp_path)
+    clock.offset_ns = -3600 * 10**9
+    stepped = ["env", *(f"{name}={value}" for name, value in clock.environment.items()), sys.executable, "-m", "orchestrator"]
+    again = engine(judge, resume=first.run_folder, launcher=stepped)
+    again.until("orders", len(intents(before)) + 2)
+    report = again.finish(signal.SIGTERM)
+    assert clock.asked > 0 and report["recovery"]["replayed_inputs"] > 0
+    times = [r.ts_ns for r in records(again.run_folder)]
+    assert len(times) > len(before) and times == sorted(times)
+    assert verify(again.run_folder)["identical"]
 
 
 def test_damage_inside_the_last_segment_is_cut_only_on_the_operators_word(venue, engine) -> None:

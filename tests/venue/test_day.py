@@ -169,6 +169,7 @@ def test_a_day_belongs_to_one_venue_at_a_time(tmp_path):
     two = _venue.VenueServer(config(path))
     with pytest.raises(RuntimeError, match="another venue"):
         two.start()
+    one.halt("PRGN", "H")  # an input that the other has not read
     one.stop()
     with pytest.raises(RuntimeError, match="since it was read"):
         two.start()

@@ -171,7 +171,7 @@ def _config(load: Load, topology: str, shards: int, per_thread: int | None, fold
         "engine.max_orders": max(65_536, 4 * load.traded * load.orders_per_symbol),
         "engine.feed_ring_kb": 512 if load.slow else 4096,
         "policies.decision_interval_ns": 0 if load.slow else 1_000_000,
-        "journal.dir": str(folder / "runs"), "journal.sync": "none", "journal.snapshot_records": 0, "report.histograms": False,
+        "engine.memory_budget_mb": max(512, 128 * shards), "journal.dir": str(folder / "runs"), "journal.sync": "none", "journal.snapshot_records": 0, "report.histograms": False,
         "risk.max_account_orders": 1024, "risk.max_loss_units": wide, "risk.max_drawdown_units": wide, "risk.max_gross_units": wide,
         "risk.max_credit_units": wide, "risk.max_account_notional_units": wide, "risk.max_messages": 4000,
     })  # fmt: skip
