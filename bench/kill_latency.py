@@ -46,6 +46,18 @@ while True:
 HOWS = ("word", "signal", "command")
 
 
+def settled(engine: EngineRun) -> bool:
+    """Killed, and nothing works; False too while a reading under way cannot be had."""
+    now = engine.counters()
+    return now.get("trading_state") == 5 and now.get("working_orders") == 0
+
+
+def trades_on(engine: EngineRun, orders: int) -> bool:
+    """That many orders by now, and one at work."""
+    now = engine.counters()
+    return now.get("orders", 0) >= orders and now.get("working_orders", 0) > 0
+
+
 def killed_again_and_again(engine: EngineRun, name: str, hows: tuple[str, ...], times: int, by_ring: bool) -> list[tuple[str, int]]:
     """(how, when it was asked for) of each kill; the engine trades between them."""
     asked = []
@@ -55,8 +67,8 @@ def killed_again_and_again(engine: EngineRun, name: str, hows: tuple[str, ...], 
     word = _core.Segment.attach(name, write=True)
     for n in range(times):
         how = hows[n % len(hows)]
-        orders = engine.counters()["orders"]
-        until(lambda orders=orders: engine.counters()["orders"] >= orders + 3 and engine.counters()["working_orders"] > 0, "orders at work")
+        orders = until(engine.counters, "a reading")["orders"]
+        until(lambda orders=orders: trades_on(engine, orders + 3), "orders at work")
         at = time.time_ns()
         if how == "word":
             word.set_kill(1)
@@ -66,7 +78,7 @@ def killed_again_and_again(engine: EngineRun, name: str, hows: tuple[str, ...], 
             assert with_link is not None
             with_link.send("kill", shard=0, request=Request(cmd="kill", who="bench", when_ns=at))
         asked.append((how, at))
-        until(lambda: engine.counters()["trading_state"] == 5 and engine.counters()["working_orders"] == 0, "killed and settled")
+        until(lambda: settled(engine), "killed and settled")
         if how == "signal":
             break  # a signal's kill cannot be lifted: the process keeps it
         word.set_kill(0)
