@@ -12,6 +12,7 @@ from orchestrator.observe.shards import read_engine
 from orchestrator.observe.telemetry import TelemetryError
 
 EVERY_S = 0.25
+ABOVE_EVERY_S = 0.05  # while leases come down to a lowered limit
 
 
 class Leasing:
@@ -26,6 +27,10 @@ class Leasing:
         """Of the engine there is now; None before its first reading, and where one shard has it all."""
         return self._host.state() if self._host is not None else None
 
+    def hurry(self) -> None:
+        """A limit was changed: look at the next round. Any thread."""
+        self._next_s = 0.0
+
     def round(self, link: EngineLink | None) -> None:
         """To be called often; does something every EVERY_S while there is an engine of several shards."""
         now_s = time.monotonic()
@@ -37,3 +42,5 @@ class Leasing:
             self._host = LeaseHost(lambda: self._link)
         with contextlib.suppress(SegmentError, TelemetryError), Segment(link.name) as segment:
             self._host.tick(read_engine(segment))
+        if (state := self._host.state()) is not None and state.above:
+            self._next_s = min(self._next_s, now_s + ABOVE_EVERY_S)
