@@ -398,8 +398,17 @@ def test_a_shard_that_another_hand_moves_meanwhile_is_fenced_again() -> None:
     assert host.state() is not None and epochs_of(link)[:4] == [(RETURN, 0, 3), (RETURN, 1, 3), (RETURN, 0, 5), (RETURN, 1, 11)]
 
 
-def test_one_shard_has_nothing_to_share() -> None:
-    assert LeaseHost(lambda: Link()).tick(snapshot((1, 1000, 0))) == []
+def test_one_shard_has_nothing_to_share_but_is_granted_a_limit_that_was_raised() -> None:
+    link = Link()
+    host = LeaseHost(lambda: link)
+    assert host.tick(snapshot((0, 0, 0))) == [] and not host.is_whole(), "it has not shown itself"
+    assert host.tick(snapshot((1, 1000, 0))) == [] and host.is_whole()
+    assert host.tick(snapshot((1, 1000, 900), limit=500)) == [] and host.is_whole() and not link.sent, "its own gate has the lower one"
+    for epoch in (1, 3, 3):
+        host.tick(snapshot((epoch, 1000, 900), limit=3000))
+    assert epochs_of(link) == [(RETURN, 0, 3), (GRANT, 0, 4)] and link.sent[-1][2][8:16] == (3000).to_bytes(8, "little")
+    host.tick(snapshot((4, 3000, 900), limit=3000))
+    assert host.is_whole()
 
 
 class Engine:

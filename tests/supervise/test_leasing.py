@@ -21,7 +21,7 @@ class Host:
     """Counts its rounds."""
 
     made: list[Host] = []
-    above = False
+    above = whole = False
 
     def __init__(self, *_: Any, **__: Any) -> None:
         self.ticks = 0
@@ -29,6 +29,9 @@ class Host:
 
     def tick(self, snapshot: Any) -> None:
         self.ticks += 1
+
+    def is_whole(self) -> bool:
+        return Host.whole
 
     def state(self) -> LeaseState:
         return LeaseState(1, 1, 1, False, grants=self.ticks, above=Host.above)
@@ -68,8 +71,14 @@ def rounds(monkeypatch):
     return go
 
 
-def test_an_engine_of_one_shard_or_none_has_no_leases_to_move(rounds) -> None:
-    assert rounds(None, 1) is None and rounds(Link(1), 2) is None and not Host.made
+def test_an_engine_that_has_all_of_its_limit_is_looked_at_again_when_a_limit_was_changed_or_it_is_another(rounds, monkeypatch) -> None:
+    assert rounds(None, 1) is None and not Host.made
+    monkeypatch.setattr(Host, "whole", True)
+    link = Link(1)
+    assert rounds(link, 10) == 1 and rounds(link, 20) == 1
+    rounds.hurry()
+    assert rounds(link, 30) == 2 and rounds(link, 40) == 2
+    assert rounds(Link(1), 41) == 1 and rounds(None, 42) == 1
 
 
 def test_it_looks_a_few_times_a_second_however_often_it_is_called(rounds) -> None:

@@ -39,6 +39,7 @@ from orchestrator.control import bodies
 from orchestrator.control.engine_link import EngineLinkError
 from orchestrator.control.messages import Request
 from orchestrator.observe.log import logger
+from orchestrator.observe.shards import shards_of
 
 GRANT, RETURN = "lease_grant", "lease_return"
 FENCE_ABOVE = 2  # a message on its way has an epoch one above what its shard shows: a fence stands above that
@@ -248,7 +249,7 @@ class LeaseHost:
 
     `link` gives the link to the engine, or None while there is none. The budget is `risk.max_gross_units` as the shards have
     it now, the lowest of them while it is being changed; a limit lowered below what is granted takes effect in each shard's
-    own gate at once, and in the leases by the cuts of the next round. With one shard there is nothing to move.
+    own gate at once, and in the leases by the cuts of the next round. One shard alone has all of it, and is granted more when the limit is raised.
     """
 
     SEND_TIMEOUT_S = 0.05
@@ -259,8 +260,13 @@ class LeaseHost:
         self._fences: list[int] = []  # epochs, until there is a manager; of one that has been seen twice the level is known
         self._seen: list[bool] = []
         self._fenced: list[bool] = []
+        self._whole = False
         self._life = uuid.uuid4().hex[:12]
         self._log = logger(part="leases")
+
+    def is_whole(self) -> bool:
+        """One shard alone has all there is: nothing is to be done before the limit changes."""
+        return self._whole
 
     def state(self) -> LeaseState | None:
         """As it stands; None before the shards have shown the fence."""
@@ -268,8 +274,9 @@ class LeaseHost:
 
     def tick(self, snapshot: Any) -> list[Message]:
         """One round with a reading of the whole engine (observe.shards.read_engine); the messages that were taken."""
-        shards = snapshot.extra.get("shards", [])
-        if len(shards) < 2:
+        shards = shards_of(snapshot)
+        self._whole = len(shards) < 2 and shards[0]["lease_epoch"] > 0 and shards[0]["lease_units"] >= shards[0]["limit_gross_units"]
+        if self._whole:
             return []
         readings = [Reading(s["lease_epoch"], s["lease_units"], s["gross_units"], s["lease_lots"], _refused(s)) for s in shards]
         budget_units = min(s["limit_gross_units"] for s in shards)

@@ -22,6 +22,7 @@ class Leasing:
         self._link: EngineLink | None = None
         self._host: LeaseHost | None = None
         self._next_s = 0.0
+        self._resting = False  # until a limit is changed, or another engine comes
 
     def state(self) -> LeaseState | None:
         """Of the engine there is now; None before its first reading, and where one shard has it all."""
@@ -32,11 +33,12 @@ class Leasing:
         self._next_s = 0.0
 
     def round(self, link: EngineLink | None) -> None:
-        """To be called often; does something every EVERY_S while there is an engine of several shards."""
+        """To be called often; does something every EVERY_S while there is an engine of several shards, and of one that has not
+        all of its limit on lease: it was raised."""
         now_s = time.monotonic()
-        if link is None or link.shards < 2 or now_s < self._next_s:
+        if link is None or (now_s < self._next_s and (link is self._link or not self._resting)):
             return
-        self._next_s = now_s + EVERY_S
+        self._next_s, self._resting = now_s + EVERY_S, False
         if link is not self._link or self._host is None:
             self._link = link
             self._host = LeaseHost(lambda: self._link)
@@ -44,3 +46,5 @@ class Leasing:
             self._host.tick(read_engine(segment))
         if (state := self._host.state()) is not None and state.above:
             self._next_s = min(self._next_s, now_s + ABOVE_EVERY_S)
+        if self._host.is_whole():
+            self._next_s, self._resting = float("inf"), True
