@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from hotpath import _core
 from orchestrator.control.engine_link import EngineLinkError
 from orchestrator.control.leases import GRANT, RETURN, LeaseHost, LeaseManager, Message, Reading
+from orchestrator.observe.telemetry import LIMIT_DTYPE
 from tests.risk.gate_setup import limits, market, order
 
 BUDGET = 10_000
@@ -303,6 +305,7 @@ class Snap(dict[str, int]):
     """A snapshot with shards."""
 
     extra: dict[str, Any]
+    limits: Any
 
 
 def snapshot(*rows: tuple[int, int, int], limit: int = 1000) -> Snap:
@@ -387,6 +390,32 @@ def test_a_limit_that_was_changed_since_the_start_is_the_budget_and_one_below_wh
         state = host.state()
         assert state is not None and state.budget_units == limit
         assert {int.from_bytes(body[8:16], "little") for kind, _, body, _ in link.sent if kind == GRANT} == levels
+
+
+def test_position_limits_that_were_raised_raise_the_lots_of_the_lease_and_nothing_else_of_it() -> None:
+    m = manager(500, 500)
+    m.read(0, Reading(1, 500, 0, 100, limit_lots=100))
+    m.read(1, Reading(1, 500, 0, 100, limit_lots=90))
+    assert m.tick() == [], "lower ones bind by themselves"
+    m.read(0, Reading(1, 500, 0, 100, limit_lots=250))
+    (raised,) = m.tick()
+    assert (raised.kind, raised.shard, raised.epoch, raised.units, raised.qty_lots) == (GRANT, 0, 2, 500, 250)
+    m.read(0, Reading(2, 500, 0, 250, limit_lots=250))
+    assert m.tick() == []
+
+
+def test_the_lots_of_one_shard_alone_follow_its_symbols_limits() -> None:
+    link, whole = Link(), snapshot((1, 1000, 0))
+    host = LeaseHost(lambda: link)
+    one = whole.extra["shards"][0] = Snap(whole.extra["shards"][0])
+    one.limits = np.zeros(2, LIMIT_DTYPE)
+    one.limits["limit_long_lots"], one.limits["limit_short_lots"] = [50, 10], [27, 27]
+    assert host.tick(whole) == [] and host.is_whole(), "77 lots, as it has"
+    one.limits["limit_long_lots"][0] = 60
+    for epoch in (1, 3, 3):
+        one["lease_epoch"] = epoch
+        host.tick(whole)
+    assert link.sent[-1][0] == GRANT and link.sent[-1][2][8:24] == (1000).to_bytes(8, "little") + (87).to_bytes(8, "little")
 
 
 def test_a_shard_that_another_hand_moves_meanwhile_is_fenced_again() -> None:

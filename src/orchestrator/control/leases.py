@@ -42,6 +42,7 @@ from orchestrator.observe.log import logger
 from orchestrator.observe.shards import shards_of
 
 GRANT, RETURN = "lease_grant", "lease_return"
+MOST_LOTS = 1 << 62
 FENCE_ABOVE = 2  # a message on its way has an epoch one above what its shard shows: a fence stands above that
 
 
@@ -52,8 +53,9 @@ class Reading:
     epoch: int
     level_units: int
     used_units: int
-    qty_lots: int = 0  # the lease's other half, which is passed on as it is
+    qty_lots: int = 0  # the lease's other half, of its own symbols: not shared
     refused: int = 0  # orders its gate refused for the lease, so far: it wants more than it has
+    limit_lots: int = 0  # what its symbols' limits come to: qty_lots follows when they were raised
 
 
 @dataclass(frozen=True)
@@ -75,6 +77,7 @@ class _Shard:
     qty_lots: int = 0
     refused: int = 0
     hungry: bool = False  # more were refused since the reading before
+    limit_lots: int = 0
     settled: bool = False  # what is used was read beside an epoch seen before: it is not older than the level
     waiting: Message | None = None
 
@@ -83,6 +86,11 @@ class _Shard:
         if self.waiting is not None and self.waiting.kind == GRANT:
             return max(self.level_units, self.waiting.units)
         return self.level_units
+
+    @property
+    def lots(self) -> int:
+        """The other half of its next lease."""
+        return max(self.qty_lots, self.limit_lots)
 
     @property
     def stands_units(self) -> int:
@@ -159,7 +167,7 @@ class LeaseManager:
         s = self._shards[shard]
         if reading.epoch < s.epoch:
             return
-        s.used_units, s.qty_lots = reading.used_units, reading.qty_lots
+        s.used_units, s.qty_lots, s.limit_lots = reading.used_units, reading.qty_lots, reading.limit_lots
         s.settled = reading.epoch == s.epoch and s.waiting is None
         s.hungry, s.refused = reading.refused > s.refused, reading.refused
         if reading.epoch == s.epoch:
@@ -197,9 +205,14 @@ class LeaseManager:
             s, free = self._shards[i], self.room_units()
             room = free // 4 if soft else free
             more = min(targets[i] - s.stands_units, room)
-            if s.waiting is not None or more < min(self._step_units, max(1, room)):
+            if s.waiting is not None:
                 continue
-            s.waiting = Message(GRANT, i, s.epoch + 1, s.stands_units + more, s.qty_lots)
+            if more < min(self._step_units, max(1, room)):
+                if s.lots == s.qty_lots:
+                    continue
+                s.waiting = Message(GRANT, i, s.epoch + 1, s.level_units, s.lots)
+            else:
+                s.waiting = Message(GRANT, i, s.epoch + 1, s.stands_units + more, s.lots)
             grants.append(s.waiting)
         assert self.room_units() >= min(0, before_units), "more is granted than there is"
         self._returns += len(returns)
@@ -221,7 +234,7 @@ class LeaseManager:
         for i, s in enumerate(self._shards):
             target = max(0, s.used_units - excess) if excess > 0 else s.used_units + share
             if s.waiting is None and s.level_units > target:
-                out.append(Message(GRANT, i, s.epoch + 1, target, s.qty_lots))
+                out.append(Message(GRANT, i, s.epoch + 1, target, s.lots))
         return out
 
     def _targets(self) -> list[int]:
@@ -275,10 +288,12 @@ class LeaseHost:
     def tick(self, snapshot: Any) -> list[Message]:
         """One round with a reading of the whole engine (observe.shards.read_engine); the messages that were taken."""
         shards = shards_of(snapshot)
-        self._whole = len(shards) < 2 and shards[0]["lease_epoch"] > 0 and shards[0]["lease_units"] >= shards[0]["limit_gross_units"]
+        readings = [Reading(s["lease_epoch"], s["lease_units"], s["gross_units"], s["lease_lots"], _refused(s), _limit_lots(s)) for s in shards]
+        alone = readings[0]
+        self._whole = (len(shards) < 2 and alone.epoch > 0 and alone.level_units >= shards[0]["limit_gross_units"]
+                       and alone.qty_lots >= alone.limit_lots)  # fmt: skip
         if self._whole:
             return []
-        readings = [Reading(s["lease_epoch"], s["lease_units"], s["gross_units"], s["lease_lots"], _refused(s)) for s in shards]
         budget_units = min(s["limit_gross_units"] for s in shards)
         if self._manager is None and not self._adopt(readings, budget_units):
             return []
@@ -329,6 +344,14 @@ class LeaseHost:
             self._log.warning("lease not moved", shard=m.shard, kind=m.kind, units=m.units, why=err.message)
             return False
         return True
+
+
+def _limit_lots(shard: Any) -> int:
+    """What the position limits of its symbols come to, the wider side of each; as a shard begins with."""
+    limits = getattr(shard, "limits", None)
+    if limits is None or not len(limits):
+        return 0
+    return min(MOST_LOTS, sum(map(max, limits["limit_long_lots"].tolist(), limits["limit_short_lots"].tolist())))
 
 
 def _refused(shard: Any) -> int:
