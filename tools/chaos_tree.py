@@ -405,7 +405,7 @@ def main(argv: list[str]) -> int:
     if good:
         shutil.rmtree(folder, ignore_errors=True)
     else:
-        print(f"kept: {folder}\nagain: python tools/chaos_tree.py --count {options.count} --seed {seed}", file=sys.stderr)
+        print(f"kept: {folder}\nagain: python tools/chaos_tree.py --count {options.count} --seed {seed} --shards {options.shards}", file=sys.stderr)
     return 0 if good else 1
 
 
