@@ -10,7 +10,8 @@ from orchestrator.config import config_hash, from_effective
 from orchestrator.config.cores import resolve_cores
 from orchestrator.config.models import Config, EmbeddedVenue
 from orchestrator.observe import log, traces
-from orchestrator.run.live import check_resume, new_run_folder
+from orchestrator.run.live import new_run_folder
+from orchestrator.run.resuming import check_resume
 from orchestrator.supervise.engine_main import PLAN, Plan, read
 from orchestrator.supervise.leftovers import put_away
 from orchestrator.supervise.lock import Locked, SupervisorLock
