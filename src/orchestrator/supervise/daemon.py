@@ -28,6 +28,7 @@ class Order(msgspec.Struct, kw_only=True):
     config: dict[str, Any] | None = None
     config_file: str = ""
     take_over: str = ""
+    attended: bool = False  # a person waits for the answer
 
 
 class _Teller:
@@ -74,7 +75,7 @@ def main() -> int:
         if order.take_over:
             supervisor = take_over(order.take_over, on_round=tell)
         else:
-            supervisor = launch(from_effective(order.config or {}), config_file=order.config_file, on_round=tell)
+            supervisor = launch(from_effective(order.config or {}), config_file=order.config_file, on_round=tell, attended=order.attended)
         report = supervisor.run()
     except CliError as err:
         tell.last({"failed": str(err), "code": err.code, "hint": err.hint})
