@@ -102,10 +102,9 @@ def test_the_newest_run_of_that_name_counts_and_its_processes_have_no_numbers(tm
         (tmp_path / folder).mkdir()
         copy = RunCopy(tmp_path / folder)
         for generation in (1, 2):
-            copy.take(TreeState(name=name, supervisor_pid=os.getpid(), supervisor_start_ticks=1, run="/moved/since", generation=generation,
+            copy.take(TreeState(name=name, supervisor_pid=os.getpid(), supervisor_start_ticks=1, run="/moved/since", generation=generation, written_ns=1000 + i,
                                 processes=[ProcessState(name="engine", role="engine", pid=1, start_ticks=7)]))  # fmt: skip
         copy.close()
-        os.utime(tmp_path / folder / state_file.FILE, (1000 + i, 1000 + i))
     (tmp_path / "latest").symlink_to("c")
     state = last_run(cfg)
     assert state is not None and state.run == str(tmp_path / "a") and state.generation == 2, "the last that was taken"

@@ -130,7 +130,7 @@ class EngineKeeper(Keeper):
         if member.process is None:
             return
         self.view = read_view(self.tree.name)
-        if self._adopted_beat not in (None, self.view.heartbeat_count if self.view else None):
+        if self._adopted_beat is not None and (v := self.view) and v.pid == member.process.pid and v.heartbeat_count != self._adopted_beat:
             self._adopted_beat, self.lifted_ns = None, now_ns
         still_ns = self._still_ns(now_ns)
         if still_ns:

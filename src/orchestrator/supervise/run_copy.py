@@ -7,6 +7,7 @@ nobody waits for it. A disk that does not take it is said once, until it takes o
 from __future__ import annotations
 
 import threading
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -67,19 +68,10 @@ class RunCopy:
 def last_run(cfg: Config) -> TreeState | None:
     """What stands in the folder of the newest run of the engine `cfg.engine.name`, None where there is none. Its processes have
     no numbers: those of before a reboot are others' by now."""
-    copies = {}
+    found: list[TreeState] = []
     for copy in Path(cfg.journal.dir).resolve().glob(f"*/{state_file.FILE}"):
-        try:
-            if not copy.parent.is_symlink():
-                copies[copy] = copy.stat().st_mtime_ns
-        except OSError:
-            continue
-    for copy in sorted(copies, key=copies.__getitem__, reverse=True):
-        try:
-            state = state_file.read(copy.parent)
-        except StateFileError:
-            continue
-        if state.name == cfg.engine.name:
-            return msgspec.structs.replace(state, run=str(copy.parent),
-                                           processes=[msgspec.structs.replace(p, pid=0, start_ticks=0) for p in state.processes])  # fmt: skip
-    return None
+        with suppress(StateFileError):
+            if not copy.parent.is_symlink() and (state := state_file.read(copy.parent)).name == cfg.engine.name:
+                gone = [msgspec.structs.replace(p, pid=0, start_ticks=0) for p in state.processes]
+                found.append(msgspec.structs.replace(state, run=str(copy.parent), processes=gone))
+    return max(found, key=lambda state: state.written_ns, default=None)
