@@ -25,6 +25,11 @@ class Supervise(Section):
         default="stop",
         description="what the engine does without a supervisor: trade on, no new orders, those and cancel all, or kill",
     )
+    after_both_died: Literal["ask", "cancel", "resume"] | None = Field(
+        default=None,
+        description="`up` where engine and supervisor both died at an external venue: refuse until told, recover and cancel all and stay held, "
+        "or recover and trade on; none = ask on a terminal, else cancel",
+    )
     heartbeat_ms: Positive = Field(default=100, description="the supervisor's heartbeat into the engine's shared memory")
     lost_after_ms: Positive = Field(default=2_000, description="heartbeat missing this long: the supervisor is lost")
     hung_after_ms: Positive = Field(
