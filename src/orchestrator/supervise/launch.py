@@ -175,6 +175,7 @@ def _taken(takeover: Takeover, lock: SupervisorLock, on_round: OnRound | None) -
     tree.started_ns, tree.trading_enabled, tree.has_traded = found.started_ns, found.trading_enabled, found.has_traded
     tree.life.state, tree.life.reason, tree.life.since_ns = found.state, found.reason, found.started_ns
     tree.holds.restore(found.holds)
+    tree.kill_owed = found.kill_owed
     for process in found.processes:
         if (member := tree.get(process.role)) is not None:
             member.restore(process)
