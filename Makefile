@@ -87,7 +87,7 @@ isolation: build $(DEV) ## what the engine's latency feels of a stopped supervis
 	@$(PY) bench/control_isolation.py $(ARGS)
 
 alerts: build $(DEV) ## fire every alert by a fault, read it back from a real Prometheus and Alertmanager (Debian's)
-	@PEREGRINE_ALERTS=all $(PY) -m pytest tests/observe/test_alerts_fire.py tests/observe/test_alerts_fire_shards.py tests/observe/test_alertmanager.py tests/observe/test_tree_seen.py tests/observe/test_dashboard.py -rs $(ARGS)
+	@PEREGRINE_ALERTS=all $(PY) -m pytest tests/observe/test_alerts_fire.py tests/observe/test_alerts_fire_shards.py tests/observe/test_alerts_fire_reconciler.py tests/observe/test_alertmanager.py tests/observe/test_tree_seen.py tests/observe/test_dashboard.py -rs $(ARGS)
 
 runbooks: build $(DEV) ## follow every page of docs/runbooks against a real engine in its situation
 	@PEREGRINE_RUNBOOKS=all $(PY) -m pytest tests/docs/test_runbooks.py $(ARGS)
