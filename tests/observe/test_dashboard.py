@@ -19,6 +19,8 @@ EMPTY_IS_RIGHT = {
     "Alerts": "nothing fires",
     "Refused by the venue": "nothing is refused",
     "Refused by the gate": "nothing is refused",
+    "Leased limits": "one shard",
+    "Above a leased limit": "one shard",
     "Processes": "no supervisor",
     "Restarts": "no supervisor",
     "Recovery": "no supervisor",

@@ -98,6 +98,11 @@ ROWS: dict[str, tuple[Panel, ...]] = {
               (f"peregrine_account_gross_limit_currency{{{E}}}", "limit")), text="Empty for an engine of one shard: all of the limit is its own."),
         Panel("Leases of the shards", "percentunit", ((f'max by (shard) (peregrine_limit_use_ratio{{{E}, limit="gross_lease"}})', "shard {{shard}}"),), "bargauge", 8,
               text="How much of its part of the account's gross limit a shard uses."),
+        Panel("Leased limits", "currencyUSD", ((f"peregrine_lease_budget_currency{{{E}}}", "{{limit}} budget"), (f"peregrine_lease_out_currency{{{E}}}", "{{limit}} out"),
+              (f"peregrine_lease_granted_currency{{{E}}}", "{{limit}}, shard {{shard}} has"), (f"peregrine_lease_used_currency{{{E}}}", "{{limit}}, shard {{shard}} uses")),
+              text="Empty for an engine of one shard."),
+        Panel("Above a leased limit", "currencyUSD", ((f"peregrine_lease_excess_currency{{{E}}}", "{{limit}} {{of}}"),),
+              text="Empty for an engine of one shard. Granted: leases that are being cut. Used: what stands above the limit after it was lowered, or after a price moved; it goes as positions and orders do."),
         Panel("Symbols nearest to a limit", "percentunit", ((f"topk(10, max by (symbol, limit) (peregrine_symbol_limit_use_ratio{{{E}}}))", "{{symbol}} {{limit}}"),), "bargauge", 8),
     ),
     "Journal": (
