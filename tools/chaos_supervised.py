@@ -36,7 +36,7 @@ TIGHT = {"risk.max_long_lots": 300, "risk.max_short_lots": 300, "risk.max_workin
          "risk.max_account_notional_units": 600_000_000, "risk.max_working_notional_units": 600_000_000,
          "execution.max_inventory_lots": 300}  # fmt: skip
 TREE = {
-    "observe.metrics": "127.0.0.1:0", "observe.publish_ms": 250,
+    "observe.metrics": "127.0.0.1:0", "observe.publish_ms": 250, "supervise.after_both_died": "ask",
     "supervise.heartbeat_ms": 50, "supervise.lost_after_ms": int(LOST_AFTER_S * 1e3), "supervise.stall_ms": 800,
     "supervise.stall_kill_ms": int(STALL_KILL_S * 1e3), "supervise.ready_timeout_s": 120, "supervise.stop_timeout_s": 60,
     "supervise.restart": {"max_restarts": 1000, "window_s": 10, "backoff_ms": 50, "backoff_max_ms": 400},

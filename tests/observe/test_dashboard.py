@@ -25,6 +25,7 @@ EMPTY_IS_RIGHT = {
     "Restarts": "no supervisor",
     "Recovery": "no supervisor",
     "Gross exposure of the account": "one shard",
+    **dict.fromkeys((p.title for p in dashboard.ROWS["The venue's drop copy"]), "no reconciler"),
 }
 #: what a slow or crowded machine may raise although the engine is well
 CROWDED = {"PeregrineLatencyHigh", "PeregrineEngineStarved", "PeregrineFeedGaps", "PeregrineOverruns", "PeregrineStalls", "PeregrineShardSlow"}

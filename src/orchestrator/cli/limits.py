@@ -43,16 +43,22 @@ def register(app: typer.Typer) -> None:
 
 
 def parse(values: list[str]) -> dict[str, int]:
-    """NAME=VALUE words as a map. Raises CliError that names every word that is none."""
+    """NAME=VALUE words as a map. Raises CliError that names every word that is none, and every name that comes twice."""
     found, wrong = {}, []
     for word in values:
         name, equals, text = word.partition("=")
         try:
-            found[name] = int(text) if equals else int("")
+            found[name] = int(text) if equals and text.isascii() else int("")
         except ValueError:
             wrong.append(word)
+        else:
+            if not -(2**63) <= found[name] < 2**63:  # what a request has room for
+                wrong.append(word)
     if wrong:
         raise CliError(f"expected NAME=INTEGER, found {', '.join(wrong)}", hint="peregrine limits get shows the names")
+    if len(found) < len(values):
+        names = [word.partition("=")[0] for word in values]
+        raise CliError(f"named twice: {', '.join(sorted({n for n in names if names.count(n) > 1}))}", hint="one value for each limit")
     return found
 
 

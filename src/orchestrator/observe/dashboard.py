@@ -29,6 +29,9 @@ class Panel:
     text: str = ""
 
 
+_NO_RECONCILER = "Empty where no reconciler runs."
+
+
 def _quantile(q: float, stage: str) -> str:
     return f'histogram_quantile({q:g}, sum by (le) (rate(peregrine_stage_latency_seconds_bucket{{{E}, stage="{stage}"}}[$__rate_interval])))'
 
@@ -107,6 +110,15 @@ ROWS: dict[str, tuple[Panel, ...]] = {
         Panel("Ring in use", "percentunit", ((f"1 - peregrine_journal_free_bytes{{{E}}} / peregrine_journal_ring_bytes{{{E}}}", "shard {{shard}}"),),
               text="What the writer has not yet moved to disk."),
         Panel("Records", "ops", ((_rate("peregrine_journal_seq_total"), "shard {{shard}}"),)),
+    ),
+    "The venue's drop copy": (
+        Panel("Drop copy against journals", "short", ((f"peregrine_reconciler_state{{{E}}} == 1", "{{state}}"),), width=6, text=_NO_RECONCILER),
+        Panel("Differences", "short", ((f"peregrine_reconciler_differences{{{E}}}", "stand now"), (f"peregrine_reconciler_waiting{{{E}}}", "told by one side alone")),
+              width=6, text=_NO_RECONCILER),
+        Panel("Executions agreed", "ops", ((f"rate(peregrine_reconciler_agreed_total{{{E}}}[$__rate_interval])", "agreed"),
+              (f"rate(peregrine_reconciler_lost_total{{{E}}}[$__rate_interval])", "connections lost")), width=6, text=_NO_RECONCILER),
+        Panel("Reconciler behind and silent", "s", ((f"peregrine_reconciler_lag_seconds{{{E}}}", "oldest that one side alone has"),
+              (f"peregrine_reconciler_status_age_seconds{{{E}}}", "nothing heard of it")), width=6, text=_NO_RECONCILER),
     ),
     "Device": (
         Panel("State of the device", "short", ((f"peregrine_device_state{{{E}}} == 1", "shard {{shard}}: {{state}}"),), width=12,
