@@ -75,9 +75,11 @@ def test_an_engine_that_has_all_of_its_limit_is_looked_at_again_when_a_limit_was
     assert rounds(None, 1) is None and not Host.made
     monkeypatch.setattr(Host, "whole", True)
     link = Link(1)
-    assert rounds(link, 10) == 1 and rounds(link, 20) == 1
+    assert rounds(link, 10) == 1 and rounds(link, 11) == 2, "what it reads at first may be old"
+    assert rounds(link, 10 + leasing.AWAKE_S) == 3 and rounds(link, 20) == 3
     rounds.hurry()
-    assert rounds(link, 30) == 2 and rounds(link, 40) == 2
+    assert rounds(link, 30) == 4 and rounds(link, 30 + leasing.EVERY_S) == 5
+    assert rounds(link, 30 + leasing.AWAKE_S) == 6 and rounds(link, 40) == 6
     assert rounds(Link(1), 41) == 1 and rounds(None, 42) == 1
 
 
