@@ -314,11 +314,15 @@ class Deploys:
         number = number or (cut.number if cut else max((m.number for m in past.all() if m.state == "good" and not m.restored), default=0))
         if not number:
             raise DeployRefused(f"no good deploy to {self._engine} to go back from", f"peregrine config history {self._engine}")
-        if cut is not None and cut.number == number:
+        half_done = cut is not None and cut.number == number
+        if cut is not None and half_done and not cut.restart:
             self._take_back(number, now, tools)
             return None
         view = past.view(number, "before")
         job = self._job(request, effective(from_effective(view)), f"before deploy {number}")
+        if half_done and not plan_of(job).changes:  # a restart that was cut off, and what ran before runs again
+            self._take_back(number, now, tools)
+            return None
         job.restored, job.on_a_sick_engine, job.over_drift = number, True, True
         return job
 

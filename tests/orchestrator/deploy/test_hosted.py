@@ -315,3 +315,27 @@ def test_a_tree_that_nobody_could_start_again_is_not_taken_down(rig, monkeypatch
     told = done(rig, asked(view(engine__idle="spin"), restart=True))
     assert told["state"] == "refused" and "unit of systemd" in told["message"] and "on the engine's machine" in told["hint"]
     assert done(rig, asked(view(risk__max_loss_units=5_000_000), restart=True))["state"] == "good", "what needs none is done"
+
+
+def cut_off(rig, before: dict, after: dict) -> None:
+    made = Manifest(number=0, engine="peregrine", who="ada", why="x", when_ns=1, configuration="c", before_sha256=digest(before),
+                    after_sha256=digest(after), run="/runs/0", restart=True, id="cut")  # fmt: skip
+    rig.history.begin(made, before, after, [])
+
+
+def test_a_restart_that_was_cut_off_with_the_new_configuration_up_is_taken_back_by_another_restart(rig, monkeypatch):
+    cut_off(rig, view(engine__idle="spin"), view())
+    assert done(rig, asked(view(risk__max_loss_units=5_000_000)))["message"].startswith("deploy 1 of ada is applying")
+    told = done(rig, asked(rollback=1))
+    assert told["code"] == "conflict" and told["changes"] == ["engine.idle: yield → spin"], "it is not said to be back while it is not"
+    process = Apart(rig, code=1)
+    process.going.set()
+    monkeypatch.setattr(hosted.apart, "begin", process.begin)
+    done(rig, asked(rollback=1, restart=True))
+    assert process.job.restored == 1 and process.job.after["engine"]["idle"] == "spin"
+
+
+def test_a_restart_that_was_cut_off_stands_in_nobodys_way_once_what_ran_before_runs_again(rig):
+    cut_off(rig, view(), view(engine__idle="spin"))
+    assert done(rig, asked(rollback=0))["state"] == "rolled back" and rig.history.unfinished() is None
+    assert done(rig, asked(view(risk__max_loss_units=5_000_000)))["state"] == "good"
