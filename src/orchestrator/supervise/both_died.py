@@ -5,8 +5,9 @@
     cancel   recovers the run, cancels all that works, and stays held with the reason until somebody resumes
     resume   recovers the run and trades on, as after the engine's death alone: reconciled first, persons' holds kept
 
-Nobody was there, so nobody knows what else has changed: `resume` is `cancel` where the configuration is another by now, where
-the run's day is over by the calendar, and where both had died within `supervise.restart.window_s` before.
+Nobody was there, so nobody knows what else has changed: `resume` is `cancel` where the tree was being stopped, where the
+configuration is another by now, where the run's day is over by the calendar, and where both had died within
+`supervise.restart.window_s` before.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from orchestrator.supervise.engine_main import PLAN, Plan, read
 from orchestrator.supervise.link import own_request
 from orchestrator.supervise.run_copy import last_run
 from orchestrator.supervise.state_file import TreeState
+from orchestrator.supervise.stopping import read_result
 from orchestrator.supervise.tree import Tree
 
 S = 1_000_000_000
@@ -64,11 +66,13 @@ def remember(cfg: Config, runtime: Path) -> None:
 
 
 def is_one(found: TreeState, living: dict[str, tuple[int, int]]) -> bool:
-    """Has a tree of `up` at an external exchange lost its engine as well, with something to be recovered?"""
-    if found.foreground or found.state == "draining" or "engine" in living or any(p.role == "venue" for p in found.processes):
+    """Has a tree of `up` at an external exchange lost its engine as well, with something to be recovered? One that was being
+    stopped has where its engine had not come to its end."""
+    if found.foreground or "engine" in living or any(p.role == "venue" for p in found.processes):
         return False
-    run = Path(found.run)
-    return read(run / PLAN, Plan) is not None and any(True for folder in folders(run) for _ in folder.glob("journal-*.pgj"))
+    if found.state == "draining" and read_result(Path(found.run)) is not None:
+        return False
+    return any(True for folder in folders(Path(found.run)) for _ in folder.glob("journal-*.pgj"))
 
 
 def choose(cfg: Config, found: TreeState, *, attended: bool) -> Recovery:
@@ -77,6 +81,9 @@ def choose(cfg: Config, found: TreeState, *, attended: bool) -> Recovery:
     said = f"engine and supervisor had both died; supervise.after_both_died: {chosen}"
     if chosen == "ask":
         raise asks(found)
+    if read(Path(found.run) / PLAN, Plan) is None:
+        raise CliError(f"{Path(found.run) / PLAN}, by which the engine of {found.name} could be recovered, cannot be read",
+                       hint=f"ask the venue what is open; then close that run: peregrine down {found.name}", code=EXIT_UNAVAILABLE)  # fmt: skip
     if chosen == "cancel":
         return Recovery("cancel", said)
     held = _not_to_be_resumed(cfg, found)
@@ -93,6 +100,8 @@ def asks(found: TreeState) -> CliError:
 
 def _not_to_be_resumed(cfg: Config, found: TreeState) -> str:
     window_s, today = cfg.supervise.restart.window_s, plan.today().isoformat()
+    if found.state == "draining":
+        return "while it was being stopped"
     if found.config_sha256 != config_hash(cfg):
         return "with another configuration than this"
     if (began := _began(Path(found.run))) < today:

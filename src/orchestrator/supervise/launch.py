@@ -185,6 +185,10 @@ def _taken(takeover: Takeover, lock: SupervisorLock, on_round: OnRound | None, r
     for process in found.processes:
         if (member := tree.get(process.role)) is not None:
             member.restore(process)
+    if found.state == "draining" and "engine" not in takeover.living:  # its end was cut short: it is gone through again
+        tree.life.state = "syncing"
+        for member in tree.members.values():
+            member.life.state = "failed"
     if recovery is not None:
         log.logger().warning("the run is taken up again", how=recovery.how, why=recovery.why)
         recovery.prepare(tree)
