@@ -83,6 +83,9 @@ chaos: build ## kill -9 and stop every process under load, N=50 times (SEED=…)
 attack: build $(DEV) ## N=10000 bad attempts against a control server: none accepted, all counted, good clients answered
 	@PEREGRINE_ATTACK=$(or $(N),10000) $(PY) -m pytest tests/control/test_attack.py
 
+isolation: build $(DEV) ## what the engine's latency feels of a stopped supervisor, a full disk, a flood, an attack (12 minutes, an else idle machine)
+	@$(PY) bench/control_isolation.py $(ARGS)
+
 alerts: build $(DEV) ## fire every alert by a fault, read it back from a real Prometheus and Alertmanager (Debian's)
 	@PEREGRINE_ALERTS=all $(PY) -m pytest tests/observe/test_alerts_fire.py tests/observe/test_alerts_fire_shards.py tests/observe/test_alertmanager.py tests/observe/test_tree_seen.py tests/observe/test_dashboard.py -rs $(ARGS)
 
@@ -117,4 +120,4 @@ clean: ## remove what the build made (the venv stays)
 	@rm -rf build dist *.egg-info src/*.egg-info
 	@find src sim -name '*.so' -delete
 
-.PHONY: help ext build run check test lint simulate bench twins tsan asan chaos attack alerts runbooks audit soak fuzz golden mutate sim sim-long synth clean
+.PHONY: help ext build run check test lint simulate bench twins tsan asan chaos attack isolation alerts runbooks audit soak fuzz golden mutate sim sim-long synth clean
