@@ -145,3 +145,29 @@ def test_a_supervisor_whose_runtime_folder_was_emptied_is_not_joined_by_a_second
     with pytest.raises(CliError, match="supervised already") as refused:
         both_died.remember(cfg, tmp_path)
     assert refused.value.code == 75
+
+
+@pytest.mark.slow
+def test_a_run_that_was_given_up_is_not_followed_by_a_new_one_until_its_orders_are_settled(make_rig):
+    venue = Venue(cancel_on_disconnect=False)
+    rig = make_rig({**venue.settings(), "supervise.restart.max_restarts": "0", "supervise.after_both_died": "resume"})
+    del rig.settings["venue.rate_per_s"]
+    run = rig.up(SUP_TEST_WORD="PEREGRINE1")["run"]
+    for settled in ("recovered", "by down"):
+        before = orders(rig)
+        rig.wait(lambda: orders(rig) > before and venue.total("open_orders"))  # noqa: B023
+        os.kill(rig.pid("engine"), signal.SIGKILL)
+        rig.wait(lambda: not rig.state().supervisor_alive())
+        assert rig.state().state == "failed" and rig.state().unsettled
+        if settled == "recovered":
+            tree = rig.up(SUP_TEST_WORD="PEREGRINE1")
+            assert tree["run"] == run and tree["state"] == "ready" and not tree["unsettled"]
+            assert "the run had not ended in order (the engine is given up" in tree["reason"]
+            rig.wait(lambda: venue.total("open_orders") == 0)
+            rig.ask("resume", why="looked at it", who="bob", all=True)
+    assert "ask the venue" in rig.down(code=69)["notes"][-1]
+    assert rig.call("down", rig.name).stdout.count("down already")
+    tree = rig.up(SUP_TEST_WORD="PEREGRINE1")
+    assert tree["run"] != run and tree["state"] == "trading"
+    assert rig.down()["open_orders"] == 0 and venue.total("open_orders") == 0
+    venue.server.stop()

@@ -61,13 +61,13 @@ def remember(cfg: Config, runtime: Path) -> None:
     if state.supervisor_alive():
         raise CliError(f"{state.name} is supervised already by process {state.supervisor_pid}, which had another runtime folder, or this one before it was emptied",
                        hint=f"end it: kill {state.supervisor_pid}", code=EXIT_TRY_AGAIN)  # fmt: skip
-    if state.state not in ("stopped", "failed"):
+    if not state.over():
         state_file.write(runtime, state)
 
 
 def is_one(found: TreeState, living: dict[str, tuple[int, int]]) -> bool:
     """Has a tree of `up` at an external exchange lost its engine as well, with something to be recovered? One that was being
-    stopped has where its engine had not come to its end."""
+    stopped has where its engine had not come to its end, and so has one that was ended without it (`unsettled`)."""
     if found.foreground or "engine" in living or any(p.role == "venue" for p in found.processes):
         return False
     if found.state == "draining" and read_result(Path(found.run)) is not None:
@@ -78,7 +78,8 @@ def is_one(found: TreeState, living: dict[str, tuple[int, int]]) -> bool:
 def choose(cfg: Config, found: TreeState, *, attended: bool) -> Recovery:
     """What is to be done about it; `attended`: a person waits for the answer. Raises CliError (69) for `ask`."""
     chosen = cfg.supervise.after_both_died or ("ask" if attended else "cancel")
-    said = f"engine and supervisor had both died; supervise.after_both_died: {chosen}"
+    ended = f"the run had not ended in order ({found.reason})" if found.unsettled else "engine and supervisor had both died"
+    said = f"{ended}; supervise.after_both_died: {chosen}"
     if chosen == "ask":
         raise asks(found)
     if read(Path(found.run) / PLAN, Plan) is None:
@@ -92,7 +93,8 @@ def choose(cfg: Config, found: TreeState, *, attended: bool) -> Recovery:
 
 def asks(found: TreeState) -> CliError:
     """What is raised to ask."""
-    return CliError(f"the engine of {found.name} died without a supervisor, in {found.run}",
+    what = f"whether orders of {found.name} are open is not known ({found.reason})" if found.unsettled else f"the engine of {found.name} died without a supervisor"
+    return CliError(f"{what}, in {found.run}",
                     hint=f"recover it and trade on: peregrine up --take-over --name {found.name}; or recover it, cancel all and stay held: this "
                     f"`up` with --set supervise.after_both_died=cancel; or close that run as it is: peregrine down {found.name}",
                     code=EXIT_UNAVAILABLE)  # fmt: skip
@@ -100,6 +102,8 @@ def asks(found: TreeState) -> CliError:
 
 def _not_to_be_resumed(cfg: Config, found: TreeState) -> str:
     window_s, today = cfg.supervise.restart.window_s, plan.today().isoformat()
+    if found.unsettled:
+        return "after its supervisor had given it up or stopped it"
     if found.state == "draining":
         return "while it was being stopped"
     if found.config_sha256 != config_hash(cfg):
