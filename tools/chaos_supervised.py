@@ -21,7 +21,8 @@ import yaml
 from chaos_world import PATIENCE_S, ChaosError, VenueRun, _die_with_parent, environment, settings
 
 from orchestrator.observe.segment import FOLDER, Segment, SegmentError, process_start_ticks
-from orchestrator.observe.telemetry import REGION, TelemetryError, read
+from orchestrator.observe.shards import read_engine
+from orchestrator.observe.telemetry import TelemetryError
 from orchestrator.supervise import paths, state_file
 from orchestrator.supervise.process import marked
 from orchestrator.supervise.state_file import StateFileError, TreeState
@@ -42,6 +43,14 @@ TREE = {
 }  # fmt: skip
 
 
+def several_shards(venue: VenueRun) -> dict[str, Any]:
+    """An account of several shards: each has as much of what is divided as one alone has in TIGHT; gross exposure is leased, and
+    all positions at their limits would come to more than there is."""
+    n = venue.shards
+    return {"engine.shards": n, "risk.max_gross_units": n * 600_000_000,
+            **{name: n * TIGHT[name] for name in ("risk.max_account_orders", "risk.max_account_notional_units")}}  # fmt: skip
+
+
 class TreeRun:
     """One tree over all its supervisors. `started` and `killed_by_us` tell a death that was meant from any other."""
 
@@ -57,7 +66,8 @@ class TreeRun:
         self.killed_by_us = False
         tree: dict[str, Any] = {"extends": "laptop", "version": 1, "name": "chaos", "venue": {**venue.yaml(), "ouch": ouch},
                                 "engine": {"name": name}, "journal": {"dir": str(folder / "runs")}}  # fmt: skip
-        for path, value in {**settings(), **TIGHT, **TREE, **(changes or {})}.items():
+        several = several_shards(venue) if venue.shards > 1 else {}
+        for path, value in {**settings(symbols=tuple(venue.names())), **TIGHT, **TREE, **several, **(changes or {})}.items():
             at = tree
             *parents, last = path.split(".")
             for key in parents:
@@ -146,7 +156,7 @@ class TreeRun:
         """Telemetry of the engine that runs; {} while there is none."""
         try:
             with Segment(self.name) as segment:
-                return dict(read(segment.region(REGION)).counters) if segment.status().alive else {}
+                return dict(read_engine(segment).counters) if segment.status().alive else {}
         except (SegmentError, TelemetryError, OSError):
             return {}
 

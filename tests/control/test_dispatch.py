@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import struct
+import threading
 
 import pytest
 from control_rig import FakeLink, FakeTree
@@ -120,6 +122,19 @@ def test_a_policy_is_checked_when_loaded_and_swapped_in_every_shard(world):
     assert back.ok and world.link.sent[-1][:3] == ("bank_swap", 1, struct.pack("<I", 0))
 
 
+@pytest.mark.parametrize("kind", ["a device", "a pipe", "a folder"])
+def test_an_artifact_that_is_no_regular_file_is_refused_and_not_waited_for(world, tmp_path, kind):
+    path = {"a device": "/dev/null", "a pipe": str(tmp_path / "pipe"), "a folder": str(tmp_path)}[kind]
+    if kind == "a pipe":  # whoever waits for it after all is let go
+        os.mkfifo(path)
+        late = threading.Timer(2, lambda: os.close(os.open(path, os.O_WRONLY | os.O_NONBLOCK)))
+        late.start()
+    assert world("policy.load", slot=0, path=path).error.code == "usage"
+    if kind == "a pipe":
+        assert late.is_alive()
+        late.cancel()
+
+
 def test_a_revival_takes_two_steps_by_the_same_caller(world):
     first = world("revive")
     token = first.data["token"]
@@ -146,6 +161,31 @@ def test_a_token_is_void_after_its_time_and_after_another_kill(world):
     assert world.link.word == []
 
 
+def test_a_kill_while_the_revival_is_under_way_stands(world):
+    """Whether it comes while the account's breaker is asked or between two shards: nothing of it is lifted."""
+    killed = [(1, 7)]
+    world.dispatcher._revival = Revival(lambda: 60, kill_of=lambda name: killed[0])
+
+    def slow(op, **args):
+        killed[0] = (1, 8)
+
+    world.agent.call, prompt = slow, world.agent.call
+    assert "killed again" in world("revive", token=world("revive").data["token"]).error.message
+    assert world.link.word == [] and not world.link.sent, "the word was stamped anew before it was lifted"
+
+    world.agent.call, send = prompt, world.link.send
+
+    def between(kind, **args):
+        effect = send(kind, **args)
+        if (kind, args["shard"]) == ("revive", 0):
+            world("kill")
+        return effect
+
+    world.link.send = between
+    answer = world("revive", token=world("revive").data["token"])
+    assert "the kill stands" in answer.error.message and world.link.word == [0, 1]
+
+
 def test_all_problems_of_arguments_are_told_at_once():
     found = arguments.problems("limits.set", {"limits": {"a": -1, "b": "x"}, "symbol": "TOOLONGSYMBOL", "colour": 1})
     text = "; ".join(found)
@@ -154,6 +194,23 @@ def test_all_problems_of_arguments_are_told_at_once():
     assert "exactly one of" in arguments.problems("pause", {"all": True, "shard": 1})[0]
     assert "at most one of" in arguments.problems("flatten", {"all": True, "shard": 1})[0]
     assert "`weights` is missing" in arguments.problems("weights", {})[0]
+
+
+def test_a_limit_is_held_to_the_bounds_that_the_configuration_has_for_it():
+    """A window of 0 would switch its check off, which the configuration refuses."""
+    from orchestrator.config.models import InstrumentLimits, Risk
+
+    bounds = {}
+    for model in (InstrumentLimits, Risk):
+        for name, field in model.model_fields.items():
+            at = {type(m).__name__: m for m in field.metadata}
+            low = at["Ge"].ge if "Ge" in at else at["Gt"].gt + 1 if "Gt" in at else None
+            if low is not None and name in limits.ALL:
+                bounds[name] = (low, at["Le"].le if "Le" in at else None)
+    assert set(bounds) == set(limits.ALL)
+    for name, (low, high) in bounds.items():
+        least, most = limits.RANGES.get(name, (0, 2**62))
+        assert (least, most if high is not None else None) == (low, high), name
 
 
 def test_every_limit_of_the_engine_has_a_name_of_the_configuration():

@@ -14,6 +14,7 @@ from machines import container, numa2, smt16, vm2
 from orchestrator.config import load_profile
 from orchestrator.config.cores import hot_threads, resolve_cores
 from orchestrator.config.problems import ConfigError
+from orchestrator.observe.fix_plan import roles_of
 from orchestrator.observe.topology import Cpu, Topology, read_topology
 from orchestrator.supervise.placement import Placement, allowed_of, plan_placement, verify
 
@@ -52,6 +53,14 @@ def test_with_smt_a_hot_threads_sibling_is_given_to_nobody(tmp_path):
     for name in ("supervisor", "venue", "telemetry"):
         assert not set(plan[name].cpus) & {13, 14, 15, 29, 30, 31}
     assert set(plan["engine"].cpus) == set(range(16))
+
+
+@pytest.mark.parametrize("cores", [1, 2, 4])
+def test_eight_shards_have_a_placement_where_there_are_fewer_cores_than_threads(cores):
+    symbols = [{"symbol": f"S{i}"} for i in range(8)]
+    cfg = load_profile("laptop", {"instruments": symbols, "engine.topology": "pipelined", "engine.shards": 8, "risk.max_account_orders": 64, "journal.ring_mb": 4})
+    assert {name for name in plan_placement(cfg, machine(cores))["engine"].threads if name.startswith("engine")} <= {"engine", "engine-1"}
+    assert roles_of(cfg, machine(cores)).problem
 
 
 def test_the_engine_lives_beside_the_card_that_brings_the_feed(tmp_path, monkeypatch):

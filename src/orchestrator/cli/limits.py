@@ -43,16 +43,22 @@ def register(app: typer.Typer) -> None:
 
 
 def parse(values: list[str]) -> dict[str, int]:
-    """NAME=VALUE words as a map. Raises CliError that names every word that is none."""
+    """NAME=VALUE words as a map. Raises CliError that names every word that is none, and every name that comes twice."""
     found, wrong = {}, []
     for word in values:
         name, equals, text = word.partition("=")
         try:
-            found[name] = int(text) if equals else int("")
+            found[name] = int(text) if equals and text.isascii() else int("")
         except ValueError:
             wrong.append(word)
+        else:
+            if not -(2**63) <= found[name] < 2**63:  # what a request has room for
+                wrong.append(word)
     if wrong:
         raise CliError(f"expected NAME=INTEGER, found {', '.join(wrong)}", hint="peregrine limits get shows the names")
+    if len(found) < len(values):
+        names = [word.partition("=")[0] for word in values]
+        raise CliError(f"named twice: {', '.join(sorted({n for n in names if names.count(n) > 1}))}", hint="one value for each limit")
     return found
 
 
@@ -87,8 +93,22 @@ def _print(found: dict[str, Any]) -> None:
             told = (f"{now['used']:,}", f"{now['left']:,}", now["symbol"]) if now else ()
             table.add_row(name, f"{value:,}", *(f"{own[name]:,}" for own in found["symbols"].values()), *told)
     stdout().print(table)
+    for sentence in above(use):
+        typer.echo(sentence)
     if "problem" in found:
         typer.echo(found["problem"], err=True)
+
+
+def above(use: dict[str, Any]) -> list[str]:
+    """A sentence about each leased limit that what stands, or what is out on lease, is above: by how much, and until when."""
+    told = []
+    for name, now in use.items():
+        if now.get("above"):
+            told.append(f"{name}: above by {now['above']:,} until orders are done or positions come down; "
+                        f"a shard adds within its lease only, and leases come to {now['out']:,}")
+        elif now.get("out", 0) > now["value"]:
+            told.append(f"{name}: {now['out'] - now['value']:,} more on lease than the limit until the shards have taken their cuts")
+    return told
 
 
 def _used(now: dict[str, Any] | None, several: bool) -> tuple[str, ...]:

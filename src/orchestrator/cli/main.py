@@ -56,7 +56,7 @@ def main(argv: list[str] | None = None) -> None:
         sys.exit(0)
     except Exception as err:
         if hasattr(err, "format_message"):  # the parser's own errors: typer carries its click privately
-            print(f"error: {err.format_message()}", file=sys.stderr)
+            print(f"error: {err.format_message() or 'a command is missing'}", file=sys.stderr)
             print("hint: add --help to see what the command takes", file=sys.stderr)
             sys.exit(EXIT_USAGE)
         traceback.print_exc()

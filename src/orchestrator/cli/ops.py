@@ -20,7 +20,7 @@ def register(app: typer.Typer) -> None:
         alertmanager: Annotated[str, typer.Option(help="host:port of Alertmanager, as Prometheus reaches it.")] = "127.0.0.1:9093",
         webhook: Annotated[str, typer.Option(help="Where Alertmanager posts; each receiver's name is added.")] = "http://127.0.0.1:9465/",
     ) -> None:
-        from orchestrator.cli._errors import EXIT_INTERNAL, CliError
+        from orchestrator.cli._errors import EXIT_UNAVAILABLE, CliError
         from orchestrator.config import PROFILES, load_file, load_profile
         from orchestrator.observe.ops_files import ops_files, write
 
@@ -34,4 +34,4 @@ def register(app: typer.Typer) -> None:
             for path in write(out, files):
                 typer.echo(path)
         except OSError as err:
-            raise CliError(f"{out} cannot be written: {err}", hint="name another folder", code=EXIT_INTERNAL) from err
+            raise CliError(f"{out} cannot be written: {err}", hint="name another folder", code=EXIT_UNAVAILABLE) from err

@@ -71,6 +71,8 @@ class AlertRule(Section):
     refused_attempts: Positive = Field(default=10, description="attempts the control API refused within `window_s`")
     fallback_permille: int = Field(default=50, ge=1, le=1000, description="decisions the device did not answer, of 1,000")
     run_delay_permille: int = Field(default=200, ge=1, le=1000, description="time an engine thread waits for a core, of 1,000")
+    reconciler_silent_s: Positive = Field(default=10, description="nothing heard of the reconciler this long")
+    reconciler_behind_s: Positive = Field(default=30, description="an execution that one side alone has told for so long")
     window_s: Positive = Field(default=300, description="over which rates and increases are taken")
     hold_s: NotNegative = Field(default=15, description="most alerts wait so long before they fire; pages do not")
     leak_window_s: Positive = Field(default=3_600, description="over which growth of memory is taken")

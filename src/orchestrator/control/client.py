@@ -9,6 +9,7 @@ A request that is not answered in time is sent again with the same id, so that n
 from __future__ import annotations
 
 import os
+import socket as sockets
 import time
 from pathlib import Path
 from types import TracebackType
@@ -42,6 +43,8 @@ class ControlClient:
         """To the supervisor of the engine called `name` on this machine. Raises ControlError when none is there."""
         folder = paths.runtime_dir(name)
         if not (folder / SOCKET).exists():
+            raise _not_there(name, folder)
+        if _refuses(folder / SOCKET):
             raise _not_there(name, folder)
         if os.getuid() not in (0, folder.stat().st_uid):
             raise ControlError("denied", f"{folder} belongs to another user: what listens there may be anybody's",
@@ -81,7 +84,7 @@ class ControlClient:
 
     def send(self, request: Request, timeout_s: float | None = None) -> Reply:
         """The reply to this very request. Raises ControlError when there is none."""
-        data = msgspec.msgpack.encode(request)
+        data = _encoded(request)
         each_s = (timeout_s or self.timeout_s) / ATTEMPTS
         for _ in range(ATTEMPTS):
             socket = self._connected()
@@ -126,6 +129,29 @@ class ControlClient:
         else:
             hint = "is the supervisor stopped? `peregrine kill` works without it"
         return ControlError("timeout", f"{self._where} did not answer", hint)
+
+
+def _refuses(path: Path) -> bool:
+    """Is nobody behind this socket file any more? One that is only slow has its place in the queue, or has it full."""
+    with sockets.socket(sockets.AF_UNIX, sockets.SOCK_STREAM | sockets.SOCK_NONBLOCK) as s:
+        try:
+            s.connect(str(path))
+        except ConnectionRefusedError:
+            return True
+        except OSError:
+            return False
+    return False
+
+
+def _encoded(request: Request) -> bytes:
+    """Its bytes. Raises ControlError for what has none, but never for a kill: that goes without what cannot be written."""
+    try:
+        return msgspec.msgpack.encode(request)
+    except (UnicodeEncodeError, OverflowError, RecursionError, TypeError) as err:
+        if request.cmd != "kill":
+            raise ControlError("usage", f"the request cannot be written: {err}", "text is UTF-8, an integer has 64 bits") from err
+    request.who, request.why = (text.encode("utf-8", "replace").decode() for text in (request.who, request.why))
+    return msgspec.msgpack.encode(request)
 
 
 def _not_there(name: str, folder: Path) -> ControlError:

@@ -99,7 +99,8 @@ class Dispatcher:
     """
 
     def __init__(self, engine_link: Callable[[], Link | None], tree: TreeControl, *, agent: Callable[[], Any] | None = None,
-                 server_stats: Callable[[], dict[str, Any]] | None = None) -> None:
+                 server_stats: Callable[[], dict[str, Any]] | None = None, limits_changed: Callable[[], None] | None = None) -> None:
+        self._limits_changed = limits_changed
         self._engine_link = engine_link
         self._tree = tree
         self._agent = agent
@@ -193,9 +194,16 @@ class Dispatcher:
             return _good(request, self._revival.ask(link.name, caller, request))
         self._revival.take(link.name, caller, token)
         self._rearm_account(request)  # before the word: an account at its limit is not let trade for a moment either
+        self._revival.still_good(link.name)  # that may have taken its time
         link.kill(0)
-        return _good(request, {"kill_word": False}, each_shard(
-            range(link.shards), lambda shard: self._once_the_word_is_seen(link, shard, request)))  # fmt: skip
+        try:
+            effects = each_shard(range(link.shards), lambda shard: self._once_the_word_is_seen(link, shard, request))
+        finally:
+            if again := self._revival.killed_since():  # what came meanwhile may have been lifted with the one before it
+                link.kill(1)
+        if again:
+            raise ControlError("refused", "killed again meanwhile: the kill stands", "ask for a token first: revive without one", effects)
+        return _good(request, {"kill_word": False}, effects)
 
     def _once_the_word_is_seen(self, link: Link, shard: int, request: Request) -> Effect:
         """A shard refuses to be revived as long as it has not seen that the word is lifted; it looks before each command."""
@@ -217,7 +225,11 @@ class Dispatcher:
         symbol = request.args.get("symbol")
         where = None if symbol is None else _place(link, symbol)
         wanted = self.limits.bodies_for(link.shards, where, request.args["limits"])
-        effects = each_shard(wanted, lambda shard: link.send("limits", shard=shard, body=wanted[shard], request=request))
+        try:
+            effects = each_shard(wanted, lambda shard: link.send("limits", shard=shard, body=wanted[shard], request=request))
+        finally:
+            if self._limits_changed is not None:
+                self._limits_changed()
         self.limits.expect(effects)
         return _good(request, {"limits": request.args["limits"], "symbol": symbol}, effects)
 

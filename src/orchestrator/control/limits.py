@@ -34,8 +34,11 @@ DIVIDED = {
 }  # fmt: skip
 #: 0 is "no such limit" here: no shard's part may come to that by being divided.
 ZERO_IS_NONE = ("max_positions", "soft_positions")
-#: Least and most where it is not 0 to 2^62.
-RANGES = {"soft_permille": (1, 1000), "max_messages": (0, 4095), "max_executions": (0, 63)}
+#: Least and most where it is not 0 to 2^62: as the configuration has them. Nothing falls into a window of length 0.
+RANGES = {
+    "soft_permille": (1, 1000), "max_messages": (0, 4095), "max_executions": (0, 63), "collar_bps": (0, 10_000),
+    "message_window_ns": (1, 2**62), "execution_window_ns": (1, 2**62), "max_quote_age_ns": (1, 2**62),
+}  # fmt: skip
 
 
 class Limits:

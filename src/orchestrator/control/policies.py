@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import stat
 import threading
 from pathlib import Path
 from typing import Any
@@ -46,8 +48,11 @@ class Policies:
 
 def _file(path: Path) -> bytes:
     try:
-        if path.stat().st_size > MAX_ARTIFACT_BYTES:
-            raise ControlError("usage", f"{path} has more than {MAX_ARTIFACT_BYTES} bytes")
-        return path.read_bytes()
+        with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:  # a pipe is not waited for
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise ControlError("usage", f"{path} is no regular file", "a file on the engine's machine")
+            if len(data := file.read(MAX_ARTIFACT_BYTES + 1)) > MAX_ARTIFACT_BYTES:
+                raise ControlError("usage", f"{path} has more than {MAX_ARTIFACT_BYTES} bytes")
+        return data
     except OSError as err:
         raise ControlError("usage", f"{path}: {err.strerror}", "a file on the engine's machine") from err

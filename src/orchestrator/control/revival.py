@@ -23,6 +23,7 @@ class _Asked:
     caller: Caller
     until_s: float
     killed: tuple[int, int]
+    kills: int
 
 
 class Revival:
@@ -34,12 +35,14 @@ class Revival:
         self._clock = clock
         self._kill_of = kill_of or _kill_of
         self._asked: _Asked | None = None
+        self._taken: _Asked | None = None
+        self.kills = 0  # how many came
 
     def ask(self, name: str, caller: Caller, request: Request) -> dict[str, object]:
         """The first step: a token, in place of any before."""
         valid_s = self._valid_s()
         killed = self._kill_of(name)
-        self._asked = _Asked(secrets.token_hex(8), caller, self._clock() + valid_s, killed)
+        self._asked = _Asked(secrets.token_hex(8), caller, self._clock() + valid_s, killed, self.kills)
         return {"token": self._asked.token, "valid_s": valid_s, "kill_level": killed[0],
                 "next": "ask again with this token, and a new id, to trade again"}  # fmt: skip
 
@@ -53,11 +56,21 @@ class Revival:
         self._asked = None
         if self._clock() > asked.until_s:
             raise ControlError("refused", "the token is too old", hint)
-        if self._kill_of(name) != asked.killed:
-            raise ControlError("refused", "killed again since the token was given", hint)
+        self._taken = asked
+        self.still_good(name)
+
+    def still_good(self, name: str) -> None:
+        """Has there been no kill since the token that was taken was given? Raises ControlError."""
+        if self._taken is None or self._kill_of(name) != self._taken.killed or self.killed_since():
+            raise ControlError("refused", "killed again since the token was given", "ask for a token first: revive without one")
+
+    def killed_since(self) -> bool:
+        """Did a kill come by the API since the token that was taken was given?"""
+        return self._taken is None or self.kills != self._taken.kills
 
     def forget(self) -> None:
         """There was a kill: what was asked for before it is void."""
+        self.kills += 1
         self._asked = None
 
 

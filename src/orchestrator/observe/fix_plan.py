@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from orchestrator.config.cores import hot_threads
+from orchestrator.config.cores import COOL_THREADS, hot_threads
 from orchestrator.config.models import Config
 from orchestrator.config.problems import ConfigError
 from orchestrator.observe.machine import Probe
@@ -101,7 +101,7 @@ def roles_of(cfg: Config, topology: Topology) -> Roles:
         engine = plan_placement(cfg, topology)["engine"]
     except ConfigError as err:
         return Roles({}, (), (), everyone, problem="; ".join(f"{p.found}, wanted {p.expected}" for p in err.problems), assumed=assumed)
-    hot = tuple(sorted(core for name in hot_threads(cfg.engine) if (core := engine.threads[name]) is not None))
+    hot = tuple(sorted(core for name, core in engine.threads.items() if name not in COOL_THREADS and core is not None))
     quiet = tuple(sorted({*hot, *(s for core in hot for s in topology.siblings_of(core))}))
     house = tuple(n for n in everyone if n not in quiet)
     if hot and not house:  # siblings are needed to live on

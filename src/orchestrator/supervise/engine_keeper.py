@@ -11,8 +11,10 @@ import msgspec
 from orchestrator.cli._errors import EXIT_CONFIG, EXIT_INTERNAL, EXIT_UNAVAILABLE
 from orchestrator.config import effective
 from orchestrator.control.engine_link import EngineLinkError
+from orchestrator.control.kill_word import set_kill_word
 from orchestrator.observe import log, traces
 from orchestrator.observe.profile import ProcessGone, read_process
+from orchestrator.observe.segment import KILL_LEVELS
 from orchestrator.observe.watchdog import Limits, Sighting, judge
 from orchestrator.supervise.engine_main import MADE, PLAN, PROBLEM, RESULT, Ended, Made, Plan, read, write
 from orchestrator.supervise.holds import TreeLink
@@ -83,6 +85,8 @@ class EngineKeeper(Keeper):
 
     def died(self, now_ns: int, words: str, *, started: bool) -> None:
         """Recover it, unless it said why that would be of no use."""
+        if (dead := read_view(self.tree.name)) is not None:  # it may have died before it looked at the word
+            self.tree.kill_owed = max(self.tree.kill_owed, dead.kill_level)
         self.close_link()
         problem: Ended | None = read(self.tree.run / PROBLEM, Ended)
         said = problem.message if problem else f"{words}: {last_words(self.member.spec.log)}" if not started else words
@@ -132,6 +136,7 @@ class EngineKeeper(Keeper):
         self.view = read_view(self.tree.name)
         if self._adopted_beat is not None and (v := self.view) and v.pid == member.process.pid and v.heartbeat_count != self._adopted_beat:
             self._adopted_beat, self.lifted_ns = None, now_ns
+        self.hand_on_kill()
         still_ns = self._still_ns(now_ns)
         if still_ns:
             self._name_stall(still_ns)
@@ -189,6 +194,26 @@ class EngineKeeper(Keeper):
         return self.lifted and self._adopted_beat is None and (state == "trading" or (state == "ready" and now_ns - self.lifted_ns > SETTLE_NS))
 
     # ---- the hand on it
+
+    def kill(self, level: str) -> str:
+        """Set the kill word, or owe it to the engine to come where none lives; always "", as it acts either way. From any thread."""
+        if set_kill_word(self.tree.name, level):
+            self.tree.kill_owed = max(self.tree.kill_owed, KILL_LEVELS[level])
+            self.tree.save()
+        return ""
+
+    def hand_on_kill(self) -> bool:
+        """Give the present engine the kill that is owed; True when none is owed any more. Before its hold is lifted."""
+        owed, process = self.tree.kill_owed, self.member.process
+        if owed and process is not None and self.view is not None and self.view.pid == process.pid:
+            level = next(name for name, number in KILL_LEVELS.items() if number == owed)
+            if not (problem := set_kill_word(self.tree.name, level)):
+                self.tree.kill_owed = 0
+                _log.warning("the engine got the kill it was owed", level=level)
+                self.tree.save()
+            else:
+                _log.error("the kill that is owed could not be handed on", error=problem)
+        return not self.tree.kill_owed
 
     def taken_over(self) -> None:
         """After a takeover: what the supervisor before had done for this engine is done; one that is gone is recovered."""

@@ -181,6 +181,7 @@ def _taken(takeover: Takeover, lock: SupervisorLock, on_round: OnRound | None, r
     tree.both_died_ns = found.both_died_ns
     tree.life.state, tree.life.reason, tree.life.since_ns = found.state, found.reason, found.started_ns
     tree.holds.restore(found.holds)
+    tree.kill_owed = found.kill_owed
     for process in found.processes:
         if (member := tree.get(process.role)) is not None:
             member.restore(process)

@@ -69,7 +69,7 @@ def plan_placement(cfg: Config, topology: Topology) -> dict[str, Placement]:
     mine = allowed if node is None else tuple(n for n in allowed if topology.node_of(n) == node)
     engine_cpus = _engine_cpus(cfg, topology, mine)
     threads = resolve_cores(cfg.engine, engine_cpus, topology.isolated)
-    hot = {threads[name] for name in hot_threads(cfg.engine) if threads[name] is not None}
+    hot = {core for name, core in threads.items() if name not in COOL_THREADS and core is not None}  # shards may share threads by now
     beside = {s for core in hot for s in topology.siblings_of(int(core or 0))}
     rest = tuple(n for n in allowed if n not in hot and n not in beside and n not in topology.isolated)
     rest = rest or tuple(n for n in allowed if n not in hot) or allowed

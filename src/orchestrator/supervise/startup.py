@@ -128,7 +128,7 @@ class Startup:
         engine = self.engine
         process = engine.member.process
         made: Made | None = read(self.tree.run / MADE, Made)
-        if process is None or engine.link is None or made is None or made.pid != process.pid:
+        if process is None or engine.link is None or made is None or made.pid != process.pid or not engine.hand_on_kill():
             return []
         effects: list[Effect] = []
         if not self.tree.trading_enabled:

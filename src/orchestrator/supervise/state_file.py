@@ -80,6 +80,7 @@ class TreeState(msgspec.Struct, kw_only=True):
     written_ns: int = 0
     processes: list[ProcessState] = []
     holds: list[Hold] = []  # what persons have stopped: stays over the death of the engine, and of the supervisor
+    kill_owed: int = 0  # a kill that no living engine has in its memory: the next one gets it before it may trade
     alarms: list[str] = []  # stalls and leaks that stand now, a line each
     addresses: dict[str, str] = {}  # control, telemetry, metrics …: where they are reached
 

@@ -179,6 +179,8 @@ class Supervisor:
         def killed(number: int, frame: object) -> None:
             if (process := self.tree.engine.process) is not None:
                 process.send(signal.SIGUSR1)  # meant for the engine: it stops trading at once, and goes on
+            if not self.tree.engine.alive():
+                self.tree.kill_owed = max(1, self.tree.kill_owed)  # or for the one to come
 
         before = {number: signal.signal(number, taken) for number in STOP_SIGNALS}
         before[signal.SIGUSR1] = signal.signal(signal.SIGUSR1, killed)

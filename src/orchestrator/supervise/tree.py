@@ -87,6 +87,7 @@ class Tree:
         self.both_died_ns = 0  # wall clock: last recovered without engine and supervisor
         self.holds = Holds()
         self._copy = RunCopy(run)
+        self.kill_owed = 0  # level of a kill that found no living engine: the next one gets it before it may trade
         self._writing = threading.Lock()
         self.on_change: Callable[[TreeState], None] | None = None
         self.life = Life(self.name, on_move=self._moved)
@@ -119,7 +120,7 @@ class Tree:
             run=str(self.run), config=self.config, config_sha256=config_hash(self.cfg), trading_enabled=self.trading_enabled,
             has_traded=self.has_traded, unsettled=self.unsettled, both_died_ns=self.both_died_ns, foreground=self.once is not None,
             state=self.life.state, reason=self.life.reason, started_ns=self.started_ns, written_ns=time.time_ns(),
-            processes=[m.state() for m in self.members.values()], holds=self.holds.listed(), alarms=list(self.alarms), addresses=dict(self.addresses),
+            processes=[m.state() for m in self.members.values()], holds=self.holds.listed(), kill_owed=self.kill_owed, alarms=list(self.alarms), addresses=dict(self.addresses),
         )  # fmt: skip
 
     def save(self) -> None:

@@ -1,0 +1,47 @@
+"""What the client says before anything has gone out: of a request without bytes, and of a socket nobody is behind."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from orchestrator.control.client import ControlClient, _encoded
+from orchestrator.control.doors import SOCKET
+from orchestrator.control.errors import ControlError
+from orchestrator.control.messages import Request
+
+UNWRITABLE = os.fsdecode(b"news \xff")  # as a command line gives it
+
+
+@pytest.mark.parametrize("request_", [Request(cmd="note", args={"text": UNWRITABLE}, why="x"), Request(cmd="pause", why=UNWRITABLE),
+                                      Request(cmd="limits.set", args={"limits": {"max_order_lots": 10**30}}, why="x")])  # fmt: skip
+def test_what_cannot_be_written_is_a_mistake_of_the_caller(request_):
+    with pytest.raises(ControlError) as told:
+        _encoded(request_)
+    assert told.value.code == "usage"
+
+
+def test_a_kill_goes_out_whatever_its_words_are():
+    assert b"kill" in _encoded(Request(cmd="kill", who=UNWRITABLE, why=UNWRITABLE))
+
+
+def test_a_socket_that_a_dead_supervisor_left_is_told_at_once_and_a_living_one_is_asked(monkeypatch):
+    base = tempfile.mkdtemp(prefix="prg")
+    monkeypatch.setenv("PEREGRINE_RUNTIME_DIR", base)
+    (Path(base) / "desk").mkdir(0o700)
+    s = socket.socket(socket.AF_UNIX)
+    try:
+        s.bind(f"{base}/desk/{SOCKET}")
+        s.listen()
+        ControlClient.local("desk").close()
+        s.close()
+        with pytest.raises(ControlError, match="no supervisor of desk is here"):
+            ControlClient.local("desk")
+    finally:
+        s.close()
+        shutil.rmtree(base)

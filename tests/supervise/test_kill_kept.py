@@ -1,0 +1,44 @@
+"""A kill that its engine did not live to see, or that came while none lived, holds the engine that is started next."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+from orchestrator.supervise.view import read_view
+
+
+def killed(rig) -> bool:
+    """Is the present engine back, let trade, and killed?"""
+    view, state = read_view(rig.name), rig.state()
+    return bool(view and view.up and view.kill_level == 1 and view.shards[0].trading_state == 5 and state.trading_enabled
+                and state.reason == "no shard trades: killed")  # fmt: skip
+
+
+def revive(rig) -> None:
+    """Both steps, and trading again."""
+    token = rig.ask("revive", why="go on")["token"]
+    rig.ask("revive", why="go on", token=token)
+    rig.wait(lambda: rig.state().state == "trading")
+
+
+def test_a_kill_unseen_by_a_stopped_engine_or_given_while_none_lives_holds_the_next_one(make_rig):
+    rig = make_rig({"supervise.restart.backoff_ms": "1500"})
+    rig.up()
+
+    first = rig.pid("engine")
+    os.kill(first, signal.SIGSTOP)
+    rig.call("kill", rig.name, "--yes", "--why", "it stands still")
+    os.kill(first, signal.SIGKILL)
+    rig.wait(lambda: rig.pid("engine") not in (0, first) and killed(rig))
+    revive(rig)
+
+    second = rig.pid("engine")
+    os.kill(second, signal.SIGKILL)
+    rig.wait(lambda: rig.pid("engine") == 0)
+    said = rig.call("kill", rig.name, "--yes", "--why", "it is away").stdout
+    assert "no engine runs just now" in said and "before it may trade" in said
+    rig.wait(lambda: rig.pid("engine") not in (0, second) and killed(rig))
+    assert rig.state().kill_owed == 0
+    revive(rig)
+    rig.call("down", rig.name)
