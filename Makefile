@@ -77,7 +77,7 @@ asan: build ## the same under AddressSanitizer and UBSan
 chaos: build ## kill -9 and stop every process under load, N=50 times (SEED=…), step the clock, break configurations; the venue's own record judges
 	@$(PY) tools/chaos.py --kills $(or $(N),50) $(if $(SEED),--seed $(SEED)) $(ARGS)
 	@for storm in disk-full bad-config stops disconnects; do $(PY) tools/chaos_storms.py --storm $$storm $(if $(SEED),--seed $(SEED)) || exit 1; done
-	@$(PY) tools/chaos_tree.py --count $(or $(N),50) $(if $(SEED),--seed $(SEED))
+	@$(PY) tools/chaos_tree.py --shards $(or $(SHARDS),2) --count $(or $(N),50) $(if $(SEED),--seed $(SEED))
 	@for tool in clock deploy; do $(PY) tools/chaos_$$tool.py --count $(or $(N),50) $(if $(SEED),--seed $(SEED)) || exit 1; done
 
 attack: build $(DEV) ## N=10000 bad attempts against a control server: none accepted, all counted, good clients answered
@@ -87,7 +87,7 @@ isolation: build $(DEV) ## what the engine's latency feels of a stopped supervis
 	@$(PY) bench/control_isolation.py $(ARGS)
 
 alerts: build $(DEV) ## fire every alert by a fault, read it back from a real Prometheus and Alertmanager (Debian's)
-	@PEREGRINE_ALERTS=all $(PY) -m pytest tests/observe/test_alerts_fire.py tests/observe/test_alerts_fire_shards.py tests/observe/test_alertmanager.py tests/observe/test_tree_seen.py tests/observe/test_dashboard.py -rs $(ARGS)
+	@PEREGRINE_ALERTS=all $(PY) -m pytest tests/observe/test_alerts_fire.py tests/observe/test_alerts_fire_shards.py tests/observe/test_alerts_fire_reconciler.py tests/observe/test_alertmanager.py tests/observe/test_tree_seen.py tests/observe/test_dashboard.py -rs $(ARGS)
 
 runbooks: build $(DEV) ## follow every page of docs/runbooks against a real engine in its situation
 	@PEREGRINE_RUNBOOKS=all $(PY) -m pytest tests/docs/test_runbooks.py $(ARGS)

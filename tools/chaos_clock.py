@@ -1,5 +1,5 @@
-"""The wall clock of a supervised tree stepped while it trades: by a fraction of a second, by seconds, by an hour, to before the
-journal began, and back; alone, and together with deaths of engine and supervisor.
+"""The wall clock of a supervised tree stepped while it trades: by a fraction of a second, by seconds, by an hour, by a day, to
+before the journal began, and back; alone, and together with deaths of engine and supervisor.
 
     python tools/chaos_clock.py --count 40 --seed 1 [--json]
 
@@ -33,7 +33,7 @@ from cxx import C_FLAGS, default_cc  # noqa: E402
 SHIM = ROOT / "tests" / "native" / "clock_shim.c"
 S = 1_000_000_000
 #: what is added to the clock, seconds; None: to before the journal's first record
-STEPS = (0.3, -0.3, 0.9, -0.9, 2.5, -2.5, 30.0, -30.0, 3600.0, -3600.0, None)
+STEPS = (0.3, -0.3, 0.9, -0.9, 2.5, -2.5, 30.0, -30.0, 3600.0, -3600.0, 86_400.0, -86_400.0, None)
 DECK = {"clock stepped": 6, "engine killed": 3, "supervisor killed": 2, "engine and supervisor killed": 1, "telemetry killed": 1, "line dropped": 1}
 #: of the steps alone: a busy machine comes to nothing within these times, most steps would if anybody measured by the wall clock
 PATIENT = {"feed.silence_ns": 20 * S, "execution.session.silence_ns": 20 * S, "supervise.lost_after_ms": 20_000, "supervise.stall_ms": 20_000,
@@ -91,7 +91,7 @@ class ClockChaos(TreeChaos):
             offset_ns = 0
         else:
             offset_ns = self.clock.offset_ns + int(seconds * S)
-        offset_ns = max(-2 * 3600 * S, min(2 * 3600 * S, offset_ns))  # the session's date stays what it is
+        offset_ns = max(-26 * 3600 * S, min(26 * 3600 * S, offset_ns))
         before, asked = self.clock.offset_ns, self.clock.asked
         self.clock.offset_ns = offset_ns
         self.steps += 1

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from chaos_world import ACCOUNT, VenueRun
+from chaos_world import VenueRun
 
 # journal/record.h
 FEED_STATE, SESSION, RECOVERED, INTENT = 18, 19, 27, 64
@@ -41,6 +41,7 @@ class Judge:
     """What was found so far; `lost`, `doubled` and `differs` are sentences about each single case."""
 
     venue: VenueRun
+    shard: int = 0
     lost: list[str] = field(default_factory=list)
     doubled: list[str] = field(default_factory=list)
     differs: list[str] = field(default_factory=list)
@@ -51,6 +52,7 @@ class Judge:
 
     def __post_init__(self) -> None:
         self._asked: set[int] = set()  # numbers of journaled orders and replaces
+        self._port, self._user = self.venue.port(self.shard), self.venue.user(self.shard)
         self._last_number = 0
         self._cl_ord_ids: set[bytes] = set()
         self._stream = 0  # number of the next sequenced message of the connection
@@ -139,7 +141,7 @@ class Judge:
         entries = self._day.record(self._venue_entries)
         self._venue_entries += len(entries)
         for e in entries:
-            if e["port"] != 0:
+            if e["port"] != self._port:
                 continue
             number = e["user_ref_num"]
             if e["kind"] in ("accepted", "replaced"):
@@ -158,7 +160,7 @@ class Judge:
                     self.lost.append(f"the venue executed order {number}, the journal has no intent of it")
             elif e["kind"] == "malformed":
                 self.differs.append("the venue could not read a message of the engine")
-        said = self._day.ouch_messages(ACCOUNT, self._compared + 1)
+        said = self._day.ouch_messages(self._user, self._compared + 1)
         for at, (heard, sent) in enumerate(zip(self._heard[self._compared :], said, strict=False), self._compared + 1):
             if heard != bytes(sent):
                 self.differs.append(f"message {at}: the journal has {heard.hex()}, the venue said {bytes(sent).hex()}")
@@ -169,12 +171,12 @@ class Judge:
     def conclude(self, journal: Path, report: dict[str, Any]) -> None:
         """After the engine's own end: everything the venue said was heard, and both count the same."""
         self.look(journal)
-        unheard = [bytes(m) for m in self._day.ouch_messages(ACCOUNT, len(self._heard) + 1)]
+        unheard = [bytes(m) for m in self._day.ouch_messages(self._user, len(self._heard) + 1)]
         # The engine ends once nothing works any more; the answer to its last mass cancel it may leave unread.
         self.lost += [f"the engine never heard {m[:1].decode()} {m.hex()}" for m in unheard if m[:1] != b"X"]
-        if len(self._heard) > len(self._day.ouch_messages(ACCOUNT)):
+        if len(self._heard) > len(self._day.ouch_messages(self._user)):
             self.differs.append("the journal has messages the venue never said")
-        summary = self._day.summary(ACCOUNT)
+        summary = self._day.summary(self._user)
         told = [m for m in self._heard if m[:1] == b"E"]
         same = {
             "position": (report["position"], summary["bought"] - summary["sold"]),

@@ -14,7 +14,7 @@ from chaos_world import ACCOUNT, VenueRun
 
 # journal/record.h
 COMMAND, CONTROL = 21, 23
-PAUSE, RESUME, SUPERVISOR_LOST, SUPERVISOR_BACK = 4, 5, 2, 6
+PAUSE, RESUME, DRAIN, SUPERVISOR_LOST, SUPERVISOR_BACK = 4, 5, 6, 2, 6
 ENTRIES = ("accepted", "replaced", "executed", "canceled", "prevented", "modified")
 
 
@@ -43,14 +43,15 @@ def limits_passed(venue: VenueRun, limits: Limits) -> list[str]:
     day = _venue.VenueDay(venue.config())
     day.catch_up()
     held: dict[int, int] = defaultdict(int)
-    opened: dict[int, tuple[int, bool, int, int]] = {}  # number → symbol, buy, lots, ticks
+    opened: dict[tuple[int, int], tuple[int, bool, int, int]] = {}  # port, number → symbol, buy, lots, ticks
+    ports = {venue.port(shard) for shard in range(venue.shards)}
     found = []
     for e in day.record(0):
-        if e["port"] != 0 or e["kind"] not in ENTRIES:
+        if e["port"] not in ports or e["kind"] not in ENTRIES:
             continue
-        number, buy, symbol = e["user_ref_num"], e["side"] == "B", e["symbol"]
+        number, buy, symbol = (e["port"], e["user_ref_num"]), e["side"] == "B", e["symbol"]
         if e["kind"] == "replaced":
-            opened.pop(e["orig_ref_num"], None)
+            opened.pop((e["port"], e["orig_ref_num"]), None)
         if e["kind"] == "executed":
             held[symbol] += e["qty"] if buy else -e["qty"]
         # An execution's price is the trade's; the order's own is what its acceptance said.
@@ -94,7 +95,7 @@ def journal_faults(journal: Path, *, loss_policy: str = "trade") -> list[str]:
             fenced = True
         elif kind == COMMAND:
             command = struct.unpack_from("<H", payload, 8)[0]
-            paused = command == PAUSE or (paused and command != RESUME)
+            paused = command in (PAUSE, DRAIN) or (paused and command != RESUME)
         elif kind == CONTROL:
             alone = payload[0] == SUPERVISOR_LOST or (alone and payload[0] != SUPERVISOR_BACK)
         elif kind == INTENT and payload[0] in (ENTER, REPLACE):

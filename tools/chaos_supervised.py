@@ -21,7 +21,8 @@ import yaml
 from chaos_world import PATIENCE_S, ChaosError, VenueRun, _die_with_parent, environment, settings
 
 from orchestrator.observe.segment import FOLDER, Segment, SegmentError, process_start_ticks
-from orchestrator.observe.telemetry import REGION, TelemetryError, read
+from orchestrator.observe.shards import read_engine
+from orchestrator.observe.telemetry import TelemetryError
 from orchestrator.supervise import paths, state_file
 from orchestrator.supervise.process import marked
 from orchestrator.supervise.state_file import StateFileError, TreeState
@@ -35,11 +36,19 @@ TIGHT = {"risk.max_long_lots": 300, "risk.max_short_lots": 300, "risk.max_workin
          "risk.max_account_notional_units": 600_000_000, "risk.max_working_notional_units": 600_000_000,
          "execution.max_inventory_lots": 300}  # fmt: skip
 TREE = {
-    "observe.metrics": "127.0.0.1:0", "observe.publish_ms": 250,
+    "observe.metrics": "127.0.0.1:0", "observe.publish_ms": 250, "supervise.after_both_died": "ask",
     "supervise.heartbeat_ms": 50, "supervise.lost_after_ms": int(LOST_AFTER_S * 1e3), "supervise.stall_ms": 800,
     "supervise.stall_kill_ms": int(STALL_KILL_S * 1e3), "supervise.ready_timeout_s": 120, "supervise.stop_timeout_s": 60,
     "supervise.restart": {"max_restarts": 1000, "window_s": 10, "backoff_ms": 50, "backoff_max_ms": 400},
 }  # fmt: skip
+
+
+def several_shards(venue: VenueRun) -> dict[str, Any]:
+    """An account of several shards: each has as much of what is divided as one alone has in TIGHT; gross exposure is leased, and
+    all positions at their limits would come to more than there is."""
+    n = venue.shards
+    return {"engine.shards": n, "risk.max_gross_units": n * 600_000_000,
+            **{name: n * TIGHT[name] for name in ("risk.max_account_orders", "risk.max_account_notional_units")}}  # fmt: skip
 
 
 class TreeRun:
@@ -57,7 +66,8 @@ class TreeRun:
         self.killed_by_us = False
         tree: dict[str, Any] = {"extends": "laptop", "version": 1, "name": "chaos", "venue": {**venue.yaml(), "ouch": ouch},
                                 "engine": {"name": name}, "journal": {"dir": str(folder / "runs")}}  # fmt: skip
-        for path, value in {**settings(), **TIGHT, **TREE, **(changes or {})}.items():
+        several = several_shards(venue) if venue.shards > 1 else {}
+        for path, value in {**settings(symbols=tuple(venue.names())), **TIGHT, **TREE, **several, **(changes or {})}.items():
             at = tree
             *parents, last = path.split(".")
             for key in parents:
@@ -146,7 +156,7 @@ class TreeRun:
         """Telemetry of the engine that runs; {} while there is none."""
         try:
             with Segment(self.name) as segment:
-                return dict(read(segment.region(REGION)).counters) if segment.status().alive else {}
+                return dict(read_engine(segment).counters) if segment.status().alive else {}
         except (SegmentError, TelemetryError, OSError):
             return {}
 

@@ -1,8 +1,9 @@
 """Chaos over a supervised tree: at moments drawn by seed, under trading, any process of `peregrine up` is killed or stopped and
 continued, the line to the venue fails, the venue dies; a new supervisor comes after the old one's death, as a service manager
-would bring it. Then the venue's own record and the journal say whether all was kept.
+would bring it. Of several shards one is now and then drained or given to another thread, and the limit that they have on
+lease is lowered and raised. Then the venue's own record and the journals say whether all was kept, for the account too.
 
-    python tools/chaos_tree.py --count 100 --seed 1 [--json]
+    python tools/chaos_tree.py --count 100 --seed 1 [--shards 2] [--json]
 
 One line a disturbance; the last line is `tree: N disturbances, 0 lost, 0 doubled, 0 differ, limits kept, …` (with --json one
 object). Exit code 1 when anything was found; the folder with journal, venue's day and logs is kept then.
@@ -24,6 +25,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 from chaos import percentile  # noqa: E402
+from chaos_account import AccountDay, AccountLimits, judge_account, lowest_bids  # noqa: E402
 from chaos_judge import Judge  # noqa: E402
 from chaos_limits import Limits, journal_faults, limits_passed  # noqa: E402
 from chaos_line import Line  # noqa: E402
@@ -31,7 +33,11 @@ from chaos_supervised import LOST_AFTER_S, STALL_KILL_S, TreeRun, send  # noqa: 
 from chaos_world import ENGINE_SILENCE_S, PATIENCE_S, ROOT, VENUE_SILENCE_S, ChaosError, VenueRun  # noqa: E402
 
 from orchestrator.config import effective, load_file  # noqa: E402
+from orchestrator.control.client import ControlClient  # noqa: E402
+from orchestrator.control.errors import ControlError  # noqa: E402
 from orchestrator.observe.segment import process_start_ticks  # noqa: E402
+from orchestrator.run.journals import replay_journal  # noqa: E402
+from orchestrator.run.shards import folders  # noqa: E402
 from orchestrator.supervise.stopping import read_result  # noqa: E402
 
 #: what is done, how often in one round of the deck
@@ -42,6 +48,8 @@ DECK = {
     "engine and supervisor killed": 2, "all three killed": 1, "all three stopped": 1,
     "line dropped": 3, "line stalled": 1, "venue killed": 2, "venue stopped": 1, "venue and engine killed": 1,
 }  # fmt: skip
+#: besides, where there are several shards
+SHARDS_DECK = {"shard drained": 2, "shard moved": 2, "limit lowered": 3}
 POLICIES = ("trade", "stop", "cancel")  # those that end when a supervisor is there again
 
 
@@ -50,18 +58,25 @@ class TreeChaos:
 
     def __init__(self, folder: Path, count: int, seed: int, rate: int = 1000, changes: dict[str, Any] | None = None,
                  preload: dict[str, str] | None = None, deck: dict[str, int] | None = None, faults: bool = True,
-                 venue_args: tuple[str, ...] = ()) -> None:  # fmt: skip
+                 venue_args: tuple[str, ...] = (), shards: int = 1) -> None:  # fmt: skip
         self.rng = random.Random(seed)
         self.count, self.seed = count, seed
-        self.cards = deck or DECK
+        self.shards = shards
+        self.cards = deck or {**DECK, **(SHARDS_DECK if shards > 1 else {})}
         losing = ("--fault", "loss=0.5%,reorder=0.5%,dup=0.5%") if self.rng.random() < 0.5 and faults else ()
         self.policy = self.rng.choice(POLICIES)
-        self.venue = VenueRun(folder, seed, rate, self.rng.random() < 0.5, (*losing, *venue_args))
+        if shards > 1 and seed % 2 == 0:  # the others have one thread for all shards: there is nowhere to move to
+            changes = {"engine.topology": "pipelined", "engine.shards_per_thread": 1, **(changes or {})}
+        self.venue = VenueRun(folder, seed, rate, self.rng.random() < 0.5, (*losing, *venue_args), shards)
         self.venue.start()
         self.line = Line(self.venue.ready["ouch"])
         self.tree = TreeRun(folder, f"tree{seed}-{os.getpid()}", self.venue, self.line.address,
                             {"supervise.engine_loss_policy": self.policy, **(changes or {})}, preload)  # fmt: skip
-        self.judge = Judge(self.venue)
+        self.judges = [Judge(self.venue, shard) for shard in range(shards)]
+        self.judge = self.judges[0]
+        self.account = AccountDay()
+        self.passed: list[str] = []
+        self.owed: list[tuple[str, dict[str, Any]]] = []  # commands that must be taken before the tree is as it was
         self.done = 0
         self.later: list[tuple[float, Callable[[], None]]] = []  # what is to be done when
         self.pending: list[str] = []  # disturbances the tree has not come back from
@@ -111,6 +126,7 @@ class TreeChaos:
     def trades_again(self) -> None:
         """Until nothing is under way any more and the whole tree trades: an order more than before."""
         self.until(lambda: not self.later, "what is due")
+        self.until(self.pay, "a supervisor that takes commands")
         self.until(self.tree.whole, "a tree that is whole and trades")
         orders = self.tree.counters().get("orders", 0)
         self.until(lambda: (c := self.tree.whole()) and c["orders"] > orders, "an order")
@@ -152,10 +168,51 @@ class TreeChaos:
         if pid and send(pid, ticks, signal.SIGSTOP):
             self.in_a_while(seconds, lambda: send(pid, ticks, signal.SIGCONT) and None)
 
+    # ---- what is asked of the supervisor, where there are several shards
+
+    def ask(self, cmd: str, args: dict[str, Any]) -> str:
+        """One command; "" when it was taken, else why not."""
+        try:
+            with ControlClient.local(self.tree.name, timeout_s=2.0) as control:
+                control.call(cmd, args, why=f"chaos {self.done}", who="chaos")
+        except (ControlError, OSError) as err:
+            return str(err) or type(err).__name__
+        return ""
+
+    def pay(self) -> bool:
+        """Asks once more for what was refused so far; whether nothing is left."""
+        while self.owed:
+            if self.ask(*self.owed[0]):
+                return False
+            self.owed.pop(0)
+        return True
+
+    def act_on_shard(self, what: str) -> None:
+        """A shard drained and let go again, or given to a thread; the leased limit lowered and raised again."""
+        rng = self.rng
+        shard = rng.randrange(self.shards)
+        if what == "shard moved":
+            thread = rng.randrange(self.shards)
+            refused = self.ask("move", {"shard": shard, "thread": thread})
+            self.note(what, f"{shard} to thread {thread}{', refused: ' + refused if refused else ''}")
+            return
+        if what == "shard drained":
+            cmd, args, back = "drain", {"shard": shard}, ("resume", {"shard": shard})
+            detail = f"{shard}"
+        else:
+            limit = int(self.leased_units * rng.uniform(0.1, 0.8))
+            cmd, args, back = "limits.set", {"limits": {"max_gross_units": limit}}, ("limits.set", {"limits": {"max_gross_units": self.leased_units}})
+            detail = f"to {limit}"
+        refused = self.ask(cmd, args)
+        self.note(what, detail + (f", refused: {refused}" if refused else ""))
+        self.in_a_while(rng.uniform(0.2, 2.0), lambda: self.owed.append(back))  # refused or not: it may have been done
+
     def act(self, what: str) -> None:
         """One disturbance; those that take time go on while others begin."""
         who, _, how = what.partition(" ")
         rng = self.rng
+        if what in SHARDS_DECK:
+            return self.act_on_shard(what)
         if what == "line dropped":
             self.line.drop(rng.choice(["fin", "rst"]))
             return self.note(what)
@@ -210,6 +267,7 @@ class TreeChaos:
         """Start, disturb, end, judge."""
         self.tree.start()
         self.trades_again()
+        self.leased_units = effective(load_file(self.tree.config))["risk"]["max_gross_units"]
         cards: list[str] = []
         while self.done < self.count:
             if not cards:
@@ -240,10 +298,22 @@ class TreeChaos:
         if result is None:
             raise ChaosError(f"the engine left no result: {self.report}")
         j = self.judge
-        j.conclude(tree.run, result.to_json())
-        limits = Limits.of(effective(load_file(tree.config))["risk"])
-        self.passed = limits_passed(self.venue, limits)
-        j.differs += journal_faults(tree.run, loss_policy=self.policy)
+        whole, said = folders(tree.run), result.to_json()
+        if len(whole) != self.shards:
+            raise ChaosError(f"the run has {len(whole)} journals, expected {self.shards}")
+        for judge, folder in zip(self.judges, whole, strict=True):
+            own = said if self.shards == 1 else replay_journal(folder).to_json()
+            judge.conclude(folder, own)
+            judge.differs += journal_faults(folder, loss_policy=self.policy)
+            for key in ("position", "fees_units", "fills", "unknown_orders") if self.shards > 1 else ():
+                said[key] -= own[key]
+        if self.shards > 1:
+            j.differs += [f"{key}: the shards' journals and the engine's end differ by {said[key]}"
+                          for key in ("position", "fees_units", "fills", "unknown_orders") if said[key]]  # fmt: skip
+        risk = effective(load_file(tree.config))["risk"]
+        self.passed = limits_passed(self.venue, Limits.of(risk))
+        self.account = self.account_day(risk)
+        self.passed += self.account.passed
         j.differs += [f"left behind: {what}" for what in tree.left()]
         if len(self.runs) != 1:
             j.differs.append(f"the day has {len(self.runs)} runs: {sorted(self.runs)}")
@@ -251,17 +321,31 @@ class TreeChaos:
             j.lost.append(f"the tree says of its end: {self.report}")
         self.risk_rejects = result.risk_rejects
 
+    def account_day(self, risk: dict[str, Any]) -> AccountDay:
+        """All ports of the account together, out of the venue's record and feed alone."""
+        from hotpath import _venue
+
+        config = self.venue.config()
+        day = _venue.VenueDay(config)
+        day.catch_up()
+        record, ports = day.record(0), [self.venue.port(shard) for shard in range(self.shards)]
+        began_ns = min((e["ts_ns"] for e in record if e["port"] in ports and e["kind"] == "accepted"), default=0)
+        lowest = lowest_bids(day.itch_messages(), self.venue.names(), config["midnight_ns"], began_ns - risk["max_quote_age_ns"])
+        return judge_account(record, ports, AccountLimits.of(risk), lowest)
+
     def result(self) -> dict[str, Any]:
         """What came of it, for machines."""
-        j = self.judge
+        found: dict[str, list[str]] = {}
+        for name in ("lost", "doubled", "differs"):
+            found[name] = [f"shard {j.shard}: {one}" if self.shards > 1 else one for j in self.judges for one in getattr(j, name)]
         ms = self.recoveries_ms or [0.0]
         return {
-            "disturbances": self.done, "seed": self.seed, "did": self.did, "loss_policy": self.policy, "lost": j.lost[:50],
-            "doubled": j.doubled[:50], "differs": j.differs[:50], "limits_passed": self.passed[:50], "records": j.records,
-            "lives": len(j.lives) + 1, "supervisors": self.tree.starts, "decisions_for_take_over": self.tree.decisions,
-            "orders": j.orders, "executions": j.executions, "risk_rejects": self.risk_rejects, "line_drops": self.line.drops,
+            "disturbances": self.done, "seed": self.seed, "did": self.did, "loss_policy": self.policy, "shards": self.shards,
+            **{name: sentences[:50] for name, sentences in found.items()}, "limits_passed": self.passed[:50],
+            "records": sum(j.records for j in self.judges), "account": self.account.peaks(), "lives": len(self.judge.lives) + 1, "supervisors": self.tree.starts, "decisions_for_take_over": self.tree.decisions,
+            "orders": sum(j.orders for j in self.judges), "executions": sum(j.executions for j in self.judges), "risk_rejects": self.risk_rejects, "line_drops": self.line.drops,
             "trades_again_ms": {f"p{p}": round(percentile(ms, p)) for p in (50, 90, 99, 100)},
-            "seconds": round(time.monotonic() - self.began, 1), "good": j.good and not self.passed,
+            "seconds": round(time.monotonic() - self.began, 1), "good": all(j.good for j in self.judges) and not self.passed,
         }  # fmt: skip
 
     def end(self) -> None:
@@ -275,6 +359,8 @@ def tell(found: dict[str, Any]) -> None:
     """For people."""
     print(f"\n{found['records']} journal records of {found['lives']} lives under {found['supervisors']} supervisors, {found['orders']} orders and "
           f"{found['executions']} executions at the venue, {found['risk_rejects']} refused by the gate")  # fmt: skip
+    if found["shards"] > 1:
+        print(f"the account of {found['shards']} shards, at most, by the venue's record: " + ", ".join(f"{k} {v:,}" for k, v in found["account"].items()))
     print("trades again after, ms: " + ", ".join(f"{k} {v}" for k, v in found["trades_again_ms"].items()))
     for sentence in [*found["lost"], *found["doubled"], *found["differs"], *found["limits_passed"]]:
         print(f"FOUND: {sentence}")
@@ -290,6 +376,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--seed", type=int, default=None, help="of what is done when; default: by the clock")
     parser.add_argument("--rate", type=int, default=1000, help="flow events a second and symbol")
     parser.add_argument("--folder", type=Path, default=None, help="default: build/chaos/tree-SEED")
+    parser.add_argument("--shards", type=int, default=2, choices=range(1, 5), help="of the engine, with one account")
     parser.add_argument("--only", action="append", help="only this card of the deck; may be repeated")
     parser.add_argument("--json", action="store_true", help="the result as one JSON object in the last line")
     options = parser.parse_args(argv)
@@ -302,7 +389,8 @@ def main(argv: list[str]) -> int:
     chaos: TreeChaos | None = None
     good = False
     try:
-        chaos = TreeChaos(folder, options.count, seed, options.rate, deck={k: DECK[k] for k in options.only} if options.only else None)
+        chaos = TreeChaos(folder, options.count, seed, options.rate, deck={k: {**DECK, **SHARDS_DECK}[k] for k in options.only} if options.only else None,
+                          shards=options.shards)  # fmt: skip
         chaos.run()
         found = chaos.result()
         good = found["good"]

@@ -30,6 +30,7 @@ _libc = ctypes.CDLL(None)
 PASSWORD_ENV = "PEREGRINE_CHAOS_PASSWORD"
 ACCOUNT = "DEMO01"
 SYMBOLS = "PRGN,FLCN=250.00"
+MORE_SYMBOLS = "PRGN,FLCN=250.00,MRLN=180.00,KSTR=60.00,HBBY=120.00,SAKR=90.00,OSPR=140.00,HRRR=200.00"  # two for each of several shards
 VENUE_SILENCE_S = 1.5  # the venue closes a connection that says nothing for so long
 ENGINE_SILENCE_S = 2.5
 PATIENCE_S = float(os.environ.get("PEREGRINE_TEST_PATIENCE_S", "90"))
@@ -65,7 +66,9 @@ def until(condition: Callable[[], Any], what: str, timeout_s: float | None = Non
 class VenueRun:
     """`peregrine venue --state`: killed and started again it is the same venue."""
 
-    def __init__(self, folder: Path, seed: int, rate: int, cancel_on_disconnect: bool, args: tuple[str, ...] = ()) -> None:
+    def __init__(self, folder: Path, seed: int, rate: int, cancel_on_disconnect: bool, args: tuple[str, ...] = (), shards: int = 1) -> None:
+        self.shards = shards  # as many order-entry ports has the account
+        self.symbols = SYMBOLS if shards == 1 else ",".join(MORE_SYMBOLS.split(",")[: 2 * shards])
         self.folder, self.seed, self.rate, self.cancel_on_disconnect, self.args = folder, seed, rate, cancel_on_disconnect, args
         self.state = folder / "venue.day"
         self.process: subprocess.Popen[str] | None = None
@@ -73,7 +76,7 @@ class VenueRun:
 
     def start(self) -> None:
         """Returns when it can be traded on."""
-        options = ["--state", str(self.state), "--seed", str(self.seed), "--rate", str(self.rate), "--symbols", SYMBOLS,
+        options = ["--state", str(self.state), "--seed", str(self.seed), "--rate", str(self.rate), "--symbols", self.symbols, "--shards", str(self.shards),
                    "--silence", f"{VENUE_SILENCE_S}s", "--for", "6h", *self.args]  # fmt: skip
         if self.cancel_on_disconnect:
             options.append("--cancel-on-disconnect")
@@ -114,23 +117,38 @@ class VenueRun:
         from orchestrator.cli.venue import venue_config
 
         faults = self.args[self.args.index("--fault") + 1] if "--fault" in self.args else ""
-        return venue_config(seed=self.seed, symbols=SYMBOLS, rate=self.rate, fault=faults,
+        return venue_config(seed=self.seed, symbols=self.symbols, rate=self.rate, fault=faults, shards=self.shards,
                             cancel_on_disconnect=self.cancel_on_disconnect, state=str(self.state))  # fmt: skip
+
+    def user(self, shard: int) -> str:
+        """The account's name at the port of that shard."""
+        from orchestrator.run.shards import user_of
+
+        return user_of(ACCOUNT, shard)
+
+    def port(self, shard: int) -> int:
+        """That port's number in the venue's record."""
+        return [port["user"] for port in self.config()["ports"]].index(self.user(shard))
+
+    def names(self) -> list[str]:
+        """The symbols by their numbers in the venue's record."""
+        return [one["symbol"] for one in self.config()["symbols"]]
 
     def yaml(self) -> dict[str, Any]:
         """The `venue:` section that leads here."""
         keys = ("ouch", "itch_a", "itch_b", "retransmit", "glimpse")
         return {"kind": "external", **{k: self.ready[k] for k in keys}, "interface": "127.0.0.1",
                 "cancel_on_disconnect": self.cancel_on_disconnect,
-                "account": {"username": ACCOUNT, "password_env": PASSWORD_ENV}}  # fmt: skip
+                "account": {"username": ACCOUNT, "password_env": PASSWORD_ENV},
+                "shard_logins": [{"username": self.user(k), "password_env": PASSWORD_ENV} for k in range(1, self.shards)]}  # fmt: skip
 
 
-def settings(idle: str = "sleep") -> dict[str, Any]:
+def settings(idle: str = "sleep", symbols: tuple[str, ...] = ("PRGN", "FLCN")) -> dict[str, Any]:
     """A busy engine with short limits of time and wide limits of money."""
     return {
         "engine.mlock": False, "engine.idle": idle, "engine.supervisor_timeout_ms": 0,
         "engine.cores": {"engine": None, "journal": None, "helper": None},
-        "instruments": [{"symbol": s, "increment_ticks": 100, "round_lot_lots": 100} for s in ("PRGN", "FLCN")],
+        "instruments": [{"symbol": s, "increment_ticks": 100, "round_lot_lots": 100} for s in symbols],
         "journal.ring_mb": 1, "journal.segment_mb": 8, "journal.sync": "none", "journal.snapshot_records": 20_000,
         "execution.take_interval_ns": 2_000_000, "execution.min_resting_ns": 2_000_000,
         "execution.session.heartbeat_ns": 300_000_000, "execution.session.silence_ns": int(ENGINE_SILENCE_S * 1e9),

@@ -16,6 +16,7 @@ sys.path.insert(0, str(ROOT / "tools"))
 from chaos_clock import ClockChaos  # noqa: E402
 from chaos_deploy import DeployChaos  # noqa: E402
 from chaos_line import Line  # noqa: E402
+from chaos_tree import TreeChaos  # noqa: E402
 
 CARDS = ("clock stepped", "engine killed", "supervisor killed", "engine and supervisor killed", "line dropped")
 
@@ -32,6 +33,21 @@ def test_a_tree_among_deaths_and_steps_of_the_clock_loses_nothing_and_trades_aga
     assert set(found["did"]) == set(CARDS) and found["supervisors"] >= 3 and found["lives"] >= 3
     assert found["steps"] == 2 and found["asked"] > 0 and found["line_drops"] == 1
     assert found["orders"] > 0 and found["risk_rejects"] > 0, "it traded, and up to its limits"
+
+
+@pytest.mark.slow
+def test_an_account_of_two_shards_keeps_its_limits_by_the_venues_record_while_they_drain_and_the_leased_limit_falls(tmp_path):
+    cards = ("shard drained", "limit lowered", "engine and supervisor killed", "shard moved")
+    chaos = TreeChaos(tmp_path, len(cards), 6, deck=dict.fromkeys(cards, 1), shards=2)
+    try:
+        chaos.run()
+        found = chaos.result()
+    finally:
+        chaos.end()
+    assert found["good"], found
+    assert set(found["did"]) == set(cards) and found["shards"] == 2 and found["lives"] >= 2
+    account = found["account"]
+    assert account["orders"] > 0 and chaos.leased_units // 4 < account["worst_units"] <= chaos.leased_units
 
 
 @pytest.mark.slow

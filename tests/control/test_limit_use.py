@@ -8,6 +8,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
+from orchestrator.cli.limits import above
 from orchestrator.control.limit_use import COUNTERS, FIELDS, tightest_symbols, use_of_account, use_of_symbol
 from orchestrator.control.limits import ALL, DIVIDED, OF_SYMBOLS
 from orchestrator.observe.telemetry import COUNTERS as PUBLISHED
@@ -39,6 +40,17 @@ def test_a_divided_limit_is_left_by_the_account_and_by_the_shard_that_has_least(
     assert [s["value"] for s in gross["shards"]] == [600, 400] and gross["tightest"] == 1 and not gross["soft"]
     assert "max_positions" not in use, "0 is no such limit"
     assert use_of_account(found, [shard()]) == {}, "an engine of another shape is not this run's"
+
+
+def test_what_is_out_on_lease_and_what_stands_above_the_limit_are_told_in_a_sentence():
+    found = in_force({"max_gross_units": 1000}, {"max_gross_units": 1000})
+    within = use_of_account(found, [shard(gross_units=390, lease_units=600), shard(gross_units=395, lease_units=400)])
+    assert (within["max_gross_units"]["out"], within["max_gross_units"]["above"]) == (1000, 0) and above(within) == []
+    out = use_of_account(found, [shard(gross_units=390, lease_units=600), shard(gross_units=395, lease_units=4400)])
+    assert above(out) == ["max_gross_units: 4,000 more on lease than the limit until the shards have taken their cuts"]
+    stands = use_of_account(found, [shard(gross_units=1390, lease_units=600), shard(gross_units=5, lease_units=0)])
+    (told,) = above(stands)
+    assert "above by 395 until" in told and "leases come to 600" in told
 
 
 @given(st.lists(st.tuples(st.integers(0, 10**9), st.integers(0, 10**9)), min_size=1, max_size=8), st.integers(1, 1000))

@@ -210,8 +210,15 @@ def test_the_budget_goes_to_the_shard_that_uses_it(tree, cli):
 
         tight = tree.rig.wait(tightened)
         tree.rig.wait(lambda: sum(c["lease_units"] for c in counters(tree)) <= tight)
+        # and one below what stands: the leases are cut to it at once, and what stands is told as above it
+        tree.rig.wait(lambda: now()["used"] > 100)
+        half = now()["used"] // 2
+        control.call("limits.set", {"limits": {"max_gross_units": half}}, why="much less")
+        tree.rig.wait(lambda: now()["out"] <= half)
+        tree.rig.wait(lambda: "above by" in cli("limits", "get").out or now()["above"] == 0)
+        tree.rig.wait(lambda: sum(c["lease_units"] for c in counters(tree)) <= half)
         control.call("limits.set", {"limits": {"max_gross_units": BUDGET_UNITS}}, why="as it was")
-        tree.rig.wait(lambda: sum(c["lease_units"] for c in counters(tree)) > tight and not now()["soft"])
+        tree.rig.wait(lambda: sum(c["lease_units"] for c in counters(tree)) > tight and not now()["soft"] and not now()["above"])
     assert "least left in" in cli("limits", "get").out and "max_long_lots" in cli("limits", "get", "--symbol", "AAAA").out
     assert json.loads(cli("limits", "get", "--symbol", "AAAA", "--json").out)["use"]["max_long_lots"]["value"] == 1000
 

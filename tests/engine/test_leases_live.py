@@ -1,58 +1,71 @@
-"""Four shards share one budget while they trade: it goes to whom uses it, and the venue's record never passes it."""
+"""Four shards share one budget while they trade: it goes to whom uses it, and the venue's own record
+never passes it; lowered below what stands, it lets nobody add."""
 
 from __future__ import annotations
 
 import signal
+import sys
 import time
+from collections import deque
 from pathlib import Path
 from typing import Any
 
 from rig import LEASE_GRANT, LEASE_RETURN, Engine, commands, constant_policy, records, until, verify
 
-from orchestrator.control import bodies
-from orchestrator.control.engine_link import EngineLink
-from orchestrator.control.leases import LeaseHost
-from orchestrator.control.messages import Request
-from orchestrator.observe.segment import Segment
-from orchestrator.observe.shards import read_engine
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tools"))
+
+from chaos_account import AccountDay, AccountLimits, judge_account, lowest_bids  # noqa: E402
+
+from orchestrator.control import bodies  # noqa: E402
+from orchestrator.control.engine_link import EngineLink  # noqa: E402
+from orchestrator.control.leases import LeaseHost  # noqa: E402
+from orchestrator.control.messages import Request  # noqa: E402
+from orchestrator.control.told import Shard  # noqa: E402
+from orchestrator.observe.segment import Segment  # noqa: E402
+from orchestrator.observe.shards import read_engine  # noqa: E402
+from orchestrator.run.shards import folders, user_of  # noqa: E402
 
 SHARDS = 4
 SYMBOLS = ("AAAA", "BBBB", "CCCC", "DDDD", "EEEE", "FFFF", "GGGG", "HHHH")
 BUDGET_UNITS = 1_600_000_000  # four orders of 100 lots a shard, at about 100.00
 JOIN_BID = 1
+ORDERS = 64
+QUOTE_AGE_NS = 500_000_000  # a gate takes no older book
+STILL = {"seed": 5, "rate_per_s": 300, "value_step_256": 0, "burst": 0}  # a market that goes nowhere: what is judged is exact to a few ticks
 
 
-def gross_at_the_venue(judge: Any) -> int:
-    """The most the account ever had there: open orders at their prices and positions at what they cost, all ports."""
-    events = sorted((e for shard in range(SHARDS) for e in [{**x, "of": shard} for x in judge.ours(shard)]), key=lambda e: e["ts_ns"])
-    opened: dict[tuple[int, int], int] = {}
-    held: dict[tuple[int, int], tuple[int, int]] = {}
-    most = 0
-    for e in events:
-        at = (e["of"], e["user_ref_num"])
-        if e["kind"] == "replaced":
-            opened.pop((e["of"], e["orig_ref_num"]), None)
-        if e["kind"] in ("accepted", "replaced"):
-            opened[at] = e["open"] * e["price_ticks"]
-        elif e["kind"] == "executed":
-            lots, cost = held.get((e["of"], e["symbol"]), (0, 0))
-            signed = e["qty"] if e["side"] == "B" else -e["qty"]
-            held[e["of"], e["symbol"]] = (lots + signed, cost + signed * e["price_ticks"])
-            opened[at] = e["open"] * opened[at] // (e["open"] + e["qty"]) if at in opened else 0
-        elif e["kind"] in ("cancelled", "canceled", "reduced"):
-            opened[at] = 0 if e["open"] == 0 else opened.get(at, 0)
-        most = max(most, sum(opened.values()) + sum(abs(cost) for _, cost in held.values()))
-    return most
+def account_at_the_venue(judge: Any, **limits: Any) -> AccountDay:
+    """What the venue's own record says of all ports together; prices from the venue's own feed."""
+    users = [port["user"] for port in judge.config["ports"]]
+    ports = [users.index(user_of("DEMO01", shard)) for shard in range(SHARDS)]
+    record = judge.server.record()
+    began_ns = min(e["ts_ns"] for e in record if e["port"] in ports and e["kind"] == "accepted")
+    names = [one["symbol"] for one in judge.config["symbols"]]
+    lowest = lowest_bids(judge.server.itch_messages(), names, judge.config["midnight_ns"], began_ns - QUOTE_AGE_NS)
+    since_ns = limits.pop("since_ns", 0)
+    return judge_account(record, ports, AccountLimits(**limits), lowest, since_ns=since_ns)
+
+
+def engine_limits(engine: Engine) -> dict[str, int]:
+    """The account's limits as the first shard began with."""
+    shard = Shard(folders(engine.run_folder)[0], 0)
+    shard.refresh(deque())
+    return shard.account
+
+
+def tick_refused(segment: Segment) -> list[int]:
+    """Orders that each shard's gate refused for its lease."""
+    return [s.rejects.get("lease_notional", 0) for s in read_engine(segment).extra["shards"]]
 
 
 def test_the_budget_moves_to_the_shards_that_use_it_and_is_never_passed(tmp_path: Path, engine_name: str, venue) -> None:
     policy = tmp_path / "buys.safetensors"
     policy.write_bytes(constant_policy(JOIN_BID))
-    judge = venue(seed=5, symbols=",".join(SYMBOLS), rate=300, shards=SHARDS)
+    judge = venue(seed=5, symbols=",".join(SYMBOLS), flow=STILL, shards=SHARDS)
     wide = 10**13
     engine = Engine(tmp_path, engine_name, judge, settings={
         "instruments": [{"symbol": s} for s in SYMBOLS], "engine.shards": SHARDS, "risk.max_gross_units": BUDGET_UNITS,
-        "risk.max_account_orders": 64, "risk.max_loss_units": wide, "risk.max_drawdown_units": wide, "risk.max_credit_units": wide,
+        "risk.max_account_orders": ORDERS, "risk.max_loss_units": wide, "risk.max_drawdown_units": wide, "risk.max_credit_units": wide,
         "risk.max_account_notional_units": wide, "policies.members": [{"file": str(policy), "slot": 0}],
     })  # fmt: skip
     try:
@@ -84,13 +97,30 @@ def test_the_budget_moves_to_the_shards_that_use_it_and_is_never_passed(tmp_path
             until(lambda: all(s["gross_units"] > 0 for s in tick()[1:]), "the others have found something")
             state = host.state()
             assert state is not None and state.grants >= 2 and state.returns >= 2
+
+            # the limit is lowered to half of what stands: nobody may add, at once, and what stands is all that is above
+            stands = sum(s["gross_units"] for s in tick())
+            lowered = stands // 2
+            with_it = {**engine_limits(engine), "max_gross": lowered}
+            for shard in range(SHARDS):
+                link.send("limits", shard=shard, body=bodies.limits(with_it), request=Request(cmd="limits.set"))
+            until(lambda: sum(s["lease_units"] for s in tick()) <= lowered and all(s["unknown_orders"] == 0 for s in tick()), "the cuts")
+            cut_ns = time.time_ns()
+            refused = sum(tick_refused(segment))
+            until(lambda: tick() and sum(tick_refused(segment)) > refused + 20, "orders that are refused for the lease")
+            state = host.state()
+            assert state is not None and state.above and state.cuts >= SHARDS and state.budget_units == lowered
         report = engine.finish(signal.SIGTERM)
     finally:
         engine.end()
     assert greedy > part * 5 // 4 and max(sum(levels) for levels in held) <= BUDGET_UNITS
     assert min(levels[1] for levels in held) < part * 9 // 10, "an idle shard gave up some of its part"
-    most = gross_at_the_venue(judge)
-    assert part < most <= BUDGET_UNITS, (most, BUDGET_UNITS)
+    day = account_at_the_venue(judge, orders=ORDERS, gross_units=BUDGET_UNITS)
+    assert day.passed == [] and part < day.worst_units <= BUDGET_UNITS and day.orders > SHARDS, day
+    assert day.reducing_units == 0 and day.gross_units == day.worst_units, "it only buys: there is nothing else above"
+    added = [e for shard in range(SHARDS) for e in judge.ours(shard) if e["kind"] in ("accepted", "replaced") and e["ts_ns"] > cut_ns]
+    assert added == [], "nothing that adds came to the venue after the cuts"
+    assert account_at_the_venue(judge, gross_units=day.worst_units // 2, since_ns=0).passed, "the judge can find something"
     assert report["orders"] > SHARDS
     for shard in range(SHARDS):
         folder = engine.run_folder / f"shard-{shard:02}"

@@ -266,19 +266,3 @@ def test_damage_inside_the_last_segment_is_cut_only_on_the_operators_word(venue,
     # Orders cut from the journal were learnt again from the venue, or stopped the run: never traded past.
     assert report["position"] == judge.position_lots() or report["stopped_by"] == "kill"
     assert verify(run.run_folder)["identical"]
-
-
-def test_a_run_of_another_session_day_is_not_resumed(tmp_path) -> None:
-    import datetime as dt
-
-    from orchestrator.config import load_profile
-    from orchestrator.config.problems import ConfigError
-    from orchestrator.run import live, plan
-
-    cfg = load_profile("laptop", {})
-    day = dt.date(2026, 3, 2)
-    spec = plan.shard_spec(cfg, midnight_ns=plan.session_midnight_ns(day))
-    live._check_resumable(cfg, spec, "2026-03-02", day)
-    live._check_resumable(cfg, spec, "2026-03-03", day)  # the clock was set back: the orders are still open
-    with pytest.raises(ConfigError, match="start a new run"):
-        live._check_resumable(cfg, spec, "2026-03-01", day)

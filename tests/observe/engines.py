@@ -15,15 +15,17 @@ _numbers = count()
 
 
 @contextlib.contextmanager
-def trading(folder: Path, *, faults: str = "", seed: int = 7, rate: int = 1000, wait: bool = True, **changes: Any) -> Iterator[tuple[VenueRun, EngineRun]]:
-    """A venue with these faults and an engine that trades on it; `changes` of its settings with __ for a dot."""
+def trading(folder: Path, *, faults: str = "", seed: int = 7, rate: int = 1000, wait: bool = True,
+            preload: dict[str, str] | None = None, **changes: Any) -> Iterator[tuple[VenueRun, EngineRun]]:
+    """A venue with these faults and an engine that trades on it; `changes` of its settings with __ for a dot, `preload` is set in
+    the engine's environment."""
     folder.mkdir(parents=True, exist_ok=True)
     venue = VenueRun(folder, seed, rate, cancel_on_disconnect=True, args=("--fault", faults) if faults else ())
     engine: EngineRun | None = None
     try:
         venue.start()
         engine = EngineRun(folder, f"obs{os.getpid()}-{next(_numbers)}", venue, {k.replace("__", "."): v for k, v in changes.items()})
-        engine.start()
+        engine.start(preload=preload)
         if wait:
             until(engine.ready, "an engine that may trade")
             until(lambda: engine.counters().get("fills", 0) > 0, "a fill")

@@ -14,10 +14,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from chaos_clock import SteppedClock
 
 from orchestrator.config.models_operate import AlertRule
 from orchestrator.observe.alerts import alerts
-from orchestrator.observe.segment import KILL_LEVELS, Segment, process_start_ticks
+from orchestrator.observe.segment import HEADER_BYTES, KILL_LEVELS, Segment, process_start_ticks
 from orchestrator.supervise import state_file
 from orchestrator.supervise.paths import runtime_dir
 from orchestrator.supervise.state_file import ProcessState, TreeState
@@ -41,6 +42,8 @@ FIRED_BY = {
     "PeregrinePositionsThrottled": "shards", "PeregrineLeasesOverLimit": "shards",
     "PeregrineProcessFailed": "real_tree", "PeregrineProcessRestarted": "real_tree", "PeregrineSupervisorLost": "real_tree",
     "PeregrineNotTrading": "real_tree", "PeregrineControlRefused": "real_tree", "PeregrineEngineStarved": "starved", "PeregrineMemoryGrows": "stand_in_tree",
+    "PeregrineFeedMalformed": "noisy", "PeregrineClockStepped": "noisy", "PeregrineTelemetryUnreadable": "stand_in_tree",
+    "PeregrineReconcilerDiffers": "drop_copy", "PeregrineReconcilerSilent": "drop_copy", "PeregrineDropCopyLost": "drop_copy", "PeregrineReconcilerBehind": "drop_copy",
 }  # fmt: skip
 
 
@@ -91,15 +94,19 @@ def test_a_venue_that_falls_silent_or_answers_late_makes_books_stale_the_session
 
 
 @whole
-def test_noisy_venues_raise_gaps_rejects_and_reconnects_and_a_threshold_below_this_machines_latency_is_passed(tmp_path):
-    rule = AlertRule(**QUICK | {"tick_to_order_p99_us": 1, "reconnects": 1})
+def test_noisy_venues_raise_gaps_rejects_and_reconnects_a_latency_passes_a_low_threshold_and_a_clock_is_set(tmp_path):
+    rule, clock = AlertRule(**QUICK | {"tick_to_order_p99_us": 1, "reconnects": 1}), SteppedClock(tmp_path)
     with (trading(tmp_path / "w", faults="reject=30%,disconnect=4s", wait=False) as (_, refused),
-          trading(tmp_path / "v", faults="a.loss=10%,b.loss=10%", wait=False) as (_, lossy),
+          trading(tmp_path / "v", faults="a.loss=10%,b.loss=10%,a.corrupt=2%", wait=False, preload=clock.environment) as (_, lossy),
           ExporterRun(refused.name) as exporter, ExporterRun(lossy.name) as other, Monitoring(tmp_path / "m", rule) as seen):  # fmt: skip
         seen.watch(exporter.address, other.address)
         for name in ("PeregrineVenueRejects", "PeregrineLatencyHigh", "PeregrineReconnects"):
             seen.expect(name, engine=refused.name, severity="warning")
         seen.expect("PeregrineFeedGaps", engine=lossy.name, severity="warning")
+        seen.expect("PeregrineFeedMalformed", engine=lossy.name, severity="warning")
+        assert not seen.firing("PeregrineClockStepped")
+        clock.offset_ns += 5_000_000_000
+        seen.expect("PeregrineClockStepped", engine=lossy.name, severity="warning")
         codes = seen.query(f'sum by (code) (peregrine_venue_rejects_total{{engine="{refused.name}"}}) > 0')
         assert codes and all(r["metric"]["code"].isdigit() for r in codes)
 
@@ -160,7 +167,7 @@ def test_an_engine_starved_by_busy_neighbours_is_told(tmp_path):
 
 
 @whole
-def test_a_leaking_process_is_told_by_a_stand_in_tree(tmp_path, stand_in):
+def test_a_leaking_process_and_telemetry_of_another_layout_are_told_by_a_stand_in_tree(tmp_path, stand_in):
     one = stand_in()
     leak = subprocess.Popen([sys.executable, "-c", "import time; kept = []\nwhile True: kept.append(bytearray(1 << 20)); time.sleep(0.05)"])
     process = ProcessState(name="leaky", role="telemetry", pid=leak.pid, start_ticks=process_start_ticks(leak.pid), state="trading")
@@ -171,6 +178,12 @@ def test_a_leaking_process_is_told_by_a_stand_in_tree(tmp_path, stand_in):
         with ExporterRun(one.name, "--heartbeat-after-s", "600") as exporter, Monitoring(tmp_path / "m") as seen:
             seen.watch(exporter.address)
             seen.expect("PeregrineMemoryGrows", process="leaky")
+            assert not seen.firing("PeregrineTelemetryUnreadable")
+            with one.path.open("r+b") as file:
+                file.seek(HEADER_BYTES)
+                file.write(bytes(64))
+            seen.expect("PeregrineTelemetryUnreadable", engine=one.name, severity="critical")
+            assert exporter.get("/readyz")[0] == 503
     finally:
         leak.kill()
         leak.wait()

@@ -16,6 +16,7 @@ from orchestrator.config.models_operate import AlertRule
 from orchestrator.control import bodies
 from orchestrator.control.engine_link import EngineLink
 from orchestrator.control.messages import Request
+from orchestrator.observe import dashboard
 from orchestrator.observe.segment import Segment
 from orchestrator.observe.shards import read_engine
 from tests.observe.monitoring import QUICK, ExporterRun, Monitoring, needs_prometheus, until
@@ -66,6 +67,10 @@ def test_shards_that_share_a_thread_inactive_symbols_many_positions_and_leases_o
                 }  # fmt: skip
                 link.send("limits", shard=shard, body=bodies.limits(account), request=Request(cmd="limits.set", who="risk", why="half of it"))
         seen.expect("PeregrineLeasesOverLimit", engine=one.name, severity="critical")
+        assert seen.query(f'peregrine_lease_excess_currency{{engine="{one.name}",limit="gross",of="granted"}} > 0')
+        for panel in ("Leased limits", "Above a leased limit"):
+            for expr in [e for title, e, _ in dashboard.queries() if title == panel]:
+                assert seen.query(expr.replace("$engine", one.name)), expr
 
 
 def test_a_shard_that_does_not_keep_up_with_its_feed_is_told(engine, tmp_path):

@@ -19,10 +19,13 @@ EMPTY_IS_RIGHT = {
     "Alerts": "nothing fires",
     "Refused by the venue": "nothing is refused",
     "Refused by the gate": "nothing is refused",
+    "Leased limits": "one shard",
+    "Above a leased limit": "one shard",
     "Processes": "no supervisor",
     "Restarts": "no supervisor",
     "Recovery": "no supervisor",
     "Gross exposure of the account": "one shard",
+    **dict.fromkeys((p.title for p in dashboard.ROWS["The venue's drop copy"]), "no reconciler"),
 }
 #: what a slow or crowded machine may raise although the engine is well
 CROWDED = {"PeregrineLatencyHigh", "PeregrineEngineStarved", "PeregrineFeedGaps", "PeregrineOverruns", "PeregrineStalls", "PeregrineShardSlow"}

@@ -123,10 +123,21 @@ def test_shards_of_one_account_and_one_thread_are_told_together(stand_in):
     found = samples_of(reader)
     assert [value(found, "peregrine_thread_shards", shard=str(i)) for i in range(3)] == [2, 2, 1]
     assert [value(found, f"peregrine_account_{n}_currency") for n in ("gross", "leased", "gross_limit")] == [6, 12, 12]
+    leased = {n: value(found, f"peregrine_lease_{n}_currency", limit="gross") for n in ("budget", "out")}
+    assert leased == {"budget": 12, "out": 12}
+    assert [[value(found, f"peregrine_lease_{n}_currency", limit="gross", shard=str(i)) for i in range(3)] for n in ("granted", "used")] == [[4, 4, 4], [1, 2, 3]]
+    assert [value(found, "peregrine_lease_excess_currency", limit="gross", of=of) for of in ("granted", "used")] == [0, 0]
+    one.counters[1]["limit_gross_units"] = 50_000  # lowered, and not everywhere yet
+    one.write()
+    lowered = samples_of(reader)
+    assert [value(lowered, "peregrine_lease_excess_currency", limit="gross", of=of) for of in ("granted", "used")] == [7, 1]
+    assert value(lowered, "peregrine_lease_budget_currency", limit="gross") == 5
+    one.counters[1]["limit_gross_units"] = 120_000
+    one.write()
     assert (value(found, "peregrine_symbols", shard="2"), value(found, "peregrine_active_symbols", shard="2")) == (1, 1)
     assert reader.read().whole()["limit_gross_units"] == 120_000, "the account's, however many shards tell it"
     alone = samples_of(Reader(stand_in().name))
-    assert not [n for n, _ in alone if n.startswith("peregrine_account_")], "one shard has all of it"
+    assert not [n for n, _ in alone if n.startswith(("peregrine_account_", "peregrine_lease_")) and n.endswith("currency")], "one shard has all of it"
 
 
 @pytest.mark.parametrize(("number", "state"), [(0, "none"), (1, "asked"), (2, "probing"), (3, "breaker_open"), (4, "loading")])

@@ -80,6 +80,15 @@ CASES: dict[str, tuple[list[tuple[str, str]], list[tuple[str, str]], dict[str, s
                                    [of("device_state", "0x60", S + ',state="breaker_open"'), of("device_state", "1x60", S + ',state="probing"')], {"shard": "0"}),
     "PeregrineSymbolsInactive": ([of("active_symbols", "50x60"), of("symbols", "50x60")], [of("active_symbols", "49x60"), of("symbols", "50x60")], {"shard": "0"}),
     "PeregrineThreadShared": ([of("thread_shards", "1x60")], [of("thread_shards", "2x60")], {"shard": "0"}),
+    "PeregrineTelemetryUnreadable": ([UP, of("exporter_readable", "1x60", E)], [UP, of("exporter_readable", "0x60", E)], {}),
+    "PeregrineFeedMalformed": ([of("malformed_total", "7x60")], [of("malformed_total", "7x45 8x10")], {"shard": "0"}),
+    "PeregrineClockStepped": ([of("clock_steps_total", "1x60")], [of("clock_steps_total", "1x45 2x10")], {"shard": "0"}),
+    "PeregrineReconcilerDiffers": ([of("reconciler_differences", "0x60", E)], [of("reconciler_differences", "0x45 1x10", E)], {}),
+    "PeregrineReconcilerSilent": ([of("process_up", "1x60", E + ',process="reconciler",role="reconciler"'), of("reconciler_status_age_seconds", "0.5x60", E)],
+                                  [of("process_up", "1x60", E + ',process="reconciler",role="reconciler"')], {}),
+    "PeregrineDropCopyLost": ([of("reconciler_state", "0x60", E + ',state="lost"'), of("reconciler_state", "1x60", E + ',state="agreed"')],
+                              [of("reconciler_state", "1x60", E + ',state="lost"'), of("reconciler_state", "0x60", E + ',state="agreed"')], {}),
+    "PeregrineReconcilerBehind": ([of("reconciler_lag_seconds", "29x60", E)], [of("reconciler_lag_seconds", "31x60", E)], {}),
     "PeregrineNotTrading": ([of("trading_state", "0x60", S + ',state="paused"'), of("trading_enabled", "1x60", E)],
                             [of("trading_state", "1x60", S + ',state="paused"'), of("trading_enabled", "1x60", E)], {"shard": "0", "state": "paused"}),
 }  # fmt: skip
@@ -162,7 +171,7 @@ def unit_tests(folder: Path) -> Path:
             a = ALERTS[fires]
             expected[fires].append({
                 "exp_labels": {"severity": a.severity, **labels, **own},
-                "exp_annotations": {"summary": f"{who}: {a.meaning}", "first": a.first, "runbook": rules.RUNBOOK},
+                "exp_annotations": {"summary": f"{who}: {a.meaning}", "first": a.first, "runbook": a.page},
             })  # fmt: skip
     asked = [{"eval_time": EVAL, "alertname": name, "exp_alerts": found} for name, found in expected.items()]
     path = folder / "tests.yml"

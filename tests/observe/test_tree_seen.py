@@ -40,7 +40,7 @@ def tree(tmp_path):
         "observe.metrics": address, "observe.otlp": collector.url, "supervise.heartbeat_ms": "50", "supervise.restart.backoff_ms": "3000",
         "instruments": json.dumps([{"symbol": s, "increment_ticks": 100, "round_lot_lots": 100} for s in ("PRGN", "FLCN", "HAWK", "KITE")]),
         "engine.shards": "2", "venue.rate_per_s": "1000", "venue.faults": "reject=10%", "risk.max_working_orders": "1",
-        "policies.placement": "device", "device.backend": "cpu",
+        "policies.placement": "device", "device.backend": "cpu", "day.reconcile.enabled": "true",
     })  # fmt: skip
     try:
         rig.up()
@@ -80,7 +80,7 @@ def test_a_real_tree_gives_every_panel_data_and_is_seen_pausing_failing_restarti
     with Monitoring(tmp_path / "m", AlertRule(**QUICK | {"refused_attempts": 10}), scrape="1500ms") as seen:
         seen.watch(address)
         E = f'engine="{rig.name}"'
-        until(lambda: len(seen.query(f"peregrine_process_up{{{E}}} == 1")) == 3, "venue, engine and telemetry")
+        until(lambda: len(seen.query(f"peregrine_process_up{{{E}}} == 1")) == 4, "venue, engine, reconciler and telemetry")
         assert seen.query(f"peregrine_trading_enabled{{{E}}} == 1") and seen.query(f"peregrine_supervisor_up{{{E}}} == 1")
         for name in ("thread_cpu_seconds_total", "thread_run_delay_seconds_total", "thread_switches_total", "thread_faults_total"):
             until(lambda name=name: seen.query(f'peregrine_{name}{{{E},process="engine"}} > 0'), name)

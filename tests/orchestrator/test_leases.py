@@ -61,9 +61,11 @@ class Shard:
         else:
             self.gate.give_back(m.epoch, m.units, 0, self.exposure)
 
-    def say(self) -> Reading:
+    def say(self, *, torn: bool = False) -> Reading:
+        """A reading; a torn one has what is used from the reading before where the epoch is a new one."""
         epoch, level, lots = self.gate.lease()
-        self.said.append(Reading(epoch, level, self.used, lots))
+        older = torn and self.said and self.said[-1].epoch != epoch
+        self.said.append(Reading(epoch, level, self.said[-1].used_units if older else self.used, lots))
         return self.said[-1]
 
 
@@ -74,14 +76,37 @@ class World:
         self.shards = [Shard(BUDGET // n) for _ in range(n)]
         self.manager = LeaseManager(BUDGET, [BUDGET // n] * n, step_units=50)
         self.sent: list[list[Message]] = [[] for _ in range(n)]
+        self.stood = BUDGET  # the most that shards could come to use, when last looked at
+
+    @property
+    def used(self) -> int:
+        return sum(s.used for s in self.shards)
+
+    @property
+    def stands(self) -> int:
+        return sum(max(s.level, s.used) for s in self.shards)
 
     def check(self) -> None:
         held = [s.level for s in self.shards]
         bounds = [self.manager.bound_units(i) for i in range(len(self.shards))]
         assert sum(held) <= BUDGET and sum(bounds) <= BUDGET, (held, bounds)
         assert all(h <= b for h, b in zip(held, bounds, strict=True)), (held, bounds)
-        assert sum(s.used for s in self.shards) <= BUDGET
+        assert self.used <= BUDGET
         assert all(s.used <= s.level for s in self.shards)
+
+    def check_lowered(self, what: str, used_before: int) -> None:
+        """Of a world whose budget moves: what could stand never grows above the budget, and once the cuts are there no order
+        that adds leaves the sum above it."""
+        budget = self.manager.budget_units
+        held = [s.level for s in self.shards]
+        bounds = [self.manager.bound_units(i) for i in range(len(self.shards))]
+        assert all(h <= b for h, b in zip(held, bounds, strict=True)), (held, bounds)
+        assert self.stands <= max(budget, self.stood, sum(bounds)), (what, held, self.stood)
+        if what == "buy" and self.used > used_before and self.manager.is_tight():
+            assert self.used <= budget, (held, [s.used for s in self.shards], budget)
+        if self.manager.free_units() >= 0:
+            assert sum(held) <= budget
+        self.stood = max(self.stands, sum(bounds))
 
     def do(self, what: str, shard: int, n: int) -> None:
         s = self.shards[shard]
@@ -90,6 +115,8 @@ class World:
                 self.sent[m.shard].append(m)
         elif what == "say":
             self.manager.read(shard, s.say())
+        elif what == "say torn":
+            self.manager.read(shard, s.say(torn=True))
         elif what == "say again" and s.said:  # a reading that was on its way for long
             self.manager.read(shard, s.said[n % len(s.said)])
         elif what == "arrive" and self.sent[shard]:
@@ -100,6 +127,10 @@ class World:
             s.buy(1 + n % 30)
         elif what == "done":
             s.done()
+        elif what == "budget":  # by a limits command to each shard, which the manager reads
+            self.manager.budget_units = BUDGET // 10 * (1 + n % 10)
+            for one in self.shards:
+                assert one.gate.set_limits(limits(max_gross=self.manager.budget_units))
 
 
 STEPS = st.lists(
@@ -116,6 +147,53 @@ def test_no_interleaving_of_messages_and_orders_passes_the_budget(n: int, steps:
     for what, shard, number in steps:
         world.do(what, shard % n, number)
         world.check()
+
+
+LOWERED = st.lists(
+    st.tuples(st.sampled_from(["tick", "tick", "say torn", "say torn", "arrive", "arrive last", "arrive last", "buy", "buy", "done", "budget"]),
+              st.integers(0, 3), st.integers(0, 1000)),
+    max_size=150,
+)  # fmt: skip
+
+
+@settings(max_examples=200, deadline=None)
+@given(n=st.integers(2, 4), steps=LOWERED, tenths=st.integers(0, 9), again=st.lists(st.tuples(st.integers(0, 3), st.integers(0, 9)), max_size=40))
+def test_a_budget_lowered_at_any_moment_holds_for_every_order_once_the_cuts_are_there(
+    n: int, steps: list[tuple[str, int, int]], tenths: int, again: list[tuple[int, int]]) -> None:  # fmt: skip
+    world = World(n)
+    for what, shard, number in steps:
+        before = world.used
+        world.do(what, shard % n, number)
+        world.check_lowered(what, before)
+    for lots in (9, 9, 9, 9, 4, 1, 0):  # full, and then lowered to a part of what is used
+        for shard in range(n):
+            world.do("buy", shard, lots)
+    world.do("budget", 0, tenths)
+    budget = world.manager.budget_units
+    for _ in range(4):  # the network behaves again, while shards go on as they can
+        for shard in range(n):
+            world.do("say torn", shard, 0)
+            world.do("say torn", shard, 0)
+        world.do("tick", 0, 0)
+        for shard in range(n):
+            world.do("buy", shard, 3)
+            world.do("arrive last", shard, 0)
+    assert sum(s.level for s in world.shards) <= budget, "whatever stands"
+    for shard, lots in again:  # one goes down, and up again
+        world.do("done", shard % n, 0)
+        before = world.used
+        world.do("buy", shard % n, lots)
+        assert world.used == before or world.used <= budget, "nothing is added above it"
+    for _ in range(40):
+        for shard in range(n):
+            world.do("say torn", shard, 0)
+            world.do("say torn", shard, 0)
+            world.do("done", shard, 0)
+        world.do("tick", 0, 0)
+        for shard in range(n):
+            world.do("arrive last", shard, 0)
+    state = world.manager.state()
+    assert not state.above and world.stands <= budget and world.used == 0
 
 
 @settings(max_examples=60, deadline=None)
@@ -205,7 +283,8 @@ def test_a_lease_moved_by_another_hand_is_taken_as_the_higher_of_both() -> None:
     m = manager(400, 600)
     m.read(0, Reading(5, 700, 0))
     assert m.bound_units(0) == 700 and m.free_units() == -300
-    assert not [x for x in m.tick() if x.kind == GRANT], "nothing is granted that is not there"
+    assert [(x.kind, x.shard, x.units) for x in m.tick()] == [(GRANT, 0, 500), (GRANT, 1, 500)], "cut to what there is"
+    assert m.state().above and m.state().cuts == 2 and m.bound_units(0) == 700
 
 
 # ---- the host
@@ -256,15 +335,58 @@ def test_the_host_fences_every_shard_adopts_what_they_hold_and_moves_it_under_on
     assert state is not None and state.bound_units == 1000 and state.used_units == 490 and not state.soft
 
 
-def test_a_limit_that_was_changed_since_the_start_is_the_budget_and_one_below_what_is_held_comes_down_by_returns() -> None:
-    for limit, kinds in ((2000, {GRANT}), (600, {RETURN})):
+def test_a_budget_below_what_is_used_cuts_each_shard_to_its_use_less_the_whole_excess() -> None:
+    m = manager(500, 500)
+    m.read(0, Reading(1, 500, 450))
+    m.read(1, Reading(1, 500, 150))
+    m.budget_units = 500
+    assert not m.is_tight()
+    cuts = m.tick()
+    assert [(x.kind, x.shard, x.units) for x in cuts] == [(GRANT, 0, 350), (GRANT, 1, 50)], "100 too much"
+    assert m.tick() == cuts and m.free_units() == -500, "until they are taken the old leases count"
+    for shard, cut in enumerate(cuts):
+        m.read(shard, Reading(cut.epoch, cut.units, (450, 150)[shard]))
+        m.read(shard, Reading(cut.epoch, cut.units, (450, 150)[shard]))
+    assert m.tick() == [] and m.is_tight() and m.state().above and m.free_units() == 100 and m.room_units() == -100
+    m.read(0, Reading(cuts[0].epoch, 350, 351))
+    assert m.tick() == [] and m.state().above, "the first may add again below 350, and the sum is above by one"
+    m.read(0, Reading(cuts[0].epoch, 350, 320))
+    (back,) = m.tick()
+    assert back.kind == RETURN and not m.state().above and m.room_units() == 0
+    m.read(0, Reading(back.epoch, 350 - back.units, 320))
+    assert [(x.kind, x.shard, x.units - 150) for x in m.tick()] == [(GRANT, 1, max(1, back.units // 4))], "counted from what it uses"
+
+
+def test_a_budget_between_what_is_used_and_what_is_out_leaves_each_its_share_of_the_rest() -> None:
+    m = manager(500, 500)
+    m.read(0, Reading(1, 500, 300))
+    m.read(1, Reading(1, 500, 100))
+    m.budget_units = 600
+    assert [(x.kind, x.shard, x.units) for x in m.tick()] == [(GRANT, 0, 400), (GRANT, 1, 200)]
+
+
+def test_what_is_read_beside_an_epoch_for_the_first_time_may_be_older_and_ends_nothing() -> None:
+    m = manager(500, 500)
+    m.read(0, Reading(1, 500, 500))
+    m.read(1, Reading(1, 500, 500))
+    m.budget_units = 600
+    for cut in m.tick():
+        m.read(cut.shard, Reading(cut.epoch, cut.units, 0))  # of a moment ago
+    assert m.tick() == [] and m.state().above
+    for shard in (0, 1):
+        m.read(shard, Reading(2, 300, 0))
+    assert m.tick() != [] and not m.state().above
+
+
+def test_a_limit_that_was_changed_since_the_start_is_the_budget_and_one_below_what_is_held_cuts_the_leases() -> None:
+    for limit, levels in ((2000, {1125, 875}), (600, {450, 150})):
         link = Link()
         host = LeaseHost(lambda link=link: link)
         for epochs in ((1, 1), (3, 3), (3, 3)):
             host.tick(snapshot((epochs[0], 500, 300), (epochs[1], 500, 0), limit=limit))
         state = host.state()
         assert state is not None and state.budget_units == limit
-        assert {kind for kind, _, epoch in epochs_of(link) if epoch > 3} == kinds
+        assert {int.from_bytes(body[8:16], "little") for kind, _, body, _ in link.sent if kind == GRANT} == levels
 
 
 def test_a_shard_that_another_hand_moves_meanwhile_is_fenced_again() -> None:
@@ -276,8 +398,17 @@ def test_a_shard_that_another_hand_moves_meanwhile_is_fenced_again() -> None:
     assert host.state() is not None and epochs_of(link)[:4] == [(RETURN, 0, 3), (RETURN, 1, 3), (RETURN, 0, 5), (RETURN, 1, 11)]
 
 
-def test_one_shard_has_nothing_to_share() -> None:
-    assert LeaseHost(lambda: Link()).tick(snapshot((1, 1000, 0))) == []
+def test_one_shard_has_nothing_to_share_but_is_granted_a_limit_that_was_raised() -> None:
+    link = Link()
+    host = LeaseHost(lambda: link)
+    assert host.tick(snapshot((0, 0, 0))) == [] and not host.is_whole(), "it has not shown itself"
+    assert host.tick(snapshot((1, 1000, 0))) == [] and host.is_whole()
+    assert host.tick(snapshot((1, 1000, 900), limit=500)) == [] and host.is_whole() and not link.sent, "its own gate has the lower one"
+    for epoch in (1, 3, 3):
+        host.tick(snapshot((epoch, 1000, 900), limit=3000))
+    assert epochs_of(link) == [(RETURN, 0, 3), (GRANT, 0, 4)] and link.sent[-1][2][8:16] == (3000).to_bytes(8, "little")
+    host.tick(snapshot((4, 3000, 900), limit=3000))
+    assert host.is_whole()
 
 
 class Engine:

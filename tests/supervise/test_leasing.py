@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from orchestrator.control.leases import LeaseState
 from orchestrator.supervise import leasing
 
 
@@ -20,6 +21,7 @@ class Host:
     """Counts its rounds."""
 
     made: list[Host] = []
+    above = whole = False
 
     def __init__(self, *_: Any, **__: Any) -> None:
         self.ticks = 0
@@ -28,8 +30,11 @@ class Host:
     def tick(self, snapshot: Any) -> None:
         self.ticks += 1
 
-    def state(self) -> int:
-        return self.ticks
+    def is_whole(self) -> bool:
+        return Host.whole
+
+    def state(self) -> LeaseState:
+        return LeaseState(1, 1, 1, False, grants=self.ticks, above=Host.above)
 
 
 class NoSegment:
@@ -59,18 +64,36 @@ def rounds(monkeypatch):
     def go(link: Link | None, at_s: float) -> Any:
         now[0] = at_s
         one.round(link)
-        return one.state()
+        state = one.state()
+        return state and state.grants
 
+    go.hurry = one.hurry  # type: ignore[attr-defined]
     return go
 
 
-def test_an_engine_of_one_shard_or_none_has_no_leases_to_move(rounds) -> None:
-    assert rounds(None, 1) is None and rounds(Link(1), 2) is None and not Host.made
+def test_an_engine_that_has_all_of_its_limit_is_looked_at_again_when_a_limit_was_changed_or_it_is_another(rounds, monkeypatch) -> None:
+    assert rounds(None, 1) is None and not Host.made
+    monkeypatch.setattr(Host, "whole", True)
+    link = Link(1)
+    assert rounds(link, 10) == 1 and rounds(link, 20) == 1
+    rounds.hurry()
+    assert rounds(link, 30) == 2 and rounds(link, 40) == 2
+    assert rounds(Link(1), 41) == 1 and rounds(None, 42) == 1
 
 
 def test_it_looks_a_few_times_a_second_however_often_it_is_called(rounds) -> None:
     link = Link(4)
     assert rounds(link, 10) == 1 and rounds(link, 10.1) == 1 and rounds(link, 10 + leasing.EVERY_S) == 2
+
+
+def test_it_looks_at_once_when_a_limit_was_changed_and_often_while_leases_come_down(rounds, monkeypatch) -> None:
+    link = Link(4)
+    assert rounds(link, 10) == 1
+    rounds.hurry()
+    assert rounds(link, 10.01) == 2 and rounds(link, 10.1) == 2
+    monkeypatch.setattr(Host, "above", True)
+    rounds.hurry()
+    assert rounds(link, 10.2) == 3 and rounds(link, 10.2 + leasing.ABOVE_EVERY_S) == 4
 
 
 def test_another_life_of_the_engine_gets_a_host_of_its_own(rounds) -> None:

@@ -13,6 +13,8 @@ from test_tree import orders, story, verify
 
 from orchestrator.cli._errors import CliError
 from orchestrator.config import load_profile
+from orchestrator.control.doors import SOCKET
+from orchestrator.day.reconciler import read_status
 from orchestrator.observe.result import RunResult
 from orchestrator.observe.segment import process_start_ticks
 from orchestrator.supervise.launch import _worth_taking
@@ -106,3 +108,29 @@ def test_a_run_that_cannot_begin_says_why_and_leaves_nothing(make_rig):
     refused = rig.call("run", "--json", "--for", "1s", *rig.options(), code=78)
     assert "/nowhere/policy.safetensors" in refused.stderr and "hint:" in refused.stderr and refused.stdout == ""
     assert rig.left() == []
+
+
+def test_a_run_with_a_reconciler_trades_once_the_venue_agrees_and_it_ends_with_the_run_however_that_ends(make_rig):
+    rig = make_rig({"day.reconcile.enabled": "true", "day.reconcile.status_ms": "50"})
+    run = started(rig, "--for", "300ms")
+    assert [p.role for p in rig.state().processes] == ["venue", "engine", "reconciler"]
+    children = [p.pid for p in rig.state().processes]
+    assert all(process_start_ticks(pid) for pid in children)
+    out, err = run.communicate()
+    assert run.returncode == 0, err
+    report, said = json.loads(out), read_status(rig.run_folder())
+    assert report["stopped_by"] == "time" and report["warnings"] == [] and said is not None
+    assert said.state == "ended" and said.agreed == report["fills"] and said.standing == []
+    assert not any(process_start_ticks(pid) for pid in children) and rig.left() == []
+
+    run = started(rig)
+    rig.wait(lambda: (s := read_status(rig.runtime)) and s.run == str(rig.run_folder()) and s.agreed > 0)
+    children = [p.pid for p in rig.state().processes]
+    assert len(children) == 3 and all(process_start_ticks(pid) for pid in children)
+    run.kill()
+    rig.wait(lambda: not any(process_start_ticks(pid) for pid in children))
+    result, said = read_result(rig.run_folder()), read_status(rig.run_folder())
+    assert result is not None and result.working_orders == 0 and said is not None, "the engine has ended in order, and then it"
+    assert said.state == "ended" and said.agreed == result.fills and said.standing == []
+    assert rig.left() == [str(rig.runtime / SOCKET)]
+    (rig.runtime / SOCKET).unlink()  # which the next supervisor of that name would have taken

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
+import subprocess
 
 import pytest
 from hypothesis import given
@@ -95,8 +97,7 @@ def test_an_engine_that_died_with_its_supervisor_is_recovered_by_the_next_one(ri
     assert rig.down()["open_orders"] == 0
 
 
-@pytest.mark.slow
-def test_without_a_supervisor_the_engine_follows_its_policy_until_the_next_one_comes(make_rig):
+def test_without_a_supervisor_the_engine_follows_its_policy_and_a_takeover_is_ready_when_it_trades_again(make_rig):
     from test_tree import orders
 
     rig = make_rig({"supervise.lost_after_ms": "700", "supervise.heartbeat_ms": "50", "supervise.engine_loss_policy": "cancel"})
@@ -111,7 +112,21 @@ def test_without_a_supervisor_the_engine_follows_its_policy_until_the_next_one_c
         return view is not None and view.shards[0].trading_state == PAUSED and view.open_orders() == 0
 
     rig.wait(stopped)
-    rig.call("up", "--take-over", "--detach")
+    os.kill(rig.pid("engine"), signal.SIGSTOP)  # it cannot take note of its new supervisor
+    plan, patient = rig.run_folder() / "plan.json", (rig.run_folder() / "plan.json").read_text()
+    plan.write_text(patient.replace('"ready_timeout_s": 150', '"ready_timeout_s": 1'))
+    refused = rig.call("up", "--take-over", "--detach", code=69)
+    assert "not ready after 1 s: the engine is " in refused.stderr and f"status --name {rig.name}" in refused.stderr
+    plan.write_text(patient)
+    assert rig.state().supervisor_alive()
+    rig.kill_supervisor()
+    taking = rig.begin("up", "--take-over", "--detach", "--json")
+    rig.wait(lambda: rig.state().generation == 3)
+    with pytest.raises(subprocess.TimeoutExpired):
+        taking.wait(0.5)
+    os.kill(rig.pid("engine"), signal.SIGCONT)
+    out, err = taking.communicate()
+    assert taking.returncode == 0 and json.loads(out)["state"] == "trading" and not stopped(), err
     before = orders(rig)
     rig.wait(lambda: orders(rig) > before)
     assert rig.down()["code"] == 0

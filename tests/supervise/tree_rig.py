@@ -209,11 +209,12 @@ class Rig:
 class Venue:
     """A simulated exchange in this process, external to the tree: two symbols, a port for each of two shards."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, cancel_on_disconnect: bool = True) -> None:
         from hotpath import _venue
         from orchestrator.cli.venue import venue_config
 
-        config = venue_config(symbols="PRGN,FLCN", rate=300, shards=2, cancel_on_disconnect=True)
+        config = venue_config(symbols="PRGN,FLCN", rate=300, shards=2, cancel_on_disconnect=cancel_on_disconnect)
+        self.cancel_on_disconnect = cancel_on_disconnect
         self.users = [p["user"] for p in config["ports"] if p["user"] == "DEMO01" or p["user"].startswith("D1SH")]
         self.server = _venue.VenueServer(config)
         self.server.start()
@@ -224,7 +225,7 @@ class Venue:
         instruments = [{"symbol": name, "increment_ticks": 100, "round_lot_lots": 100} for name in ("PRGN", "FLCN")]
         venue = {
             "kind": "external", "ouch": s.ouch, "itch_a": s.itch_a, "itch_b": s.itch_b, "retransmit": s.retransmit, "glimpse": s.glimpse,
-            "interface": "127.0.0.1", "cancel_on_disconnect": True, "account": {"username": "DEMO01", "password_env": "SUP_TEST_WORD"},
+            "interface": "127.0.0.1", "cancel_on_disconnect": self.cancel_on_disconnect, "account": {"username": "DEMO01", "password_env": "SUP_TEST_WORD"},
             "shard_logins": [{"username": user, "password_env": "SUP_TEST_WORD"} for user in self.users[1:]],
         }  # fmt: skip
         return {"venue": json.dumps(venue), "instruments": json.dumps(instruments), "engine.shards": "2"}

@@ -13,7 +13,7 @@ def pick_tree(name: str | None) -> str:
     if name is not None:
         if name not in names():
             known = ", ".join(names()) or "none"
-            raise CliError(f"no tree called {name} has run here", hint=f"known: {known}", code=EXIT_UNAVAILABLE)
+            raise CliError(f"no tree called {name} has run here", hint=f"known: {known}; after a reboot `peregrine up` with its configuration finds its run", code=EXIT_UNAVAILABLE)
         return name
     found = []
     for one in names():

@@ -49,6 +49,7 @@ def check(
     environment: Environment = None,
     desk: Desk = None,
     overrides: Settings = None,
+    every: Annotated[bool, typer.Option("--all", help="Tell every problem in full, however many there are.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Every problem at once."""
@@ -57,6 +58,7 @@ def check(
     from orchestrator.config import ConfigError, check_file, config_hash, load_view
     from orchestrator.config.environments import layered
     from orchestrator.config.memory import memory_mb
+    from orchestrator.config.problems import IN_FULL
 
     view: View | None = None
     name, text = None, str(file)
@@ -68,9 +70,9 @@ def check(
             view = load_view(name, overrides or (), environ=os.environ)
             problems = cores_problems(view.config)
     except ConfigError as err:
-        if not as_json:
+        if not (as_json or every):
             raise
-        problems = err.problems
+        problems, text = err.problems, err.source or text
     if as_json:
         report: dict[str, object] = {"file": text, "ok": not problems, "errors": [p.to_json() for p in problems]}
         if not problems and view is not None:
@@ -82,7 +84,8 @@ def check(
         typer.echo(json.dumps(report))
         raise typer.Exit(EXIT_CONFIG if problems else 0)
     if problems or view is None:
-        raise ConfigError(problems, text, layered=name is not None and layered(name))
+        raise ConfigError(problems, text, layered=name is not None and layered(name),
+                          limit=len(problems) if every else IN_FULL)  # fmt: skip
     cfg = view.config
     memory = memory_mb(cfg.instruments, cfg.feed, cfg.journal, cfg.engine)
     typer.echo(f"{text}: good, config {config_hash(cfg)[:12]}, pools of {memory} of {cfg.engine.memory_budget_mb} MiB")

@@ -93,8 +93,22 @@ def _print(found: dict[str, Any]) -> None:
             told = (f"{now['used']:,}", f"{now['left']:,}", now["symbol"]) if now else ()
             table.add_row(name, f"{value:,}", *(f"{own[name]:,}" for own in found["symbols"].values()), *told)
     stdout().print(table)
+    for sentence in above(use):
+        typer.echo(sentence)
     if "problem" in found:
         typer.echo(found["problem"], err=True)
+
+
+def above(use: dict[str, Any]) -> list[str]:
+    """A sentence about each leased limit that what stands, or what is out on lease, is above: by how much, and until when."""
+    told = []
+    for name, now in use.items():
+        if now.get("above"):
+            told.append(f"{name}: above by {now['above']:,} until orders are done or positions come down; "
+                        f"a shard adds within its lease only, and leases come to {now['out']:,}")
+        elif now.get("out", 0) > now["value"]:
+            told.append(f"{name}: {now['out'] - now['value']:,} more on lease than the limit until the shards have taken their cuts")
+    return told
 
 
 def _used(now: dict[str, Any] | None, several: bool) -> tuple[str, ...]:

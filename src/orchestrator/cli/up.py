@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -48,7 +49,8 @@ def register(app: typer.Typer) -> None:
             from orchestrator.config import effective
 
             cfg = load_config(profile, config, list(overrides or []), "laptop", environment, desk)
-            order = Order(config=effective(cfg), config_file=str(config.resolve()) if config else "")
+            order = Order(config=effective(cfg), config_file=str(config.resolve()) if config else "",
+                          attended=sys.stdin is not None and sys.stdin.isatty())
         if detach:
             _detached(order, as_json)
         else:
@@ -87,7 +89,8 @@ def _foreground(order: Any, as_json: bool, panel: bool) -> None:
         if order.take_over:
             supervisor = take_over(order.take_over, on_round=screen.update)
         else:
-            supervisor = launch(from_effective(order.config), config_file=order.config_file, on_round=screen.update)
+            supervisor = launch(from_effective(order.config), config_file=order.config_file, on_round=screen.update,
+                                attended=order.attended)
         report = supervisor.run()
     if as_json:
         typer.echo(json.dumps(msgspec.to_builtins(report)))

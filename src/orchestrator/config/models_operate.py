@@ -25,6 +25,11 @@ class Supervise(Section):
         default="stop",
         description="what the engine does without a supervisor: trade on, no new orders, those and cancel all, or kill",
     )
+    after_both_died: Literal["ask", "cancel", "resume"] | None = Field(
+        default=None,
+        description="`up` where engine and supervisor both died at an external venue: refuse until told, recover and cancel all and stay held, "
+        "or recover and trade on; none = ask on a terminal, else cancel",
+    )
     heartbeat_ms: Positive = Field(default=100, description="the supervisor's heartbeat into the engine's shared memory")
     lost_after_ms: Positive = Field(default=2_000, description="heartbeat missing this long: the supervisor is lost")
     hung_after_ms: Positive = Field(
@@ -66,6 +71,8 @@ class AlertRule(Section):
     refused_attempts: Positive = Field(default=10, description="attempts the control API refused within `window_s`")
     fallback_permille: int = Field(default=50, ge=1, le=1000, description="decisions the device did not answer, of 1,000")
     run_delay_permille: int = Field(default=200, ge=1, le=1000, description="time an engine thread waits for a core, of 1,000")
+    reconciler_silent_s: Positive = Field(default=10, description="nothing heard of the reconciler this long")
+    reconciler_behind_s: Positive = Field(default=30, description="an execution that one side alone has told for so long")
     window_s: Positive = Field(default=300, description="over which rates and increases are taken")
     hold_s: NotNegative = Field(default=15, description="most alerts wait so long before they fire; pages do not")
     leak_window_s: Positive = Field(default=3_600, description="over which growth of memory is taken")

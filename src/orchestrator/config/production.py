@@ -20,7 +20,7 @@ from orchestrator.config.yaml_tree import Path, Tree, dotted
 Break = tuple[Path, str, str]
 Look = Callable[[Config, Tree], Iterator[Break]]
 
-DEMO_ACCOUNTS = ("DEMO01", "DEMO02")
+DEMO_ACCOUNTS = ("DEMO01", "DEMO02", "DROP01")
 _DAY_NS = 86_400_000_000_000
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
@@ -77,6 +77,8 @@ def _logins(config: Config) -> Iterator[tuple[Path, str, str | None]]:
         yield ("venue", "account"), config.venue.account.username, config.venue.account.password_file
         for i, login in enumerate(config.venue.shard_logins):
             yield ("venue", "shard_logins", i), login.username, login.password_file
+        if config.day.reconcile.enabled:
+            yield ("day", "reconcile", "login"), config.day.reconcile.login.username, config.day.reconcile.login.password_file
 
 
 def _demo_accounts(config: Config, tree: Tree) -> Iterator[Break]:
@@ -209,6 +211,11 @@ RULES: tuple[Rule, ...] = (
     Rule("no restarts", "the first crash leaves orders at the venue and nobody to cancel them", "supervise.restart.max_restarts: 3", _no_restarts),
     Rule("stalled for ever", "an engine that stands still is never ended", "supervise.stall_kill_ms: 10_000", _is("supervise.stall_kill_ms", 0, "more than 0")),
     Rule("leaks unseen", "memory that grows ends in a kill by the kernel", "supervise.leak_mb_per_hour: 64", _is("supervise.leak_mb_per_hour", 0, "more than 0")),
+    Rule("no reconciler", "a fill the venue has and we have not would be seen by nobody",
+         "day: {reconcile: {enabled: true, login: {username: …, password_env: …}}}, with the drop copy your venue gave you",
+         _is("day.reconcile.enabled", False, "true")),
+    Rule("difference only told", "trading would go on with numbers the venue denies", "day.reconcile.on_break: cancel",
+         _is("day.reconcile.on_break", "tell", "halt, cancel or kill")),
     Rule("control without clients", "nobody is named who may connect", "control.clients_file: FILE", _tcp_without("clients_file", "a list of who may connect")),
     Rule("control without a key", "callers could not tell this server from another", "control.key_file: FILE", _tcp_without("key_file", "the server's key")),
     Rule("open control files", "others could read the key or add themselves", "chmod 600 FILE", _open_control_files),

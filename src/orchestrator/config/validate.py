@@ -17,11 +17,12 @@ from pydantic_core import PydanticUndefined
 from orchestrator.config.base import Section
 from orchestrator.config.checks import CHECKS
 from orchestrator.config.models import Config
-from orchestrator.config.problems import Problem
+from orchestrator.config.problems import NOTHING, UNKNOWN, Problem
 from orchestrator.config.yaml_tree import Path, Tree, dotted
 
 _SECRET_WORDS = ("password", "secret", "token", "passphrase", "api_key")
 _SHOWN = 60
+_KEYS = 12  # of a mapping, in a message
 
 
 def validate(value: Any, tree: Tree | None = None) -> tuple[Config | None, list[Problem]]:
@@ -66,14 +67,20 @@ def shown(value: Any, path: Path = ()) -> str:
     if any(word in last for word in _SECRET_WORDS) and not last.endswith(("_env", "_file")):
         return "(not shown)"
     if isinstance(value, dict):
-        return "a mapping with the keys " + ", ".join(map(str, value)) if value else "an empty mapping"
+        keys = ", ".join(_clipped(str(key)) for key in [*value][:_KEYS])
+        more = f", and {len(value) - _KEYS:,} more" if len(value) > _KEYS else ""
+        return f"a mapping with the keys {keys}{more}" if value else "an empty mapping"
     if isinstance(value, list):
         return f"a list of {len(value)}"
     if value is None:
         return "nothing"
     kind = {bool: "truth value", int: "number", float: "number with a point", str: "text"}.get(type(value), "value")
     text = repr(value) if isinstance(value, str) else str(value).lower() if isinstance(value, bool) else str(value)
-    return f"{text if len(text) <= _SHOWN else text[:_SHOWN] + '…'} ({kind})"
+    return f"{_clipped(text)} ({kind})"
+
+
+def _clipped(text: str) -> str:
+    return text if len(text) <= _SHOWN else text[:_SHOWN] + "…"
 
 
 def _problem(loc: Path, error: Any, lines: Tree) -> Problem:
@@ -146,13 +153,13 @@ def _unknown_key(path: Path, value: Any, model: Any, lines: Tree) -> Problem:
         hint = "passwords never stand here: use password_env or password_file"
     else:
         hint = _nearest(key, known) or ("known keys: " + ", ".join(known) if known else "remove it")
-    return Problem(dotted(path), f"an unknown key, {shown(value, path)}", "a known key", hint, lines.line_of(path), lines.source_of(path))
+    return Problem(dotted(path), f"{UNKNOWN}, {shown(value, path)}", "a known key", hint, lines.line_of(path), lines.source_of(path))
 
 
 def _missing(path: Path, lines: Tree, description: str = "") -> Problem:
     if not description and len(path) == 1:
         description = Config.model_fields[str(path[0])].description or ""
-    return Problem(dotted(path), "nothing", "a value", description, lines.line_of(path), lines.source_of(path))
+    return Problem(dotted(path), NOTHING, "a value", description, lines.line_of(path), lines.source_of(path))
 
 
 def _nearest(word: str, known: list[str]) -> str:

@@ -99,7 +99,8 @@ class Dispatcher:
     """
 
     def __init__(self, engine_link: Callable[[], Link | None], tree: TreeControl, *, agent: Callable[[], Any] | None = None,
-                 server_stats: Callable[[], dict[str, Any]] | None = None) -> None:
+                 server_stats: Callable[[], dict[str, Any]] | None = None, limits_changed: Callable[[], None] | None = None) -> None:
+        self._limits_changed = limits_changed
         self._engine_link = engine_link
         self._tree = tree
         self._agent = agent
@@ -224,7 +225,11 @@ class Dispatcher:
         symbol = request.args.get("symbol")
         where = None if symbol is None else _place(link, symbol)
         wanted = self.limits.bodies_for(link.shards, where, request.args["limits"])
-        effects = each_shard(wanted, lambda shard: link.send("limits", shard=shard, body=wanted[shard], request=request))
+        try:
+            effects = each_shard(wanted, lambda shard: link.send("limits", shard=shard, body=wanted[shard], request=request))
+        finally:
+            if self._limits_changed is not None:
+                self._limits_changed()
         self.limits.expect(effects)
         return _good(request, {"limits": request.args["limits"], "symbol": symbol}, effects)
 

@@ -17,6 +17,15 @@ unknown fate counted as used, and a new manager begins with that.
 A new manager, of the next supervisor or for the next life of the engine, does not know what the one before it had on its way.
 So it first sends each shard a fence: a return of nothing, with an epoch above any that can be on its way. What a shard holds
 once it shows that epoch no older message can change any more, and so nothing is granted twice.
+
+A budget that is lowered below what is out on lease is made good at once. With `excess` = what all shards use - budget:
+
+    excess > 0    each shard's lease is cut to what it uses, less the whole excess: it may add again only after it has itself
+                  come down by as much, and then all of them together are within the budget
+    excess <= 0   each shard's lease is cut to what it uses and its share of what is left
+
+A cut is a grant of a lower level, so it says what the shard has whatever it uses by then. Until what the shards hold or use,
+whichever is more, is within the budget, nothing is granted; and later no grant brings that sum above it.
 """
 
 from __future__ import annotations
@@ -30,6 +39,7 @@ from orchestrator.control import bodies
 from orchestrator.control.engine_link import EngineLinkError
 from orchestrator.control.messages import Request
 from orchestrator.observe.log import logger
+from orchestrator.observe.shards import shards_of
 
 GRANT, RETURN = "lease_grant", "lease_return"
 FENCE_ABOVE = 2  # a message on its way has an epoch one above what its shard shows: a fence stands above that
@@ -65,6 +75,7 @@ class _Shard:
     qty_lots: int = 0
     refused: int = 0
     hungry: bool = False  # more were refused since the reading before
+    settled: bool = False  # what is used was read beside an epoch seen before: it is not older than the level
     waiting: Message | None = None
 
     @property
@@ -73,10 +84,16 @@ class _Shard:
             return max(self.level_units, self.waiting.units)
         return self.level_units
 
+    @property
+    def stands_units(self) -> int:
+        """The most it can come to use: its lease, or what it uses above it."""
+        return max(self.bound_units, self.used_units)
+
 
 @dataclass(frozen=True)
 class LeaseState:
-    """For status and metrics. `soft`: use of the budget has reached the soft share."""
+    """For status and metrics. `soft`: use of the budget has reached the soft share. `above`: the budget was lowered below what
+    was out, and what stands has not come down to it yet."""
 
     budget_units: int
     bound_units: int
@@ -85,6 +102,8 @@ class LeaseState:
     levels_units: list[int] = field(default_factory=list)
     grants: int = 0
     returns: int = 0
+    above: bool = False
+    cuts: int = 0
 
 
 class LeaseManager:
@@ -92,8 +111,8 @@ class LeaseManager:
 
     `levels` are what the shards hold at the start, with `epochs` (1 without them). A shard wants what it uses and as much again as keeps
     it below the soft share, and more than it has when its gate refused orders for it; what nobody wants is spread evenly. Below `step_units` nothing is moved. From the soft share
-    of the budget on, a grant takes at most a quarter of what is free: whoever comes next finds something. `budget_units` and `soft_permille` may be changed while it
-    works; a budget below what is granted takes effect as parts come back.
+    of the budget on, a grant takes at most a quarter of what is free: whoever comes next finds something. `budget_units` and
+    `soft_permille` may be changed while it works; leases that come to more than a lowered budget are cut at the next tick.
 
     Raises ValueError when the levels come to more than the budget.
     """
@@ -106,7 +125,8 @@ class LeaseManager:
         self.soft_permille = soft_permille
         self._step_units = max(1, budget_units // 64 if step_units is None else step_units)
         self._shards = [_Shard(epoch, level) for epoch, level in zip(epochs or [1] * len(levels), levels, strict=True)]
-        self._grants = self._returns = 0
+        self._grants = self._returns = self._cuts = 0
+        self._above = False
 
     def bound_units(self, shard: int) -> int:
         """The highest level the shard can have now."""
@@ -116,12 +136,21 @@ class LeaseManager:
         """What no shard can have."""
         return self.budget_units - sum(s.bound_units for s in self._shards)
 
+    def room_units(self) -> int:
+        """What may be granted: what is free, less what is used above leases."""
+        return self.budget_units - sum(s.stands_units for s in self._shards)
+
+    def is_tight(self) -> bool:
+        """The leases are such that no order which adds can leave the shards together above the budget."""
+        calm = all(s.settled and s.waiting is None for s in self._shards)
+        return self.free_units() >= 0 and (not self._above or (calm and not self._cutting()))
+
     def state(self) -> LeaseState:
         """As it stands."""
         used = sum(s.used_units for s in self._shards)
         return LeaseState(self.budget_units, sum(s.bound_units for s in self._shards), used,
                           used * 1000 >= self.budget_units * self.soft_permille,
-                          [s.level_units for s in self._shards], self._grants, self._returns)  # fmt: skip
+                          [s.level_units for s in self._shards], self._grants, self._returns, self._above, self._cuts)  # fmt: skip
 
     # ---- what shards say
 
@@ -131,6 +160,7 @@ class LeaseManager:
         if reading.epoch < s.epoch:
             return
         s.used_units, s.qty_lots = reading.used_units, reading.qty_lots
+        s.settled = reading.epoch == s.epoch and s.waiting is None
         s.hungry, s.refused = reading.refused > s.refused, reading.refused
         if reading.epoch == s.epoch:
             return
@@ -145,8 +175,14 @@ class LeaseManager:
     # ---- what they are told
 
     def tick(self) -> list[Message]:
-        """The messages to send now: those not confirmed yet once more, then returns, then grants."""
+        """The messages to send now: those not confirmed yet once more, then cuts; or else returns, then grants."""
         again = [s.waiting for s in self._shards if s.waiting is not None]
+        if self._is_above():
+            cuts = self._cutting()
+            for m in cuts:
+                self._shards[m.shard].waiting = m
+            self._cuts += len(cuts)
+            return again + cuts
         targets = self._targets()
         returns, grants = [], []
         for i, (s, target) in enumerate(zip(self._shards, targets, strict=True)):
@@ -155,20 +191,38 @@ class LeaseManager:
             if s.level_units - target >= self._step_units:
                 s.waiting = Message(RETURN, i, s.epoch + 1, s.level_units - target)
                 returns.append(s.waiting)
-        soft, before_units = self.state().soft, self.free_units()
+        soft, before_units = self.state().soft, self.room_units()
         neediest = sorted(range(len(self._shards)), key=lambda i: (self._shards[i].level_units - targets[i], i))
         for i in neediest:
-            s, free = self._shards[i], self.free_units()
+            s, free = self._shards[i], self.room_units()
             room = free // 4 if soft else free
-            more = min(targets[i] - s.level_units, room)
+            more = min(targets[i] - s.stands_units, room)
             if s.waiting is not None or more < min(self._step_units, max(1, room)):
                 continue
-            s.waiting = Message(GRANT, i, s.epoch + 1, s.level_units + more, s.qty_lots)
+            s.waiting = Message(GRANT, i, s.epoch + 1, s.stands_units + more, s.qty_lots)
             grants.append(s.waiting)
-        assert self.free_units() >= min(0, before_units), "more is granted than there is"
+        assert self.room_units() >= min(0, before_units), "more is granted than there is"
         self._returns += len(returns)
         self._grants += len(grants)
         return again + returns + grants
+
+    def _is_above(self) -> bool:
+        if self.free_units() < 0:
+            self._above = True
+        elif self._above and self.room_units() >= 0 and all(s.settled for s in self._shards):
+            self._above = False
+        return self._above
+
+    def _cutting(self) -> list[Message]:
+        """The cuts that are missing, of shards that no message is under way to."""
+        used = sum(s.used_units for s in self._shards)
+        excess, share = used - self.budget_units, max(0, self.budget_units - used) // len(self._shards)
+        out = []
+        for i, s in enumerate(self._shards):
+            target = max(0, s.used_units - excess) if excess > 0 else s.used_units + share
+            if s.waiting is None and s.level_units > target:
+                out.append(Message(GRANT, i, s.epoch + 1, target, s.qty_lots))
+        return out
 
     def _targets(self) -> list[int]:
         pool, n = self.budget_units, len(self._shards)
@@ -195,7 +249,7 @@ class LeaseHost:
 
     `link` gives the link to the engine, or None while there is none. The budget is `risk.max_gross_units` as the shards have
     it now, the lowest of them while it is being changed; a limit lowered below what is granted takes effect in each shard's
-    own gate at once, and in the leases as parts come back. With one shard there is nothing to move.
+    own gate at once, and in the leases by the cuts of the next round. One shard alone has all of it, and is granted more when the limit is raised.
     """
 
     SEND_TIMEOUT_S = 0.05
@@ -206,8 +260,13 @@ class LeaseHost:
         self._fences: list[int] = []  # epochs, until there is a manager; of one that has been seen twice the level is known
         self._seen: list[bool] = []
         self._fenced: list[bool] = []
+        self._whole = False
         self._life = uuid.uuid4().hex[:12]
         self._log = logger(part="leases")
+
+    def is_whole(self) -> bool:
+        """One shard alone has all there is: nothing is to be done before the limit changes."""
+        return self._whole
 
     def state(self) -> LeaseState | None:
         """As it stands; None before the shards have shown the fence."""
@@ -215,8 +274,9 @@ class LeaseHost:
 
     def tick(self, snapshot: Any) -> list[Message]:
         """One round with a reading of the whole engine (observe.shards.read_engine); the messages that were taken."""
-        shards = snapshot.extra.get("shards", [])
-        if len(shards) < 2:
+        shards = shards_of(snapshot)
+        self._whole = len(shards) < 2 and shards[0]["lease_epoch"] > 0 and shards[0]["lease_units"] >= shards[0]["limit_gross_units"]
+        if self._whole:
             return []
         readings = [Reading(s["lease_epoch"], s["lease_units"], s["gross_units"], s["lease_lots"], _refused(s)) for s in shards]
         budget_units = min(s["limit_gross_units"] for s in shards)

@@ -60,7 +60,8 @@ class LimitUse:
 
 
 def use_of_account(found: dict[str, Any], shards: list[Snapshot]) -> dict[str, dict[str, Any]]:
-    """Of readings of all shards: {limit: {value, used, left, soft, shards: [{value, used, left}], tightest}}.
+    """Of readings of all shards: {limit: {value, used, left, soft, shards: [{value, used, left}], tightest}}; of the leased one
+    `out` and `above` too.
 
     `left` is what the account has, `tightest` the shard that has least. Loss and drawdown of the account are the sums of its
     shards', which each shard is judged by; a shard in profit does not make up for another there.
@@ -81,6 +82,8 @@ def use_of_account(found: dict[str, Any], shards: list[Snapshot]) -> dict[str, d
         used = sum(s["used"] for s in own)
         out[limit] = {"value": value, "used": used, "left": value - used, "soft": used * 1000 >= value * soft_permille, "shards": own,
                       "tightest": min(range(len(own)), key=lambda i: own[i]["left"])}  # fmt: skip
+        if limit == LEASED:
+            out[limit] |= {"out": sum(s["value"] for s in own), "above": max(0, used - value)}
     return out
 
 

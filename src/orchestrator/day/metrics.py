@@ -14,6 +14,7 @@ from orchestrator.supervise.paths import runtime_dir
 FRESH_S = 0.2  # one reading of the file serves a whole scrape
 GROUP, WORDS = "reconciler", "The venue's drop copy against the journals ([the trading day](trading-day.md)); absent where no reconciler runs."
 _kept: dict[str, tuple[float, Status | None]] = {}
+_seen: dict[str, tuple[int, float]] = {}  # engine → the last status' own stamp, and when it was new to us, monotonic seconds
 
 
 def _status(reading: Reading) -> Status | None:
@@ -24,6 +25,18 @@ def _status(reading: Reading) -> Status | None:
         found = read_status(runtime_dir(reading.name))
         _kept[reading.name] = (now, found)
     return found if found is not None and found.run == reading.tree.run else None
+
+
+def _age(reading: Reading) -> Iterable[Sample]:
+    """By our own clock since the status changed, so that a step of the wall clock is no silence, and hides none."""
+    if (found := _status(reading)) is None:
+        return
+    now = time.monotonic()
+    stamp, since = _seen.get(reading.name, (0, now))
+    if found.written_ns != stamp:  # one that is new to this process may have stood there for long
+        since = now if stamp else now - max(0.0, time.time() - found.written_ns / 1e9)
+        _seen[reading.name] = (found.written_ns, since)
+    yield (), now - since
 
 
 def _one(value: Callable[[Status], float]) -> Callable[[Reading], Iterable[Sample]]:
@@ -53,5 +66,5 @@ METRICS: tuple[Metric, ...] = (
     _metric("last_agreed_seq", "gauge", "", "", "message up to which nothing waited and nothing differed", _one(lambda s: s.last_agreed_seq)),
     _metric("gaps_total", "counter", "", "", "times the drop copy did not go on where it stopped", _one(lambda s: s.gaps)),
     _metric("lost_total", "counter", "", "", "connections to the drop copy that were lost", _one(lambda s: s.lost)),
-    _metric("status_age_seconds", "gauge", "seconds", "", "since it last said how it stands", _one(lambda s: max(0.0, time.time() - s.written_ns / 1e9))),
+    _metric("status_age_seconds", "gauge", "seconds", "", "since it last said how it stands", _age),
 )  # fmt: skip

@@ -18,6 +18,8 @@ from orchestrator.config.models_operate import AlertRule
 Severity = Literal["info", "warning", "critical", "page"]
 SEVERITIES: tuple[Severity, ...] = ("info", "warning", "critical", "page")
 JOB = "peregrine"  # Prometheus' name for the exporters
+PAGE = "docs/concepts/observability.md#alerts"
+RUNBOOKS = "docs/runbooks/"
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,7 @@ class Alert:
     hold_s: int
     meaning: str  # a line for a person, in the table and in the notification
     first: str  # what to do first
+    page: str = PAGE  # where more of it stands, from the repository's root
 
 
 def alerts(rule: AlertRule, leak_mb_per_hour: int = 64) -> tuple[Alert, ...]:
@@ -37,43 +40,64 @@ def alerts(rule: AlertRule, leak_mb_per_hour: int = 64) -> tuple[Alert, ...]:
     w, hold = f"[{rule.window_s}s]", rule.hold_s
     found = (
         Alert("PeregrineEngineDown", "page", "peregrine_up == 0", 0,
-              "the engine's process is not there", "`peregrine top`; its log says why; the supervisor restarts it unless it gave up"),
+              "the engine's process is not there", "`peregrine top`; its log says why; the supervisor restarts it unless it gave up", RUNBOOKS + "failed-recovery.md"),
         Alert("PeregrineHeartbeatLost", "page", f"peregrine_up == 1 and peregrine_heartbeat_age_seconds > {rule.heartbeat_after_s}", 0,
               "the engine's process is there but does nothing", "stopped, starved or stuck: kill -9 it and let it recover; the venue's cancel on disconnect has its orders"),
         Alert("PeregrineKilled", "page",
               'max by (engine) (peregrine_kill_level) > 0 or max by (engine) (peregrine_trading_state{state="killed"}) > 0', 0,
               "the kill switch is on, by hand or by a breaker", "find who or what (the commands, the journal); resume only in two steps"),
         Alert("PeregrineJournalStopped", "page", 'peregrine_trading_state{state="journal_stopped"} == 1', 0,
-              "the journal takes no more records: no new orders", "the disk is full or failing: make room, then restart the engine"),
+              "the journal takes no more records: no new orders", "the disk is full or failing: make room, then restart the engine", RUNBOOKS + "disk-full.md"),
         Alert("PeregrineProcessFailed", "page", 'peregrine_process_state{state="failed"} == 1', hold,
-              "a process of the tree has died and is not back", "its log says why; it waits to be started again, or is given up: then `peregrine up`"),
+              "a process of the tree has died and is not back", "its log says why; it waits to be started again, or is given up: then `peregrine up`", RUNBOOKS + "failed-recovery.md"),
         Alert("PeregrineTelemetryDown", "page", f'up{{job="{JOB}"}} == 0', hold,
               "Prometheus cannot read the telemetry process: nobody watches, or the tree has ended",
-              "`peregrine status`; an engine that is given up ends the whole tree: `ended.json` in the run's folder says why. On purpose? silence it"),
+              "`peregrine status`; an engine that is given up ends the whole tree: `ended.json` in the run's folder says why. On purpose? silence it", RUNBOOKS + "failed-recovery.md"),
+        Alert("PeregrineReconcilerDiffers", "page", "peregrine_reconciler_differences > 0", 0,
+              "the venue's record and our journals disagree: no number of ours is sure",
+              "`peregrine day agreement` names it; is trading held? then call the venue's operations desk", RUNBOOKS + "drop-copy-disagrees.md"),
         Alert("PeregrineSupervisorLost", "critical", "peregrine_supervisor_up == 0", hold,
               "the supervisor has died; the engine follows `supervise.engine_loss_policy`", "start it again: it takes the running engine over"),
+        Alert("PeregrineTelemetryUnreadable", "critical", "peregrine_exporter_readable == 0 and on (engine) peregrine_up == 1", hold,
+              "the engine runs and its telemetry cannot be read: most alerts are blind",
+              "`/readyz` says why; engine and telemetry process of one version? `peregrine status` reads the journal meanwhile"),
         Alert("PeregrineBooksStale", "critical", 'peregrine_feed_state{state="live"} == 0 and on (engine) peregrine_up == 1', rule.stale_after_s,
-              "a shard's books are not sound: it sends no new orders", "feed down, or a gap being repaired: look at gaps and the venue's status"),
+              "a shard's books are not sound: it sends no new orders", "feed down, or a gap being repaired: look at gaps and the venue's status", RUNBOOKS + "stale-book.md"),
         Alert("PeregrineSessionDown", "critical", "peregrine_session_ready == 0 and on (engine) peregrine_up == 1", hold,
-              "a shard's order session is not logged in and reconciled", "the venue's order entry; the engine reconnects by itself"),
+              "a shard's order session is not logged in and reconciled", "the venue's order entry; the engine reconnects by itself", RUNBOOKS + "venue-down.md"),
         Alert("PeregrineOrdersUnanswered", "critical", f"peregrine_unknown_orders > 0 and increase(peregrine_acks_total{w}) == 0", hold,
-              "the venue does not answer: the fate of orders is unknown", "ask the venue; unknown orders count against limits until it answers"),
+              "the venue does not answer: the fate of orders is unknown", "ask the venue; unknown orders count against limits until it answers", RUNBOOKS + "venue-down.md"),
         Alert("PeregrineJournalNearlyFull", "critical", f"peregrine_journal_free_bytes / peregrine_journal_ring_bytes < {rule.journal_free_permille / 1000:g}", 0,
-              "the journal's writer does not keep up; a full ring stops new orders", "the disk: its latency, its room"),
+              "the journal's writer does not keep up; a full ring stops new orders", "the disk: its latency, its room", RUNBOOKS + "disk-full.md"),
+        Alert("PeregrineReconcilerSilent", "critical",
+              f"max by (engine) (peregrine_reconciler_status_age_seconds) > {rule.reconciler_silent_s}"
+              ' or max by (engine) (peregrine_process_up{role="reconciler"}) unless on (engine) peregrine_reconciler_status_age_seconds', hold,
+              "nothing is heard of the reconciler: fills are not compared, and trading goes on",
+              "its log; stopped or stuck: kill -9 it, it is started again and reads both records anew", RUNBOOKS + "drop-copy-disagrees.md#reconciler-silent-or-behind"),
+        Alert("PeregrineDropCopyLost", "critical",
+              'max by (engine) (peregrine_reconciler_state{state=~"lost|starting"}) == 1'
+              f" or max by (engine) (increase(peregrine_reconciler_lost_total{w})) > {rule.reconnects - 0.5:g}", hold,
+              "the venue's drop copy is lost, was never had, or is cut again and again: fills are not compared",
+              "`peregrine day agreement` says why; the network to it, its account: of one account a venue keeps one connection",
+              RUNBOOKS + "drop-copy-disagrees.md#reconciler-silent-or-behind"),
         Alert("PeregrineLimitReached", "critical",
               "max by (engine, shard, limit) (peregrine_limit_use_ratio) >= 1 or max by (engine, symbol, limit) (peregrine_symbol_limit_use_ratio) >= 1", 0,
-              "a limit is used up: orders that add to it are refused", "is the position wanted? reduce it, or have risk change the limit"),
+              "a limit is used up: orders that add to it are refused", "is the position wanted? reduce it, or have risk change the limit", RUNBOOKS + "limit-breach.md"),
         Alert("PeregrineBreakerTripped", "critical", "peregrine_breaker_open == 1", 0,
-              "a breaker has stopped a shard's new orders", "why it tripped stands in the report and the journal; a person arms it again"),
+              "a breaker has stopped a shard's new orders", "why it tripped stands in the report and the journal; a person arms it again", RUNBOOKS + "limit-breach.md"),
         Alert("PeregrineLeasesOverLimit", "critical", "peregrine_account_leased_currency > peregrine_account_gross_limit_currency", hold,
               "the shards' leases come to more than the account's gross limit, each shard's own gate aside",
               "was the limit lowered? leases come back as they are given up: `peregrine up` moves them; else restart the engine"),
         Alert("PeregrineDeviceWrong", "critical", f"increase(peregrine_device_wrong_total{w}) > 0", 0,
               "the device answered other bits than the kernels", "its answers are not used any more; run the device's self-test"),
         Alert("PeregrineBreakerAwaitsRearm", "warning", 'peregrine_breaker_state{state="awaits_rearm"} == 1', hold,
-              "a tripped breaker has cooled down and nobody has armed it again", "its cause gone? `peregrine ask rearm`, with the reason; else leave it"),
+              "a tripped breaker has cooled down and nobody has armed it again", "its cause gone? `peregrine ask rearm`, with the reason; else leave it", RUNBOOKS + "limit-breach.md"),
         Alert("PeregrinePositionsThrottled", "warning", "peregrine_positions >= (peregrine_soft_positions > 0)", hold,
               "so many symbols have positions that one more has to wait for its turn", "wanted? `risk.soft_positions`; at `risk.max_positions` no further symbol opens"),
+        Alert("PeregrineReconcilerBehind", "warning", f"peregrine_reconciler_lag_seconds > {rule.reconciler_behind_s}", hold,
+              "one side alone has told of an execution, and the other does not come up with it",
+              "`peregrine day agreement`: which side waits? our session down, the journal's disk, or a drop copy that lags",
+              RUNBOOKS + "drop-copy-disagrees.md#reconciler-silent-or-behind"),
         Alert("PeregrineShardSlow", "warning",
               f'histogram_quantile(0.99, sum by (engine, shard, le) (rate(peregrine_stage_latency_seconds_bucket{{stage="round"}}{w})))'
               f" > {rule.round_p99_us / 1e6:g}", hold,
@@ -82,7 +106,7 @@ def alerts(rule: AlertRule, leak_mb_per_hour: int = 64) -> tuple[Alert, ...]:
               f"max by (engine, shard, limit) (peregrine_limit_use_ratio) >= {rule.exposure_permille / 1000:g}"
               f" or peregrine_account_gross_currency / peregrine_account_gross_limit_currency >= {rule.exposure_permille / 1000:g}"
               f" or max by (engine, symbol, limit) (peregrine_symbol_limit_use_ratio) >= {rule.exposure_permille / 1000:g}", hold,
-              "a limit is nearly used up", "watch it; risk may change it"),
+              "a limit is nearly used up", "watch it; risk may change it", RUNBOOKS + "limit-breach.md"),
         Alert("PeregrineLatencyHigh", "warning",
               'histogram_quantile(0.99, sum by (engine, le) (rate(peregrine_stage_latency_seconds_bucket{stage="tick_to_order"}'
               f"{w}))) > {rule.tick_to_order_p99_us / 1e6:g}", hold,
@@ -94,7 +118,12 @@ def alerts(rule: AlertRule, leak_mb_per_hour: int = 64) -> tuple[Alert, ...]:
         Alert("PeregrineRiskRejects", "warning", f"sum by (engine, reason) (increase(peregrine_risk_rejects_total{w})) > {rule.risk_rejects}", 0,
               "the gate refuses one kind of order again and again", "is the limit meant so, or does a policy misbehave?"),
         Alert("PeregrineFeedGaps", "warning", f"increase(peregrine_gaps_total{w}) > 0", 0,
-              "both lines of the feed lost packets", "receive buffers (`peregrine doctor`), the network"),
+              "both lines of the feed lost packets", "receive buffers (`peregrine doctor`), the network", RUNBOOKS + "stale-book.md"),
+        Alert("PeregrineFeedMalformed", "warning", f"increase(peregrine_malformed_total{w}) > 0", 0,
+              "packets of the feed could not be decoded and were thrown away", "a damaged line, or a venue that speaks another version: its notices, the other line",
+              RUNBOOKS + "stale-book.md"),
+        Alert("PeregrineClockStepped", "warning", f"increase(peregrine_clock_steps_total{w}) > 0", 0,
+              "the wall clock was set by more than a second", "who set it? chrony or PTP; nothing is decided by it, but logs and the venue's times are apart by `peregrine_clock_offset_seconds`"),
         Alert("PeregrineOverruns", "warning", f"increase(peregrine_overruns_total{w}) > 0", 0,
               "a shard did not keep up with its feed and is rebuilt", "fewer symbols a shard, or a core of its own"),
         Alert("PeregrineStalls", "warning", f"increase(peregrine_stalls_total{w}) > 0", 0,
@@ -130,10 +159,14 @@ def alerts(rule: AlertRule, leak_mb_per_hour: int = 64) -> tuple[Alert, ...]:
     return found if leak_mb_per_hour else tuple(a for a in found if a.name != "PeregrineMemoryGrows")
 
 
+def _link(page: str) -> str:
+    return "" if page == PAGE else f" ([runbook]({page.replace('docs/', '../', 1)}))"
+
+
 def table() -> str:
     """The table of docs/concepts/observability.md, with the default thresholds."""
     rows = [
-        f"| `{a.name}` | {a.severity} | {a.meaning} | {f'{a.hold_s} s' if a.hold_s else 'at once'} | {a.first} |" for a in alerts(AlertRule())
+        f"| `{a.name}` | {a.severity} | {a.meaning} | {f'{a.hold_s} s' if a.hold_s else 'at once'} | {a.first}{_link(a.page)} |" for a in alerts(AlertRule())
     ]
     return "\n".join(["| alert | severity | meaning | fires after | what to do first |", "|---|---|---|---|---|", *rows, ""])
 

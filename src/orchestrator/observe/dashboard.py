@@ -29,6 +29,9 @@ class Panel:
     text: str = ""
 
 
+_NO_RECONCILER = "Empty where no reconciler runs."
+
+
 def _quantile(q: float, stage: str) -> str:
     return f'histogram_quantile({q:g}, sum by (le) (rate(peregrine_stage_latency_seconds_bucket{{{E}, stage="{stage}"}}[$__rate_interval])))'
 
@@ -95,6 +98,11 @@ ROWS: dict[str, tuple[Panel, ...]] = {
               (f"peregrine_account_gross_limit_currency{{{E}}}", "limit")), text="Empty for an engine of one shard: all of the limit is its own."),
         Panel("Leases of the shards", "percentunit", ((f'max by (shard) (peregrine_limit_use_ratio{{{E}, limit="gross_lease"}})', "shard {{shard}}"),), "bargauge", 8,
               text="How much of its part of the account's gross limit a shard uses."),
+        Panel("Leased limits", "currencyUSD", ((f"peregrine_lease_budget_currency{{{E}}}", "{{limit}} budget"), (f"peregrine_lease_out_currency{{{E}}}", "{{limit}} out"),
+              (f"peregrine_lease_granted_currency{{{E}}}", "{{limit}}, shard {{shard}} has"), (f"peregrine_lease_used_currency{{{E}}}", "{{limit}}, shard {{shard}} uses")),
+              text="Empty for an engine of one shard."),
+        Panel("Above a leased limit", "currencyUSD", ((f"peregrine_lease_excess_currency{{{E}}}", "{{limit}} {{of}}"),),
+              text="Empty for an engine of one shard. Granted: leases that are being cut. Used: what stands above the limit after it was lowered, or after a price moved; it goes as positions and orders do."),
         Panel("Symbols nearest to a limit", "percentunit", ((f"topk(10, max by (symbol, limit) (peregrine_symbol_limit_use_ratio{{{E}}}))", "{{symbol}} {{limit}}"),), "bargauge", 8),
     ),
     "Journal": (
@@ -102,6 +110,15 @@ ROWS: dict[str, tuple[Panel, ...]] = {
         Panel("Ring in use", "percentunit", ((f"1 - peregrine_journal_free_bytes{{{E}}} / peregrine_journal_ring_bytes{{{E}}}", "shard {{shard}}"),),
               text="What the writer has not yet moved to disk."),
         Panel("Records", "ops", ((_rate("peregrine_journal_seq_total"), "shard {{shard}}"),)),
+    ),
+    "The venue's drop copy": (
+        Panel("Drop copy against journals", "short", ((f"peregrine_reconciler_state{{{E}}} == 1", "{{state}}"),), width=6, text=_NO_RECONCILER),
+        Panel("Differences", "short", ((f"peregrine_reconciler_differences{{{E}}}", "stand now"), (f"peregrine_reconciler_waiting{{{E}}}", "told by one side alone")),
+              width=6, text=_NO_RECONCILER),
+        Panel("Executions agreed", "ops", ((f"rate(peregrine_reconciler_agreed_total{{{E}}}[$__rate_interval])", "agreed"),
+              (f"rate(peregrine_reconciler_lost_total{{{E}}}[$__rate_interval])", "connections lost")), width=6, text=_NO_RECONCILER),
+        Panel("Reconciler behind and silent", "s", ((f"peregrine_reconciler_lag_seconds{{{E}}}", "oldest that one side alone has"),
+              (f"peregrine_reconciler_status_age_seconds{{{E}}}", "nothing heard of it")), width=6, text=_NO_RECONCILER),
     ),
     "Device": (
         Panel("State of the device", "short", ((f"peregrine_device_state{{{E}}} == 1", "shard {{shard}}: {{state}}"),), width=12,

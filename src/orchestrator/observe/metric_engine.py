@@ -126,6 +126,32 @@ def _gross(counter: str, of: Callable[[list[int]], int]) -> Callable[[Reading], 
     return samples
 
 
+#: limit that is leased → counters of its budget, of what a shard has on lease, and of what it uses
+LEASED = {"gross": ("limit_gross_units", "lease_units", "gross_units")}
+
+
+def _leased(value: Callable[[list[tuple[int, int, int]]], Iterable[tuple[tuple[str, ...], int]]]) -> Callable[[Reading], Iterable[Sample]]:
+    """`value` gives labels and money units from each shard's (budget, granted, used); nothing where one shard has it all."""
+
+    def samples(r: Reading) -> Iterable[Sample]:
+        if len(r.shards) > 1:
+            for limit, counters in LEASED.items():
+                rows = [tuple(s[c] for c in counters) for s in r.shards]
+                yield from (((*labels, limit), n / r.shards[0].units_per_currency) for labels, n in value(rows))  # type: ignore[arg-type]
+
+    return samples
+
+
+def _of_each(column: int) -> Callable[[Reading], Iterable[Sample]]:
+    return _leased(lambda rows: (((str(shard),), row[column]) for shard, row in enumerate(rows)))
+
+
+def _excess(rows: list[tuple[int, int, int]]) -> Iterable[tuple[tuple[str, ...], int]]:
+    budget = min(row[0] for row in rows)
+    for of, column in (("granted", 1), ("used", 2)):
+        yield (of,), max(0, sum(row[column] for row in rows) - budget)
+
+
 def _venue_rejects(r: Reading) -> Iterable[Sample]:
     """All codes, seen or not: a series that begins above 0 hides its first rejects from `increase`."""
     for shard, s in per_shard(r):
@@ -225,6 +251,13 @@ METRICS: tuple[Metric, ...] = (
     _metric("limits", "account_leased_currency", "gauge", "currency", "", "leases of gross exposure of all shards; of an engine of several", _gross("lease_units", sum)),
     _metric("limits", "account_gross_limit_currency", "gauge", "currency", "", "the account's limit that they are parts of; of an engine of several",
             _gross("limit_gross_units", min)),
+    _metric("limits", "lease_budget_currency", "gauge", "currency", "limit", "what the shards of an engine have on lease together, at most: the account's limit",
+            _leased(lambda rows: [((), min(row[0] for row in rows))])),
+    _metric("limits", "lease_out_currency", "gauge", "currency", "limit", "what they have on lease together", _leased(lambda rows: [((), sum(row[1] for row in rows))])),
+    _metric("limits", "lease_granted_currency", "gauge", "currency", "shard limit", "what the shard has on lease", _of_each(1)),
+    _metric("limits", "lease_used_currency", "gauge", "currency", "shard limit", "what the shard uses of it; above it by orders that reduce, and by prices", _of_each(2)),
+    _metric("limits", "lease_excess_currency", "gauge", "currency", "of limit",
+            "by how much leases (of: granted) or what stands (of: used) come to more than the budget; 0 = within", _leased(_excess)),
     _metric("limits", "limit_used", "gauge", "", "shard limit",
             "what the shard uses of its part of an account limit: orders, currency, messages or symbols (gross: of the account's)", _account(lambda n, u, _, units: u / _money(n, units))),
     _metric("limits", "limit", "gauge", "", "shard limit", "that part itself, as in force",

@@ -19,7 +19,6 @@ from orchestrator.config.models_operate import AlertRule
 from orchestrator.observe.alerts import JOB, SEVERITIES, Severity, alerts
 
 HEADER = "# Made by `peregrine ops` from the thresholds of observe.alerts: change those, and make it again.\n"
-RUNBOOK = "docs/concepts/observability.md#alerts"
 WEBHOOK = "http://127.0.0.1:9465/"
 
 #: severity → (first notice after, further ones of a group at the soonest, the same again), seconds; the last two are the
@@ -39,13 +38,16 @@ ESCALATION: dict[Severity, tuple[str, ...]] = {
 }
 #: an alert that explains others: they are kept back while it fires, for the same engine
 EXPLAINS = {
-    "PeregrineEngineDown": "PeregrineHeartbeatLost|PeregrineBooksStale|PeregrineSessionDown|PeregrineOrdersUnanswered|PeregrineNotTrading|PeregrineProcessRestarted",
+    "PeregrineEngineDown": "PeregrineTelemetryUnreadable|PeregrineHeartbeatLost|PeregrineBooksStale|PeregrineSessionDown|PeregrineOrdersUnanswered|PeregrineNotTrading|PeregrineProcessRestarted",
     "PeregrineBreakerTripped": "PeregrineNotTrading|PeregrineRiskRejects",
     "PeregrineHeartbeatLost": "PeregrineBooksStale|PeregrineStalls|PeregrineSessionDown|PeregrineOrdersUnanswered|PeregrineNotTrading|PeregrineLatencyHigh",
     "PeregrineKilled": "PeregrineNotTrading|PeregrineRiskRejects",
     "PeregrineJournalStopped": "PeregrineJournalNearlyFull|PeregrineRiskRejects",
     "PeregrineDeviceBreakerOpen": "PeregrineDeviceFallback",
     "PeregrineSessionDown": "PeregrineReconnects|PeregrineOrdersUnanswered",
+    "PeregrineReconcilerDiffers": "PeregrineNotTrading",
+    "PeregrineReconcilerSilent": "PeregrineReconcilerBehind|PeregrineDropCopyLost",
+    "PeregrineDropCopyLost": "PeregrineReconcilerBehind|PeregrineNotTrading",
 }
 
 
@@ -57,7 +59,7 @@ def rules_yaml(rule: AlertRule | None = None, leak_mb_per_hour: int = 64) -> str
             "expr": a.expr,
             **({"for": f"{a.hold_s}s"} if a.hold_s else {}),
             "labels": {"severity": a.severity},
-            "annotations": {"summary": f"{{{{ or $labels.engine $labels.instance }}}}: {a.meaning}", "first": a.first, "runbook": RUNBOOK},
+            "annotations": {"summary": f"{{{{ or $labels.engine $labels.instance }}}}: {a.meaning}", "first": a.first, "runbook": a.page},
         }
         for a in alerts(rule or AlertRule(), leak_mb_per_hour)
     ]

@@ -12,7 +12,6 @@ from typing import Any
 
 from orchestrator.config.cores import COOL_THREADS, resolve_cores, share_threads
 from orchestrator.config.models import Config
-from orchestrator.config.problems import ConfigError, Problem
 from orchestrator.observe import machine
 from orchestrator.observe.clock_sync import read_clock
 from orchestrator.observe.result import RunResult
@@ -20,8 +19,9 @@ from orchestrator.observe.topology import isolated_cpus
 from orchestrator.run import device, plan
 from orchestrator.run.addresses import venue_addresses
 from orchestrator.run.live_result import live_result
+from orchestrator.run.resuming import check_day, check_resumable, check_shards
 from orchestrator.run.safety_result import apply_safety
-from orchestrator.run.shards import folder_of, folders, instruments_of
+from orchestrator.run.shards import folder_of
 from orchestrator.run.signals import load_signal
 from orchestrator.run.venue_process import VenueError
 from orchestrator.run.watch import AccountBreaker, OnTick, Watcher
@@ -48,11 +48,12 @@ def run_live(cfg: Config, *, for_ns: int | None, on_tick: OnTick | None, resume:
 
 def host(cfg: Config, addresses: dict[str, Any], *, for_ns: int | None = None, on_tick: OnTick | None = None,
          folder: Path | None = None, resume: Path | None = None, use_snapshots: bool = True, cut_damaged_tail: bool = False,
-         before_run: Callable[[Run], None] | None = None, supervised: bool = False) -> RunResult:
+         before_run: Callable[[Run], None] | None = None, supervised: bool = False, recovers: bool = False) -> RunResult:
     """What `run_live` does once its venue is there; `addresses` as run/addresses.py gives them.
 
     `folder` is the run's own, made here when there is none. `before_run` is called with the engine made and nothing
-    consumed yet. `supervised`: somebody else gives the heartbeat, and its silence is to be noticed. Raises as `run_live`.
+    consumed yet. `supervised`: somebody else gives the heartbeat, and its silence is to be noticed. `recovers`: the run of
+    `resume` was never over, so its own day counts, whatever day the clock says. Raises as `run_live`.
     """
     allowed = os.sched_getaffinity(0)
     engine, sharing = share_threads(cfg.engine, allowed)
@@ -61,7 +62,7 @@ def host(cfg: Config, addresses: dict[str, Any], *, for_ns: int | None = None, o
     helpers = helper_cores(cores)
     facts = machine.describe()  # before this process keeps itself off the hot core
     with _signals_blocked():
-        run = _make(cfg, cores, addresses, for_ns, resume, use_snapshots, cut_damaged_tail, folder=folder,
+        run = _make(cfg, cores, addresses, for_ns, resume, use_snapshots, cut_damaged_tail, folder=folder, recovers=recovers,
                     supervisor_timeout_ms=cfg.supervise.lost_after_ms if supervised else cfg.engine.supervisor_timeout_ms)
         if helpers:
             _move_threads(helpers)  # threads started from here on inherit it; the engine pins itself
@@ -105,7 +106,7 @@ def make(cfg: Config, cores: dict[str, int | None], addresses: dict[str, Any], *
 
 def _make(cfg: Config, cores: dict[str, int | None], addresses: dict[str, Any], for_ns: int | None,
           resume: Path | None, use_snapshots: bool = True, cut_damaged_tail: bool = False, signal_address: int = 0,
-          folder: Path | None = None, supervisor_timeout_ms: int = 0) -> Run:
+          folder: Path | None = None, supervisor_timeout_ms: int = 0, recovers: bool = False) -> Run:
     day = plan.today()
     n = cfg.engine.shards
     placement = ""
@@ -116,7 +117,9 @@ def _make(cfg: Config, cores: dict[str, int | None], addresses: dict[str, Any], 
         folder = folder or new_run_folder(Path(cfg.journal.dir), cfg.name)
     else:
         folder = resume.resolve()  # `latest` may come to mean another run
-        _check_shards(cfg, folder)
+        check_shards(cfg, folder)
+        if not recovers:
+            check_day(folder, day)
     signal_fn = load_signal(cfg.policies.signal) if cfg.policies.signal else None
     recovery = {"use_snapshots": use_snapshots, "cut_damaged_tail": cut_damaged_tail}
     shards = []
@@ -135,7 +138,7 @@ def _make(cfg: Config, cores: dict[str, int | None], addresses: dict[str, Any], 
             require_semantics(parsed, own)
             spec, quorum = parsed.config["shard"], parsed.config["quorum"]
             policies = plan.policies_of_header(parsed)
-            _check_resumable(cfg, spec, parsed.session_date, day, shard)
+            check_resumable(cfg, spec, shard)
         shards.append({
             "shard": spec, "policies": [p.spec for p in policies], "quorum": quorum,
             "journal": {**_journal_spec(cfg, cores, own, shard, header), **recovery}, **addresses["sessions"][shard],
@@ -172,42 +175,6 @@ def _journal_spec(cfg: Config, cores: dict[str, int | None], folder: Path, shard
         "snapshots_kept": cfg.journal.snapshots_kept,
         "snapshot_cpu": _cpu(cores["journal"]),
     }
-
-
-def check_resume(cfg: Config, folder: Path) -> None:
-    """Could the run in `folder` go on with this configuration, as far as its headers tell? Raises JournalUnreadable, ConfigError."""
-    from orchestrator.run.journals import read_header, require_semantics
-
-    _check_shards(cfg, folder)
-    day = plan.today()
-    for shard in range(cfg.engine.shards):
-        own = folder_of(folder, cfg.engine.shards, shard)
-        parsed, _ = read_header(own)
-        require_semantics(parsed, own)
-        _check_resumable(cfg, parsed.config["shard"], parsed.session_date, day, shard)
-
-
-def _check_shards(cfg: Config, folder: Path) -> None:
-    there = len(folders(folder))
-    if there != cfg.engine.shards:
-        expected = f"{there}, as the run in {folder} has"
-        raise ConfigError([Problem("engine.shards", str(cfg.engine.shards), expected, "a run goes on with the shards it began with")])
-
-
-def _check_resumable(cfg: Config, spec: dict[str, Any], began: str, day: dt.date, shard: int = 0) -> None:
-    """The journal's own settings go on; what the configuration must bring along has to fit them."""
-    problems = []
-    if began < day.isoformat():  # a day before the run's own is a clock that was set back: it keeps nobody from open orders
-        hint = "order and message numbers begin anew each day: start a new run"
-        problems.append(Problem("resume", f"a run of {began}", f"one of {day.isoformat()}, today's session", hint))
-    here, there = [i.symbol for i in instruments_of(cfg, shard)], [i["symbol"] for i in spec["instruments"]]
-    if here != there:
-        problems.append(Problem("instruments", ", ".join(here), ", ".join(there), "a run goes on with the symbols it began with"))
-    if spec["user_signal"] != (cfg.policies.signal is not None):
-        expected = "the signal the run began with" if spec["user_signal"] else "none: the run began without one"
-        problems.append(Problem("policies.signal", str(cfg.policies.signal), expected, "resume with the run's own configuration"))
-    if problems:
-        raise ConfigError(problems)
 
 
 def _live_run(cfg: Config, cores: dict[str, int | None], addresses: dict[str, Any], for_ns: int | None,

@@ -3,8 +3,9 @@
 Standard input carries an Order, standard output a line of JSON for each stage and one that is the last:
 
     {"stage": "books"} …   {"ready": TreeState, "seconds": 1.9}   or   {"failed": …, "code": 69, "hint": …}
+                                                                  or   {"waits": …, "code": 69, "hint": …}
 
-After the last one it says nothing any more and lives on (or has ended).
+After the last one it says nothing any more; it has ended after `failed`, and lives on after the others.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import Any
 
 import msgspec
 
-from orchestrator.cli._errors import EXIT_INTERNAL, CliError
+from orchestrator.cli._errors import EXIT_INTERNAL, EXIT_UNAVAILABLE, CliError
 from orchestrator.config import from_effective
 from orchestrator.supervise.launch import launch, take_over
 from orchestrator.supervise.supervisor import Supervisor
@@ -27,6 +28,7 @@ class Order(msgspec.Struct, kw_only=True):
     config: dict[str, Any] | None = None
     config_file: str = ""
     take_over: str = ""
+    attended: bool = False  # a person waits for the answer
 
 
 class _Teller:
@@ -41,6 +43,9 @@ class _Teller:
             return
         if supervisor.startup.done and supervisor.ready_s:
             self.last({"ready": msgspec.to_builtins(supervisor.state()), "seconds": supervisor.ready_s})
+        elif waits := supervisor.overdue():
+            hint = f"it is supervised and goes on: peregrine status --name {supervisor.tree.name} says how it is"
+            self.last({"waits": waits, "code": EXIT_UNAVAILABLE, "hint": hint})
         elif supervisor.startup.stage != self.stage:
             self.stage = supervisor.startup.stage
             self._say({"stage": self.stage})
@@ -70,7 +75,7 @@ def main() -> int:
         if order.take_over:
             supervisor = take_over(order.take_over, on_round=tell)
         else:
-            supervisor = launch(from_effective(order.config or {}), config_file=order.config_file, on_round=tell)
+            supervisor = launch(from_effective(order.config or {}), config_file=order.config_file, on_round=tell, attended=order.attended)
         report = supervisor.run()
     except CliError as err:
         tell.last({"failed": str(err), "code": err.code, "hint": err.hint})

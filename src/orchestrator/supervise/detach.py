@@ -17,7 +17,8 @@ from orchestrator.supervise.daemon import Order
 def start_daemon(order: Order, on_stage: Callable[[str], None] | None = None) -> tuple[dict[str, Any], float]:
     """Start it and wait for its last word: the tree's state when it is ready, and the seconds that took.
 
-    A Ctrl-C meanwhile ends the tree, cleanly. Raises CliError with the supervisor's own reason when it does not get ready.
+    A Ctrl-C meanwhile ends the tree, cleanly; one that is taken over is left to its new supervisor. Raises CliError with the
+    supervisor's own reason when it does not get ready.
     """
     daemon = subprocess.Popen([sys.executable, "-m", "orchestrator.supervise.daemon"], stdin=subprocess.PIPE,
                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True)  # fmt: skip
@@ -31,6 +32,8 @@ def start_daemon(order: Order, on_stage: Callable[[str], None] | None = None) ->
                 on_stage(said["stage"])
             if "ready" in said:
                 return said["ready"], said["seconds"]
+            if "waits" in said:
+                raise CliError(said["waits"], hint=said["hint"], code=said["code"])
             if "failed" in said:
                 daemon.wait(60)
                 notes = "".join(f"\n  {note}" for note in said.get("notes", []))
@@ -38,8 +41,9 @@ def start_daemon(order: Order, on_stage: Callable[[str], None] | None = None) ->
         words = daemon.stderr.read().decode(errors="replace").strip().splitlines()
         raise CliError(f"the supervisor ended without a word: {words[-1] if words else 'nothing on stderr'}", code=EXIT_INTERNAL)
     except KeyboardInterrupt:
-        daemon.terminate()
-        daemon.wait(60)
+        if not order.take_over:
+            daemon.terminate()
+            daemon.wait(60)
         raise
     finally:
         daemon.stdout.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from contextlib import suppress
 from pathlib import Path
 
 from orchestrator.cli._errors import EXIT_TRY_AGAIN, EXIT_UNAVAILABLE, CliError
@@ -78,5 +79,7 @@ def _remains(name: str, folder: Path, state: TreeState) -> EndReport:
     for process in state.processes:
         process.pid, process.state = 0, "failed" if process.role == "engine" else "stopped"
     state_file.write(folder, state)
+    with suppress(OSError):
+        state_file.write(Path(state.run), state)  # nor does a reboot bring it back
     lock.close()
     return report

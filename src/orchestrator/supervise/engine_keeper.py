@@ -39,7 +39,8 @@ class EngineKeeper(Keeper):
         self._link_error = ""
         self.view: EngineView | None = None
         self.lifted_pid = 0  # the engine whose hold has been lifted
-        self.lifted_ns = 0  # monotonic, when
+        self.lifted_ns = 0  # monotonic, when; of an adopted one when it was seen to be well
+        self._adopted_beat: int | None = None  # heartbeat of an adopted engine that has not moved since
         self._stall = StallWatch(settings.stall_ms, settings.stall_kill_ms)
         self._ready_ns = settings.ready_timeout_s * 1_000_000_000
         self._restart_asked = ""
@@ -133,6 +134,8 @@ class EngineKeeper(Keeper):
         if member.process is None:
             return
         self.view = read_view(self.tree.name)
+        if self._adopted_beat is not None and (v := self.view) and v.pid == member.process.pid and v.heartbeat_count != self._adopted_beat:
+            self._adopted_beat, self.lifted_ns = None, now_ns
         self.hand_on_kill()
         still_ns = self._still_ns(now_ns)
         if still_ns:
@@ -188,7 +191,7 @@ class EngineKeeper(Keeper):
     def settled(self, now_ns: int) -> bool:
         """Has it come as far as it is let: trading, or let trade and held by a person or a kill all the same?"""
         state = self.member.life.state
-        return self.lifted and (state == "trading" or (state == "ready" and now_ns - self.lifted_ns > SETTLE_NS))
+        return self.lifted and self._adopted_beat is None and (state == "trading" or (state == "ready" and now_ns - self.lifted_ns > SETTLE_NS))
 
     # ---- the hand on it
 
@@ -220,6 +223,9 @@ class EngineKeeper(Keeper):
             return
         if self.tree.trading_enabled:
             self.lifted_pid = self.member.process.pid
+        # What it shows is of a time without a supervisor, in which it may have stopped by its policy.
+        view = read_view(self.tree.name)
+        self._adopted_beat = view.heartbeat_count if view is not None and view.pid == self.member.process.pid else -1
         self.open_link()
 
     def open_link(self) -> None:

@@ -132,7 +132,7 @@ def run(plan: Plan) -> None:
             beside.enter_context(Vitals(Path(plan.runtime), "engine"))
 
         result = host(cfg, addresses, folder=folder, resume=folder if resume else None, use_snapshots=plan.use_snapshots,
-                      cut_damaged_tail=plan.cut_damaged_tail, before_run=made, supervised=True)
+                      cut_damaged_tail=plan.cut_damaged_tail, before_run=made, supervised=True, recovers=not plan.resume)
     replace_whole(folder / RESULT, msgspec.json.encode(result))
 
 

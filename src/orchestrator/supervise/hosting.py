@@ -51,7 +51,8 @@ class Hosted:
     def _serve(self, supervisor: Supervisor) -> ControlServer:
         tree = supervisor.tree
         found: list[ControlServer] = []
-        handler = Dispatcher(supervisor.link, supervisor, agent=lambda: AgentClient(tree.runtime), server_stats=lambda: found[0].stats())
+        handler = Dispatcher(supervisor.link, supervisor, agent=lambda: AgentClient(tree.runtime), server_stats=lambda: found[0].stats(),
+                             limits_changed=supervisor.leasing.hurry)  # fmt: skip
         found.append(ControlServer(tree.cfg.control, handler, tree.runtime, audit_path=tree.run / FILE,
                                    replies_path=tree.run / reply_file.FILE, kill=supervisor.engine.kill))  # fmt: skip
         _point(tree.runtime / FILE, tree.run / FILE)

@@ -10,7 +10,10 @@ from orchestrator.config import config_hash, from_effective
 from orchestrator.config.cores import resolve_cores
 from orchestrator.config.models import Config, EmbeddedVenue
 from orchestrator.observe import log, traces
-from orchestrator.run.live import check_resume, new_run_folder
+from orchestrator.run.live import new_run_folder
+from orchestrator.run.resuming import check_resume
+from orchestrator.supervise import both_died
+from orchestrator.supervise.both_died import Recovery
 from orchestrator.supervise.engine_main import PLAN, Plan, read
 from orchestrator.supervise.leftovers import put_away
 from orchestrator.supervise.lock import Locked, SupervisorLock
@@ -28,9 +31,10 @@ ENDED_STATES = ("stopped", "failed")
 END_WAIT_S = 5.0  # for an engine whose `run` was killed: it cancels, flushes, logs out
 
 
-def launch(cfg: Config, *, config_file: str = "", on_round: OnRound | None = None, once: Once | None = None) -> Supervisor:
+def launch(cfg: Config, *, config_file: str = "", on_round: OnRound | None = None, once: Once | None = None,
+           attended: bool = True) -> Supervisor:
     """A supervisor for `cfg`, ready to `run`: of the tree that runs under that name without one, else of a new tree.
-    With `once` always of a new one, which ends with this process.
+    With `once` always of a new one, which ends with this process. `attended`: a person is there to be asked (both_died.py).
 
     Raises CliError: 75 when the name has a supervisor, 69 when what is left of an earlier tree wants a decision.
     """
@@ -38,9 +42,15 @@ def launch(cfg: Config, *, config_file: str = "", on_round: OnRound | None = Non
     takeover = Takeover(runtime)
     lock = _lock(takeover)
     try:
+        if not isinstance(cfg.venue, EmbeddedVenue):
+            both_died.remember(cfg, runtime)
         found = _found(takeover)
         if found is not None and found.state not in ENDED_STATES:
             living = takeover.check()
+            if both_died.is_one(found, living):
+                if once is not None:
+                    raise both_died.asks(found)
+                return _taken(takeover, lock, on_round, both_died.choose(cfg, found, attended=attended))
             if _worth_taking(cfg, found, living, once.resume if once is not None else None):
                 if once is not None:
                     raise CliError(f"{cfg.engine.name} runs without a supervisor", hint="take it over as it runs: peregrine up --take-over; "
@@ -110,11 +120,7 @@ def _worth_taking(cfg: Config, found: TreeState, living: dict[str, tuple[int, in
         return _left_behind(found, living, resume)
     if isinstance(cfg.venue, EmbeddedVenue):
         return "venue" in living
-    if "engine" not in living:
-        raise CliError(f"the engine of {found.name} died without a supervisor, in {found.run}",
-                       hint="recover it and trade on: peregrine up --take-over; or close that run: peregrine down",
-                       code=EXIT_UNAVAILABLE)  # fmt: skip
-    return True
+    return "engine" in living
 
 
 def _left_behind(found: TreeState, living: dict[str, tuple[int, int]], resume: Path | None) -> bool:
@@ -162,7 +168,7 @@ def _fresh(cfg: Config, runtime: Path, lock: SupervisorLock, config_file: str, n
     return Supervisor(Tree(cfg, runtime, run, config=config_file, once=once), lock, on_round=on_round)
 
 
-def _taken(takeover: Takeover, lock: SupervisorLock, on_round: OnRound | None) -> Supervisor:
+def _taken(takeover: Takeover, lock: SupervisorLock, on_round: OnRound | None, recovery: Recovery | None = None) -> Supervisor:
     found = takeover.found
     assert found is not None
     run = Path(found.run)
@@ -173,10 +179,14 @@ def _taken(takeover: Takeover, lock: SupervisorLock, on_round: OnRound | None) -
     _trace(from_effective(plan.config))
     tree = Tree(from_effective(plan.config), takeover.folder, run, config=found.config, generation=found.generation + 1)
     tree.started_ns, tree.trading_enabled, tree.has_traded = found.started_ns, found.trading_enabled, found.has_traded
+    tree.both_died_ns = found.both_died_ns
     tree.life.state, tree.life.reason, tree.life.since_ns = found.state, found.reason, found.started_ns
     tree.holds.restore(found.holds)
     tree.kill_owed = found.kill_owed
     for process in found.processes:
         if (member := tree.get(process.role)) is not None:
             member.restore(process)
+    if recovery is not None:
+        log.logger().warning("the run is taken up again", how=recovery.how, why=recovery.why)
+        recovery.prepare(tree)
     return Supervisor(tree, lock, takeover=takeover, on_round=on_round)

@@ -12,6 +12,7 @@ from orchestrator.observe.shards import read_engine
 from orchestrator.observe.telemetry import TelemetryError
 
 EVERY_S = 0.25
+ABOVE_EVERY_S = 0.05  # while leases come down to a lowered limit
 
 
 class Leasing:
@@ -21,19 +22,29 @@ class Leasing:
         self._link: EngineLink | None = None
         self._host: LeaseHost | None = None
         self._next_s = 0.0
+        self._resting = False  # until a limit is changed, or another engine comes
 
     def state(self) -> LeaseState | None:
         """Of the engine there is now; None before its first reading, and where one shard has it all."""
         return self._host.state() if self._host is not None else None
 
+    def hurry(self) -> None:
+        """A limit was changed: look at the next round. Any thread."""
+        self._next_s = 0.0
+
     def round(self, link: EngineLink | None) -> None:
-        """To be called often; does something every EVERY_S while there is an engine of several shards."""
+        """To be called often; does something every EVERY_S while there is an engine of several shards, and of one that has not
+        all of its limit on lease: it was raised."""
         now_s = time.monotonic()
-        if link is None or link.shards < 2 or now_s < self._next_s:
+        if link is None or (now_s < self._next_s and (link is self._link or not self._resting)):
             return
-        self._next_s = now_s + EVERY_S
+        self._next_s, self._resting = now_s + EVERY_S, False
         if link is not self._link or self._host is None:
             self._link = link
             self._host = LeaseHost(lambda: self._link)
         with contextlib.suppress(SegmentError, TelemetryError), Segment(link.name) as segment:
             self._host.tick(read_engine(segment))
+        if (state := self._host.state()) is not None and state.above:
+            self._next_s = min(self._next_s, now_s + ABOVE_EVERY_S)
+        if self._host.is_whole():
+            self._next_s, self._resting = float("inf"), True

@@ -34,7 +34,8 @@ def ready_line(state: TreeState, seconds: float, sharing: str = "") -> str:
     pids = ", ".join(f"{p.name} {p.pid}" for p in state.processes if p.pid)
     again = f", generation {state.generation}" if state.generation > 1 else ""
     shared = f"; {sharing}" if sharing else ""
-    return f"{state.name} is {state.state} after {seconds:.1f} s{again}: supervisor {state.supervisor_pid}, {pids}; run {_short(state.run)}{shared}"
+    held = f" ({state.reason})" if state.state != "trading" else ""
+    return f"{state.name} is {state.state}{held} after {seconds:.1f} s{again}: supervisor {state.supervisor_pid}, {pids}; run {_short(state.run)}{shared}"
 
 
 def end_lines(report: EndReport) -> list[str]:

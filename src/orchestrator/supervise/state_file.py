@@ -71,6 +71,7 @@ class TreeState(msgspec.Struct, kw_only=True):
     config_sha256: str = ""  # of the effective configuration
     trading_enabled: bool = False
     has_traded: bool = False  # since the run began: orders may have gone out
+    both_died_ns: int = 0  # wall clock: it was last recovered after the death of engine and supervisor; 0 = never
     foreground: bool = False  # of `peregrine run`: its processes end with it, nobody takes them over
     state: LifeState = "starting"
     reason: str = ""

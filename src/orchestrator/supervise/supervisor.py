@@ -66,7 +66,6 @@ class Supervisor:
         self._takeover, self._on_round = takeover, on_round
         self._began = time.monotonic()
         self._ending: Failure | None = None
-        self._continued = False  # taken over with its engine alive
         self._until_s = float("inf")  # monotonic; of a run for a time, once it trades
         self._calls: queue.SimpleQueue[tuple[Callable[[], Any], Future[Any]]] = queue.SimpleQueue()
         self._wake_out, self._wake_in = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
@@ -145,7 +144,7 @@ class Supervisor:
             self.tree.save()
         for state in steps(tree.state, wanted):
             tree.move(state, life.reason if life.state == wanted else f"the engine is {life.state}: {life.reason}")
-        if self.startup.done and not self.ready_s and (self._continued or self.engine.settled(time.monotonic_ns())):
+        if self.startup.done and not self.ready_s and self.engine.settled(time.monotonic_ns()):
             self.ready_s = time.monotonic() - self._began
             _log.info("ready", seconds=round(self.ready_s, 3), generation=self.tree.generation)
             self.tree.save()
@@ -202,7 +201,6 @@ class Supervisor:
             raise Failure("the embedded exchange died without a supervisor: its trading day ended with it", EXIT_UNAVAILABLE,
                           "peregrine up begins a new day")  # fmt: skip
         takeover.move("leasing")
-        self._continued = self.tree.engine.alive()
         self.engine.taken_over()
         if self.tree.has_traded:  # a start that was cut short is gone through again, a running engine is let run
             self.startup.done = True
@@ -216,6 +214,14 @@ class Supervisor:
         self.tree.save()
         takeover.move("done")
         _log.info("taken over", generation=self.tree.generation, adopted=sorted(takeover.adopted))
+
+    def overdue(self) -> str:
+        """What a tree that was taken over still waits for after `supervise.ready_timeout_s`; empty where it is ready, and before.
+        It is supervised all the while."""
+        seconds, life = self.tree.cfg.supervise.ready_timeout_s, self.tree.engine.life
+        if self.ready_s or not self.startup.done or time.monotonic() - self._began < seconds:
+            return ""
+        return f"taken over, and not ready after {seconds} s: the engine is {life.state}: {life.reason}"
 
     # ---- the end
 

@@ -21,6 +21,7 @@ from orchestrator.supervise.once import Lifelines, Once
 from orchestrator.supervise.placement import Placement, plan_placement
 from orchestrator.supervise.process import Process, ProcessSpec
 from orchestrator.supervise.restart import RestartPolicy
+from orchestrator.supervise.run_copy import RunCopy
 from orchestrator.supervise.state_file import LifeState, ProcessState, Role, TreeState
 
 LOGS = "logs"
@@ -82,7 +83,9 @@ class Tree:
         self.started_ns = time.time_ns()
         self.addresses: dict[str, str] = {}
         self.alarms: list[str] = []  # stalls and leaks that stand now
+        self.both_died_ns = 0  # wall clock: last recovered without engine and supervisor
         self.holds = Holds()
+        self._copy = RunCopy(run)
         self.kill_owed = 0  # level of a kill that found no living engine: the next one gets it before it may trade
         self._writing = threading.Lock()
         self.on_change: Callable[[TreeState], None] | None = None
@@ -114,7 +117,7 @@ class Tree:
         return TreeState(
             name=self.name, supervisor_pid=self._me[0], supervisor_start_ticks=self._me[1], generation=self.generation,
             run=str(self.run), config=self.config, config_sha256=config_hash(self.cfg), trading_enabled=self.trading_enabled,
-            has_traded=self.has_traded, foreground=self.once is not None,
+            has_traded=self.has_traded, both_died_ns=self.both_died_ns, foreground=self.once is not None,
             state=self.life.state, reason=self.life.reason, started_ns=self.started_ns, written_ns=time.time_ns(),
             processes=[m.state() for m in self.members.values()], holds=self.holds.listed(), kill_owed=self.kill_owed, alarms=list(self.alarms), addresses=dict(self.addresses),
         )  # fmt: skip
@@ -127,11 +130,13 @@ class Tree:
                 state_file.write(self.runtime, state)
             except OSError as err:
                 _log.error("the state file could not be written", error=str(err))
+            self._copy.take(state)
         if self.on_change:
             self.on_change(state)
 
     def close(self) -> None:
         """Let every process go, alive or dead."""
+        self._copy.close()
         for member in self.members.values():
             if member.process is not None:
                 member.process.close()

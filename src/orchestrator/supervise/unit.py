@@ -116,6 +116,9 @@ ExecStart={executable} up -c {config}
 # next one takes it over; systemd says then that it found processes left over, which is so
 KillMode=process
 KillSignal=SIGTERM
+# engine and supervisor both gone at an exchange that is somebody else's (a power cut, the memory killer, a reboot): nobody is
+# here to be asked, so `up` does what supervise.after_both_died says. Unless it is set, that is: recover the run from the
+# journal's folder, cancel what is open, stay held with the reason (systemctl status shows it) until a person resumes
 Restart=on-failure
 RestartSec=1
 # 64 and 78: the command line or the configuration is wrong, and trying again does not mend it

@@ -59,6 +59,8 @@ BREAKS: dict[str, tuple[str, str]] = {
     "leaks unseen": ("supervise: {leak_mb_per_hour: 0}", "supervise.leak_mb_per_hour"),
     "control without clients": ("control: {tcp: 127.0.0.1:9600, key_file: k}", "control.clients_file"),
     "control without a key": ("control: {tcp: 127.0.0.1:9600, clients_file: c}", "control.key_file"),
+    "no reconciler": ("day: {reconcile: {enabled: false}}", "day.reconcile.enabled"),
+    "difference only told": ("day: {reconcile: {on_break: tell}}", "day.reconcile.on_break"),
     "no audit": ("control: {audit: false}", "control.audit"),
     "not observed": ("observe: {metrics: null}", "observe.metrics"),
 }  # fmt: skip
@@ -103,6 +105,18 @@ def test_passwords_keys_and_files_open_to_others_are_refused(folder, tmp_path):
     assert set(broken(folder, text)) == {"venue.account.password_file", "control.key_file", "control.clients_file"}
     (folder / "base.yaml").chmod(0o666)
     assert "base.yaml" in broken(folder)[""]
+
+
+def test_production_that_says_nothing_of_a_reconciler_is_refused_and_so_are_the_demonstration_s_drop_copy_and_an_open_password(folder, tmp_path):
+    secret = tmp_path / "secret"
+    secret.write_text("x")
+    secret.chmod(0o644)
+    login = f"username: DROP01, password_env: null, password_file: {secret}"
+    assert set(broken(folder, f"day: {{reconcile: {{login: {{{login}}}}}}}")) == {"day.reconcile.login.username", "day.reconcile.login.password_file"}
+    found = broken(folder, "remove: [day]")
+    assert list(found) == ["day.reconcile.enabled"] and "login: {username: …" in found["day.reconcile.enabled"]
+    (folder / DESK).write_text("name: rates\n")
+    assert load_file(f"{folder}#staging/rates").day.reconcile.enabled is False
 
 
 def test_limits_of_production_stand_in_its_files(folder, tmp_path):
