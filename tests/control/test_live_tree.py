@@ -6,10 +6,12 @@ the account's breaker; a deploy by restart. The journals judge at the end.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
 import signal
+import socket
 import sys
 import time
 from pathlib import Path
@@ -56,6 +58,8 @@ def tree(tmp_path_factory):
     clients.write_text(ada.line("admin") + "\n" + rita.line("risk") + "\n")
     clients.chmod(0o600)
     shutil.copy(builtin_policy_path(), folder / "other.safetensors")
+    with contextlib.closing(socket.create_server(("127.0.0.1", 0))) as one:  # the same after a restart
+        tcp = f"127.0.0.1:{one.getsockname()[1]}"
     cfg = {
         "extends": "laptop", "version": 1, "name": "tree", "instruments": [{"symbol": s} for s in ("AAAA", "BBBB", "CCCC", "DDDD")],
         "venue": {"kind": "embedded", "rate_per_s": 300},
@@ -67,10 +71,10 @@ def tree(tmp_path_factory):
         "report": {"histograms": False, "refresh_ms": 50},
         # a machine that is busy is no fault of a deploy's
         "observe": {"metrics": None, "alerts": {"heartbeat_after_s": 60, "stale_after_s": 60}},
-        "control": {"tcp": "127.0.0.1:0", "key_file": str(folder / "server.key"), "clients_file": str(clients)},
+        "control": {"tcp": tcp, "key_file": str(folder / "server.key"), "clients_file": str(clients)},
     }  # fmt: skip
     made = SimpleNamespace(rig=rig, name=rig.name, cfg=cfg, file=folder / "tree.yaml", history=History(rig.name), folder=folder, kept=None,
-                           remote=["--server-key", server.public])  # fmt: skip
+                           remote=["--remote", tcp, "--server-key", server.public])  # fmt: skip
 
     def write(**risk):
         made.cfg["risk"].update(risk)
@@ -128,10 +132,13 @@ def test_another_machine_deploys_limits_pauses_weights_a_policy_symbols_and_the_
     tree.cfg["engine"]["active_symbols"] = 1
     tree.cfg["observe"]["log_level"] = "debug"
     tree.write(restricted_symbols=["DDDD"], max_order_lots=150)
-    remote = ["--remote", tree.rig.state().addresses["control_tcp"].removeprefix("tcp://"), *tree.remote]
-    denied = cli("config", "deploy", "-c", tree.file, *WHY, *remote, "--key", tree.folder / "rita.key", code=69).err
-    assert "deploy needs admin" in denied and tree.history.all() == []
-    out = cli("config", "deploy", "-c", tree.file, *WHY, "--window", "500ms", *remote, "--key", tree.folder / "ada.key", "--json")
+    assert tree.rig.state().addresses["control_tcp"].removeprefix("tcp://") == tree.remote[1]
+    for more in ((), ("--dry-run",), ("--restart",)):
+        denied = cli("config", "deploy", "-c", tree.file, *WHY, *more, *tree.remote, "--key", tree.folder / "rita.key", code=69).err
+        assert "deploy needs admin" in denied and tree.history.all() == []
+    plan = json.loads(cli("config", "deploy", "-c", tree.file, "--dry-run", *tree.remote, "--key", tree.folder / "ada.key", "--json").out)
+    assert [s["cmd"] for s in plan["steps"]][:2] == ["pause", "limits.set"] and plan["restart"] == [] and tree.history.all() == []
+    out = cli("config", "deploy", "-c", tree.file, *WHY, "--window", "500ms", *tree.remote, "--key", tree.folder / "ada.key", "--json")
     told = json.loads(out.out)
     assert told["state"] == "good" and told["number"] == 1 and "verifying" in out.err
     assert [s["cmd"] for s in told["steps"]] == ["pause", "limits.set", "weights", "policy.load", "policy.swap", "active_symbols", "log_level"]
@@ -295,10 +302,17 @@ def test_the_accounts_breaker_follows_a_changed_limit_and_is_armed_again_by_a_re
     assert word() == 0
 
 
-def test_a_change_that_needs_it_is_deployed_by_a_restart(tree):
+def test_a_change_that_needs_it_is_deployed_from_another_machine_by_a_restart(tree, cli):
     tree.cfg["engine"]["idle"] = "yield"
-    out = tree.rig.call("config", "deploy", "-c", str(tree.write()), "--restart", "--window", "500ms", *WHY).stdout
-    assert "down " in out and "up " in out and "deploy 5: good" in out
+    there = [*tree.remote, "--key", tree.folder / "ada.key"]
+    plan = cli("config", "deploy", "-c", tree.write(), "--restart", "--dry-run", *there).out
+    assert plan.splitlines() == ["down and up again, for the sake of:", "    engine.idle: sleep → yield"]
+    before = tree.rig.state().supervisor_pid
+    out = cli("config", "deploy", "-c", tree.file, "--restart", "--window", "500ms", *WHY, *there).out
+    assert [line.split()[0] for line in out.splitlines()] == ["backup", "down", "up", "verifying", "deploy"] and "deploy 5: good" in out
+    assert tree.rig.state().supervisor_pid != before
+    deployed = tree.history.get(5)
+    assert (deployed.who, deployed.why) == ("ada", "because") and (tree.history.folder / "0005/sources/00-sent.yaml").exists()
     assert tree.rig.run_folder() != tree.run and tree.rig.state().state == "trading"
     assert tree.history.get(5).restart and tree.rig.state().config_sha256 == config_hash(load_file(tree.file))
     trades_on(tree)

@@ -26,7 +26,9 @@ for folder in (ROOT / "tests/supervise", ROOT / "tests/orchestrator/day", ROOT /
         sys.path.insert(0, str(folder))
 
 from copy_proxy import CopyProxy  # noqa: E402
-from tree_rig import Rig  # noqa: E402
+from test_both_died import power_cut  # noqa: E402
+from test_tree import orders  # noqa: E402
+from tree_rig import Rig, Venue  # noqa: E402
 
 PAGES = sorted(p for p in (ROOT / "docs/runbooks").glob("*.md") if p.name != "index.md")
 LOOKS = re.compile(r"^peregrine (status|limits get|tail --once|day agreement)|^df ")
@@ -107,6 +109,7 @@ class Desk:
         self.env = {**self.rig.environment(), "PATH": f"{tools}{os.pathsep}{os.environ['PATH']}", "COLUMNS": "160"}
         self.mounted = False
         self.drop_copy: CopyProxy | None = None
+        self.venue: Venue | None = None  # somebody else's
 
     def configure(self, *, faults: str = "", segment_mb: int = 16, more: str = "") -> None:
         """Write the desk's configuration."""
@@ -146,6 +149,8 @@ class Desk:
         if self.drop_copy is not None:
             self.drop_copy.close()
         self.rig.sweep()
+        if self.venue is not None:
+            self.venue.server.stop()
         if self.mounted:
             subprocess.run(["umount", "-l", str(self.folder / "runs")], check=True)
 
@@ -210,6 +215,20 @@ def journal_damaged(desk: Desk) -> None:
         file.write(bytes(b ^ 0xFF for b in there))
 
 
+def power_fails(desk: Desk) -> None:
+    """Orders are open at somebody else's exchange, and only the journal's folder is left."""
+    desk.venue = venue = Venue(cancel_on_disconnect=False)
+    desk.env["SUP_TEST_WORD"] = "PEREGRINE1"
+    there = venue.settings()
+    desk.configure()
+    lines = (desk.folder / "desk.yaml").read_text().replace("idle: sleep", f"idle: sleep, shards: {there['engine.shards']}").splitlines()
+    kept = [line for line in lines if not line.startswith("venue:")]
+    (desk.folder / "desk.yaml").write_text("\n".join([*kept, f"venue: {there['venue']}", f"instruments: {there['instruments']}"]))
+    desk.do("peregrine up -c desk.yaml --detach")
+    desk.rig.wait(lambda: orders(desk.rig) > 0 and venue.total("open_orders"))
+    power_cut(desk.rig)
+
+
 def drop_copy_disagrees(desk: Desk) -> None:
     """The venue's drop copy tells one execution at another price than the order session did."""
     import json
@@ -236,6 +255,7 @@ def counter(desk: Desk, name: str) -> int:
 SITUATIONS = {
     "start": nothing_runs, "stop": engine_trades, "limit-breach": limit_too_small, "venue-down": venue_hangs,
     "drop-copy-disagrees": drop_copy_disagrees, "stale-book": feed_loses, "disk-full": disk_fills, "failed-recovery": journal_damaged,
+    "both-died": power_fails,
 }  # fmt: skip
 EVENTS = {
     "the venue is back": lambda desk: os.kill(desk.rig.pid("venue"), signal.SIGCONT),

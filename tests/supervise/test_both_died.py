@@ -21,6 +21,7 @@ from orchestrator.run import plan
 from orchestrator.run.shards import folders
 from orchestrator.supervise import both_died, paths, state_file
 from orchestrator.supervise.ending import bring_down
+from orchestrator.supervise.engine_main import PLAN, Plan
 from orchestrator.supervise.run_copy import RunCopy, last_run
 from orchestrator.supervise.state_file import ProcessState, TreeState
 
@@ -37,7 +38,7 @@ def power_cut(rig) -> None:
             path.unlink()
 
 
-def test_from_the_journals_folder_alone_a_run_is_resumed_once_and_the_second_time_cancelled_and_held(make_rig):
+def test_from_the_journals_folder_alone_a_run_is_resumed_and_one_that_was_being_stopped_is_cancelled_and_held(make_rig):
     venue = Venue(cancel_on_disconnect=False)
     rig = make_rig({**venue.settings(), "supervise.after_both_died": "resume"})
     del rig.settings["venue.rate_per_s"]
@@ -53,11 +54,14 @@ def test_from_the_journals_folder_alone_a_run_is_resumed_once_and_the_second_tim
     before = orders(rig)
     rig.wait(lambda: orders(rig) > before and venue.total("open_orders"))
 
-    power_cut(rig)
+    power_cut(rig)  # as it was being stopped, this time
+    state = state_file.read(Path(run))
+    state.state, state.processes[0].state = "draining", "draining"
+    state_file.write(Path(run), state)
     tree = rig.up(SUP_TEST_WORD="PEREGRINE1")
     assert tree["run"] == run and tree["state"] == "ready", tree
     assert "no shard trades: drained by supervisor (engine and supervisor had both died" in tree["reason"]
-    assert "for the second time within" in tree["reason"]
+    assert "but while it was being stopped" in tree["reason"]
     rig.wait(lambda: venue.total("open_orders") == 0)
     before = orders(rig)
     rig.ask("resume", why="looked at it", who="bob", all=True)
@@ -80,11 +84,12 @@ def test_from_the_journals_folder_alone_a_run_is_resumed_once_and_the_second_tim
         ("resume, again", False, "cancel", "second time"),
     ],
 )  # fmt: skip
-def test_who_is_asked_and_what_is_not_resumed(monkeypatch, chosen, attended, how, why):
+def test_who_is_asked_and_what_is_not_resumed(monkeypatch, tmp_path, chosen, attended, how, why):
     chosen, _, but = (chosen or "").partition(", ")
     cfg = load_profile("laptop", [f"supervise.after_both_died={chosen or 'null'}"])
     monkeypatch.setattr(both_died, "_began", lambda run: str(plan.today() - timedelta(days=but == "a day later")))
-    found = TreeState(name="r", supervisor_pid=1, supervisor_start_ticks=0, run="/r", config_sha256="" if but == "changed" else config_hash(cfg),
+    (tmp_path / PLAN).write_bytes(msgspec.json.encode(Plan(config={}, folder="", runtime="")))
+    found = TreeState(name="r", supervisor_pid=1, supervisor_start_ticks=0, run=str(tmp_path), config_sha256="" if but == "changed" else config_hash(cfg),
                       both_died_ns=both_died.time.time_ns() if but == "again" else 1)  # fmt: skip
     if how == "ask":
         with pytest.raises(CliError, match="died without a supervisor") as refused:
@@ -93,6 +98,10 @@ def test_who_is_asked_and_what_is_not_resumed(monkeypatch, chosen, attended, how
     else:
         recovery = both_died.choose(cfg, found, attended=attended)
         assert recovery.how == how and why in recovery.why
+        (tmp_path / PLAN).unlink()
+        with pytest.raises(CliError, match="cannot be read") as refused:
+            both_died.choose(cfg, found, attended=attended)
+        assert "down r" in refused.value.hint
 
 
 def test_the_newest_run_of_that_name_counts_and_its_processes_have_no_numbers(tmp_path):
@@ -136,3 +145,29 @@ def test_a_supervisor_whose_runtime_folder_was_emptied_is_not_joined_by_a_second
     with pytest.raises(CliError, match="supervised already") as refused:
         both_died.remember(cfg, tmp_path)
     assert refused.value.code == 75
+
+
+@pytest.mark.slow
+def test_a_run_that_was_given_up_is_not_followed_by_a_new_one_until_its_orders_are_settled(make_rig):
+    venue = Venue(cancel_on_disconnect=False)
+    rig = make_rig({**venue.settings(), "supervise.restart.max_restarts": "0", "supervise.after_both_died": "resume"})
+    del rig.settings["venue.rate_per_s"]
+    run = rig.up(SUP_TEST_WORD="PEREGRINE1")["run"]
+    for settled in ("recovered", "by down"):
+        before = orders(rig)
+        rig.wait(lambda: orders(rig) > before and venue.total("open_orders"))  # noqa: B023
+        os.kill(rig.pid("engine"), signal.SIGKILL)
+        rig.wait(lambda: not rig.state().supervisor_alive())
+        assert rig.state().state == "failed" and rig.state().unsettled
+        if settled == "recovered":
+            tree = rig.up(SUP_TEST_WORD="PEREGRINE1")
+            assert tree["run"] == run and tree["state"] == "ready" and not tree["unsettled"]
+            assert "the run had not ended in order (the engine is given up" in tree["reason"]
+            rig.wait(lambda: venue.total("open_orders") == 0)
+            rig.ask("resume", why="looked at it", who="bob", all=True)
+    assert "ask the venue" in rig.down(code=69)["notes"][-1]
+    assert rig.call("down", rig.name).stdout.count("down already")
+    tree = rig.up(SUP_TEST_WORD="PEREGRINE1")
+    assert tree["run"] != run and tree["state"] == "trading"
+    assert rig.down()["open_orders"] == 0 and venue.total("open_orders") == 0
+    venue.server.stop()

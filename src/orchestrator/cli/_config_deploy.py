@@ -26,10 +26,12 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 Who = Annotated[str | None, typer.Option("--who", help="Who asks for it; without it this user.")]
 Why = Annotated[str, typer.Option("--why", help="Why: it goes into the journal and the history.")]
 Window = Annotated[str, typer.Option("--window", help="How long the engine is watched afterwards: 500ms, 10s, 2m.")]
+Restart = Annotated[bool, typer.Option("--restart", help="Down and up again where a change needs it.")]
 Remote = Annotated[str | None, typer.Option("--remote", metavar="HOST:PORT", help="The engine's supervisor on another machine.")]
 Key = Annotated[Path | None, typer.Option("--key", metavar="FILE", help="With --remote: your key file.")]
 ServerKey = Annotated[str | None, typer.Option("--server-key", metavar="KEY|FILE", help="With --remote: the server's public key.")]
 POLL_S = 0.1
+AWAY_S = 180.0  # a tree that goes down and up answers again by then
 SOURCE_CHARS = 200
 
 
@@ -49,7 +51,7 @@ def deploy(
     why: Why = "",
     window: Window = "10s",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only tell what would be done.")] = False,
-    restart: Annotated[bool, typer.Option("--restart", help="Down and up again where a change needs it.")] = False,
+    restart: Restart = False,
     over_drift: Annotated[bool, typer.Option("--over-drift", help="Even where limits were set by hand since.")] = False,
     remote: Remote = None,
     key: Key = None,
@@ -66,15 +68,14 @@ def deploy(
     if not why and not dry_run:
         raise CliError("a deploy needs a reason", hint="--why 'TICKET-12: smaller orders'")
     engine, after = view.config.engine.name, effective(view.config)
-    if remote is not None:
-        if dry_run or restart:
-            raise CliError("--remote with --dry-run or --restart", hint="both work on the engine's own machine")
-    else:
+    if remote is None:
         load_policies(view.config)  # an artifact that cannot be loaded is a bad configuration
         with _errors():
             _before_it_is_sent(engine, after, view, who, why, window, dry_run, restart, as_json)
-    args = {"config": json.dumps(after).encode(), "source": view.source[:SOURCE_CHARS], **({"over_drift": True} if over_drift else {})}
-    options = Options(name=None if remote else engine, remote=remote, key=key, server_key=server_key, why=why, who=_person(who), as_json=as_json)
+    args = {"config": json.dumps(after).encode(), "source": view.source[:SOURCE_CHARS],
+            **{name: True for name, on in (("over_drift", over_drift), ("dry_run", dry_run), ("restart", restart)) if on}}
+    options = Options(name=None if remote else engine, remote=remote, key=key, server_key=server_key, why=why or "dry run", who=_person(who),
+                      as_json=as_json)  # fmt: skip
     _bring(options, args, window, _files_of(view) if remote is None else [])
 
 
@@ -85,22 +86,24 @@ def _files_of(view: Any) -> list[Path]:
 def _before_it_is_sent(engine: str, after: dict[str, Any], view: Any, who: str | None, why: str, window: str, dry_run: bool, restart: bool,
                        as_json: bool) -> None:
     """What needs a restart is refused here, or done by one; a dry run ends here."""
-    from orchestrator.deploy.flow import DeployRefused, planned
+    from orchestrator.deploy.flow import DeployRefused, plan_of, planned
 
     job, tools = _job(engine, after, who, why, view.source, window, as_json)
     job.sources = _files_of(view)
+    steps = plan_of(job)
     try:
-        steps = planned(job)
-    except DeployRefused as err:
-        if restart and not dry_run:
+        if not (restart and steps.needs_restart):
+            planned(job)
+        elif not dry_run:
             from orchestrator.deploy.restart import deploy_by_restart
 
             _end(deploy_by_restart(job, tools), as_json)
+    except DeployRefused as err:
         listed = "".join(f"\n    {line}" for line in change_lines(err.changes))
         raise CliError(f"{err}{listed}", hint=err.hint, code=EXIT_CONFIG) from err
     if dry_run:
-        _show_plan(steps, as_json)
-        raise typer.Exit(0)
+        _show_plan({"steps": [s.to_json() for s in steps.steps], "changes": [c.to_json() for c in steps.changes],
+                    "kept": change_lines(steps.kept), "restart": change_lines(steps.needs_restart)}, as_json)  # fmt: skip
 
 
 def history(
@@ -135,6 +138,7 @@ def rollback(
     who: Who = None,
     why: Why = "rollback",
     window: Window = "10s",
+    restart: Restart = False,
     remote: Remote = None,
     key: Key = None,
     server_key: ServerKey = None,
@@ -150,7 +154,7 @@ def rollback(
             raise CliError("which engine?" if names else "nothing was deployed yet", hint=f"--name {' or '.join(names)}" if names else "")
         engine = names[0]
     options = Options(name=engine, remote=remote, key=key, server_key=server_key, why=why, who=_person(who), as_json=as_json)
-    _bring(options, {"rollback": number or 0}, window)
+    _bring(options, {"rollback": number or 0, **({"restart": True} if restart else {})}, window)
 
 
 def _bring(options: Options, args: dict[str, Any], window: str, sources: list[Path] | None = None) -> NoReturn:
@@ -165,9 +169,11 @@ def _bring(options: Options, args: dict[str, Any], window: str, sources: list[Pa
     with options.client() as client, terminable():
         try:
             begun = client.call("deploy", args, why=options.reason(), who=options.person()).data["deploy"]
-            told = _follow(client, begun, options)
+            told = _follow(client, begun, options, away_s=AWAY_S if args.get("restart") else 0.0)
         except ControlError as err:
             raise cli_error(err) from err
+    if told["state"] == "planned":
+        _show_plan(told["plan"], options.as_json)
     if sources and told["number"]:
         from orchestrator.deploy.history import History
 
@@ -175,17 +181,25 @@ def _bring(options: Options, args: dict[str, Any], window: str, sources: list[Pa
     _tell(told, options.as_json)
 
 
-def _follow(client: Any, begun: str, options: Options) -> dict[str, Any]:
-    """Until it is over; Ctrl-C has it taken back. Lines go to stderr where JSON is wanted."""
-    seen = 0
+def _follow(client: Any, begun: str, options: Options, away_s: float = 0.0) -> dict[str, Any]:
+    """Until it is over; Ctrl-C has it taken back. Lines go to stderr where JSON is wanted. `away_s`: the supervisor may be gone
+    for so long, since the tree goes down and up."""
+    from orchestrator.control.errors import ControlError
+
+    seen, heard_s = 0, time.monotonic()
     while True:
         try:
             told: dict[str, Any] = client.call("deploy.status", {"id": begun, "after": seen}).data
+            heard_s = time.monotonic()
             for line in told["lines"]:
                 typer.echo(line, err=options.as_json)
             seen = told["next"]
             if told["state"] != "under way":
                 return told
+            time.sleep(POLL_S)
+        except ControlError as err:
+            if err.code not in ("timeout", "unavailable") or time.monotonic() - heard_s > away_s:
+                raise
             time.sleep(POLL_S)
         except KeyboardInterrupt:
             typer.echo("interrupted: it is taken back", err=True)
@@ -222,6 +236,7 @@ def _job(engine: str, after: dict[str, Any], who: str | None, why: str, configur
     from orchestrator.deploy.flow import Job, Tools
     from orchestrator.deploy.health import read
     from orchestrator.deploy.history import History
+    from orchestrator.deploy.restart import NoDoor
     from orchestrator.deploy.running import running
 
     past = History(engine)
@@ -231,15 +246,7 @@ def _job(engine: str, after: dict[str, Any], who: str | None, why: str, configur
         why=why, configuration=configuration, own_limits=now.own_limits, window_s=duration_ns(window) / 1e9,
         restricted_at_start=set(now.started["risk"]["restricted_symbols"]),
     )  # fmt: skip
-    return job, Tools(_NoDoor(), lambda: read(engine), past, lambda line: typer.echo(line, err=as_json))
-
-
-class _NoDoor:
-    """A deploy by restart gives no commands."""
-
-    def send(self, request: Any) -> Any:
-        """Nobody is asked."""
-        raise AssertionError(request)
+    return job, Tools(NoDoor(), lambda: read(engine), past, lambda line: typer.echo(line, err=as_json))
 
 
 @contextlib.contextmanager
@@ -257,16 +264,22 @@ def _errors() -> Iterator[None]:
         raise CliError(str(err), hint=err.hint, code=EXIT_UNAVAILABLE) from err
 
 
-def _show_plan(steps: Any, as_json: bool) -> None:
+def _show_plan(plan: dict[str, Any], as_json: bool) -> NoReturn:
+    """What a dry run found: `steps`, `changes`, and as lines what is `kept` and what takes a `restart`."""
     if as_json:
-        typer.echo(json.dumps({"steps": [s.to_json() for s in steps.steps], "changes": [c.to_json() for c in steps.changes]}))
-        return
-    for i, step in enumerate(steps.steps, 1):
-        typer.echo(f"{i}. {step.cmd.ljust(14)} {step.says}")
-    for line in change_lines(steps.kept):
+        typer.echo(json.dumps(plan))
+        raise typer.Exit(0)
+    if plan["restart"]:
+        typer.echo("down and up again, for the sake of:")
+    for line in plan["restart"]:
+        typer.echo(f"    {line}")
+    for i, step in enumerate([] if plan["restart"] else plan["steps"], 1):
+        typer.echo(f"{i}. {step['cmd'].ljust(14)} {step['says']}")
+    for line in plan["kept"]:
         typer.echo(f"kept: {line}")
-    if not steps.changes:
+    if not plan["changes"]:
         typer.echo("nothing to do: that is what runs")
+    raise typer.Exit(0)
 
 
 def _end(outcome: Outcome, as_json: bool) -> NoReturn:

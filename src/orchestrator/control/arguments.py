@@ -83,6 +83,8 @@ ARGUMENTS: dict[str, dict[str, Arg]] = {
         "abort": Arg("flag", "take back the deploy that is under way"),
         "window_ms": Arg("integer", "how long the engine is watched afterwards; 10,000 without it", low=100, high=600_000),
         "over_drift": Arg("flag", "even where limits were set by hand since"),
+        "dry_run": Arg("flag", "only tell what would be done; `deploy.status` has it as `plan`"),
+        "restart": Arg("flag", "down and up again where a change needs it: the next supervisor answers `deploy.status` then"),
     },
     "deploy.status": {
         "id": Arg("text", "of the request that began it; without it the newest one"),

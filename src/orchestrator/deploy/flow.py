@@ -83,9 +83,14 @@ class Tools:
     adopt: Callable[[Mapping[str, Any]], None] | None = None
 
 
+def plan_of(job: Job) -> Plan:
+    """What a job comes to: commands, and changes that need a restart."""
+    return plan(job.before, job.after, own_limits=job.own_limits, restricted_at_start=job.restricted_at_start)
+
+
 def planned(job: Job) -> Plan:
     """The commands a job comes to. Raises DeployRefused, naming each change that needs a restart."""
-    found = plan(job.before, job.after, own_limits=job.own_limits, restricted_at_start=job.restricted_at_start)
+    found = plan_of(job)
     if found.needs_restart:
         raise DeployRefused(f"{len(found.needs_restart)} of {len(found.changes)} changes need a restart of the engine",
                             "deploy the rest alone, or add --restart: down and up again", changes=found.needs_restart)  # fmt: skip

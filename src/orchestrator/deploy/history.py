@@ -7,6 +7,7 @@
             before.json          the effective configuration the engine ran with
             after.json           the one it was given
             sources/             the files it was merged from, as they were
+            said                 of one by restart: how it went, a line each
 
 `STATE` is `$PEREGRINE_STATE_DIR`, else `$XDG_STATE_HOME/peregrine`, else `~/.local/state/peregrine`.
 """
@@ -28,6 +29,7 @@ import msgspec
 from orchestrator.supervise.files import replace_whole
 
 VARIABLE = "PEREGRINE_STATE_DIR"
+SAID = "said"
 State = Literal["applying", "verifying", "good", "rolled back", "failed"]
 
 
@@ -158,6 +160,30 @@ class History:
             except OSError as err:
                 raise HistoryError(f"another deploy to {self.engine} is under way", "wait for it") from err
             yield
+
+    def by_id(self, request_id: str = "") -> Manifest | None:
+        """The newest deploy with the id of that request, or the newest at all. Raises HistoryError."""
+        return next((m for m in reversed(self.all()) if request_id in ("", m.id)), None)
+
+    def tell(self, number: int, line: str) -> None:
+        """Another line of how a deploy by restart goes."""
+        with (self._at(number) / SAID).open("a", encoding="utf-8") as file:
+            file.write(f"{line}\n")
+
+    def told(self, number: int) -> list[str]:
+        """The lines so far; none of a deploy that its supervisor told of itself."""
+        try:
+            return (self._at(number) / SAID).read_text(encoding="utf-8").splitlines()
+        except OSError:
+            return []
+
+    def under_way(self) -> bool:
+        """Does anybody deploy just now?"""
+        try:
+            with self.locked():
+                return False
+        except HistoryError:
+            return True
 
     def unfinished(self) -> Manifest | None:
         """A deploy that was cut off, or whose rollback failed, with nothing good after it."""

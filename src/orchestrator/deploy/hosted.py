@@ -10,6 +10,9 @@ there; who asked for the deploy is who asks for each of them.
     rollback: N                    what ran before deploy N; 0 = before the last good one, or what is left of one cut off
     abort: true                    nothing new: the one under way is taken back
 
+    dry_run: true                  with the first three: what would be done, and nothing is
+    restart: true                  with the first three: down and up again where a change needs it (apart.py)
+
 What is cut off by the supervisor's death is in the manifest; the next supervisor takes it back (`recover`).
 """
 
@@ -27,13 +30,14 @@ from typing import Any, Protocol
 import msgspec
 
 from orchestrator.config import ConfigError, config_hash, effective, from_effective, load_view, parse_name
-from orchestrator.config.difference import ABSENT
+from orchestrator.config.difference import ABSENT, Change
 from orchestrator.config.models import Config
 from orchestrator.config.origin import shown_value
 from orchestrator.control.errors import ControlError
 from orchestrator.control.messages import Request
+from orchestrator.deploy import apart
 from orchestrator.deploy.door import Door, DoorError, open_door
-from orchestrator.deploy.flow import DeployRefused, Job, Outcome, Tools, deploy, take_back
+from orchestrator.deploy.flow import DeployRefused, Job, Outcome, Tools, deploy, plan_of, planned, take_back
 from orchestrator.deploy.health import Reading, read
 from orchestrator.deploy.history import History, HistoryError, Manifest, digest
 from orchestrator.deploy.running import NotRunning, running
@@ -44,6 +48,7 @@ BACK_AGAIN_S = 120.0  # how long an engine that went away is waited for, to take
 RETRY_S = 0.25
 CLOSE_S = 3.0
 MAX_LINES = 1000
+RESTARTING = "restarting"  # the stage of a deploy that goes on without this supervisor
 SENT = "sent-"  # folders of configurations that were sent, while they are dealt with
 #: what of a deploy that was cut off is still to be taken back
 CUT_OFF = ("applying", "verifying", "failed")
@@ -65,10 +70,14 @@ class Host(Protocol):
         """This one is in force from now on: a restart and a takeover go on with it."""
         ...
 
+    def stays_down(self) -> str:
+        """Why nobody could start the tree again once it is down; "" where that can be done."""
+        ...
+
 
 class Progress(msgspec.Struct, kw_only=True):
-    """How far a deploy is. `state`: under way, good, rolled back, failed, refused, nothing to do; the last four changed nothing,
-    but for `failed`, where `left` says what could not be taken back."""
+    """How far a deploy is. `state`: under way, good, rolled back, failed, refused, nothing to do, planned; the last five changed
+    nothing, but for `failed`, where `left` says what could not be taken back."""
 
     id: str
     who: str
@@ -84,6 +93,7 @@ class Progress(msgspec.Struct, kw_only=True):
     message: str = ""
     hint: str = ""
     changes: list[str] = []  # refused: what needs a restart
+    plan: dict[str, Any] = {}  # of a dry run: `steps`, `changes`, `kept`, and whether it takes a `restart`
 
 
 class Aborted(Exception):
@@ -128,17 +138,25 @@ class Deploys:
         """How far the deploy with that id is, or the newest one; lines from number `after` on. Raises ControlError."""
         with self._lock:
             now = self._now
-            if now is not None and request_id in ("", now.id):
-                told: dict[str, Any] = msgspec.to_builtins(now)
-                return {**told, "lines": told["lines"][after:], "next": len(told["lines"])}
-        manifest = self._by_id(request_id)
+            ours = now is not None and request_id in ("", now.id)
+            if now is not None and ours and now.stage != RESTARTING:
+                return _told(now, after)
+        manifest = self._by_id(now.id if now is not None and ours else request_id)
+        if manifest is None and now is not None and ours:
+            return _told(now, after)
         if manifest is None:
             raise ControlError("refused", f"no deploy with the id {request_id}" if request_id else "nothing was deployed yet",
                                "peregrine config history lists what was deployed")  # fmt: skip
-        state = "under way" if manifest.state in ("applying", "verifying") else manifest.state
-        told = msgspec.to_builtins(Progress(id=manifest.id, who=manifest.who, why=manifest.why, state=state, stage=manifest.state,
-                                            number=manifest.number, health=manifest.health, steps=msgspec.to_builtins(manifest.steps)))  # fmt: skip
-        return {**told, "next": 0}
+        state, left = "under way" if manifest.state in ("applying", "verifying") else manifest.state, []
+        if manifest.restart and state == "under way" and not self._history.under_way():
+            manifest = self._by_id(manifest.id) or manifest  # it may have come to its end since it was read
+            if manifest.state in ("applying", "verifying"):
+                state, left = "failed", ["what took the tree down and up was itself cut off"]
+            else:
+                state = manifest.state
+        return _told(Progress(id=manifest.id, who=manifest.who, why=manifest.why, state=state, stage=manifest.state, number=manifest.number,
+                              health=manifest.health, left=left, steps=msgspec.to_builtins(manifest.steps),
+                              lines=self._history.told(manifest.number)), after)  # fmt: skip
 
     def recover(self) -> None:
         """For a supervisor that has begun: what one before it left half done in this run is taken back, and the
@@ -190,7 +208,7 @@ class Deploys:
         except ConfigError as err:
             self._refused(now, "usage", f"the configuration is not good: {err}", "peregrine config check says more")
         except DeployRefused as err:
-            now.changes = [f"{c.place}: {_said(c.before)} → {_said(c.after)}" for c in err.changes]
+            now.changes = [_line(c) for c in err.changes]
             self._refused(now, "conflict" if err.changes else "refused", str(err), err.hint)
         except (HistoryError, NotRunning) as err:
             self._refused(now, "unavailable", str(err), err.hint)
@@ -206,9 +224,10 @@ class Deploys:
                 door.close()
             fields = {"id": now.id, "who": now.who, "why": now.why, "number": now.number, "state": now.stage, "health": now.health,
                       "left": now.left, **({"error": f"{now.code}: {now.message}"} if now.code else {})}  # fmt: skip
-            (_log.info if now.stage in ("good", "nothing to do") else _log.warning)("a deploy is over", **fields)
+            over = now.stage != RESTARTING  # else it goes on without this supervisor, and the next one tells of it
+            (_log.info if now.stage in ("good", "nothing to do", "planned", RESTARTING) else _log.warning)("a deploy is over" if over else "a deploy goes on", **fields)
             self._audit({"event": "deploy", **fields})
-            now.state = now.stage  # last: who reads it finds everything else there
+            now.state = now.stage if over else now.state  # last: who reads it finds everything else there
 
     def _whole(self, request: Request, now: Progress, door: Any) -> None:
         tools = self._tools(door, now)
@@ -218,11 +237,39 @@ class Deploys:
                 job = self._rollback_job(request, number, now, tools)
             else:
                 job = self._wanted(request, Path(folder))
-            outcome = self._deploy(job, now, tools) if job is not None else None
+            outcome = self._done(job, request, now, tools, Path(folder)) if job is not None else None
         if outcome is not None and outcome.state == "failed":
             self._take_back(outcome.number, now, tools, outcome)
         elif outcome is not None:
             self._over(now, outcome)
+
+    def _done(self, job: Job, request: Request, now: Progress, tools: Tools, folder: Path) -> Outcome | None:
+        """The job as it was asked for: only planned, by commands, or by a restart. None when nothing is to be told of it."""
+        steps = plan_of(job)
+        restart = bool(steps.needs_restart and request.args.get("restart"))
+        if steps.needs_restart and not restart:
+            planned(job)  # refuses, naming them
+        if restart and (why := self._host.stays_down()):
+            raise DeployRefused(why, "on the engine's machine: change its configuration and restart it there")
+        if request.args.get("dry_run"):
+            now.plan = {"steps": [s.to_json() for s in steps.steps], "changes": [c.to_json() for c in steps.changes],
+                        "kept": [_line(c) for c in steps.kept], "restart": [_line(c) for c in steps.needs_restart]}  # fmt: skip
+            now.stage = "planned"
+            return None
+        return self._apart(job, now, folder) if restart else self._deploy(job, now, tools)
+
+    def _apart(self, job: Job, now: Progress, folder: Path) -> Outcome | None:
+        """Down and up again by a process that outlives this one. None: we end before it does."""
+        process = apart.begin(job, folder, self._history)
+        now.stage = RESTARTING
+        _log.info("a process of its own takes the tree down and up again", id=now.id, pid=process.pid)
+        while process.poll() is None:
+            if self._closing.wait(RETRY_S):
+                return None
+        manifest = self._by_id(job.id)
+        if manifest is None:
+            raise DeployRefused(f"the restart did not begin: {apart.last_words(folder) or f'exit code {process.returncode}'}")
+        return Outcome(manifest.state, manifest.number, manifest.health, [], manifest)
 
     def _deploy(self, job: Job, now: Progress, tools: Tools) -> Outcome:
         try:
@@ -267,11 +314,15 @@ class Deploys:
         number = number or (cut.number if cut else max((m.number for m in past.all() if m.state == "good" and not m.restored), default=0))
         if not number:
             raise DeployRefused(f"no good deploy to {self._engine} to go back from", f"peregrine config history {self._engine}")
-        if cut is not None and cut.number == number:
+        half_done = cut is not None and cut.number == number
+        if cut is not None and half_done and not cut.restart:
             self._take_back(number, now, tools)
             return None
         view = past.view(number, "before")
         job = self._job(request, effective(from_effective(view)), f"before deploy {number}")
+        if half_done and not plan_of(job).changes:  # a restart that was cut off, and what ran before runs again
+            self._take_back(number, now, tools)
+            return None
         job.restored, job.on_a_sick_engine, job.over_drift = number, True, True
         return job
 
@@ -322,14 +373,26 @@ class Deploys:
         with self._lock:
             if self._now is None or self._now.state != "under way":
                 raise ControlError("refused", "no deploy is under way", "peregrine config history says what became of the last one")
+            if self._now.stage == RESTARTING:
+                raise ControlError("refused", "the tree goes down and up again: that is not stopped half way",
+                                   "wait for it, then peregrine config rollback")  # fmt: skip
             self._stop(why)
             return {"deploy": self._now.id, "state": "taken back"}
 
     def _by_id(self, request_id: str) -> Manifest | None:
         """Of the history: the newest with this id, or the newest at all."""
         with suppress(HistoryError):
-            return next((m for m in reversed(self._history.all()) if request_id in ("", m.id)), None)
+            return self._history.by_id(request_id)
         return None
+
+
+def _told(progress: Progress, after: int) -> dict[str, Any]:
+    told: dict[str, Any] = msgspec.to_builtins(progress)
+    return {**told, "lines": told["lines"][after:], "next": len(told["lines"])}
+
+
+def _line(change: Change) -> str:
+    return f"{change.place}: {_said(change.before)} → {_said(change.after)}"
 
 
 def _said(value: Any) -> str:

@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from orchestrator.deploy.flow import Job, Outcome, Tools
 from orchestrator.deploy.health import Reading, Thresholds, judge, observe, sick
@@ -23,6 +24,14 @@ def peregrine(args: list[str]) -> tuple[int, str]:
     return done.returncode, lines[0] if done.returncode and lines else (lines[-1] if lines else "")
 
 
+class NoDoor:
+    """The control API of a deploy by restart, which gives no commands."""
+
+    def send(self, request: Any) -> Any:
+        """Nobody is asked."""
+        raise AssertionError(request)
+
+
 def deploy_by_restart(job: Job, tools: Tools, command: Command = peregrine) -> Outcome:
     """Down, up with the new configuration, health against what it was before; on failure down, up with the old one. Raises
     HistoryError."""
@@ -31,6 +40,7 @@ def deploy_by_restart(job: Job, tools: Tools, command: Command = peregrine) -> O
         manifest = Manifest(
             number=0, engine=job.engine, who=job.who, why=job.why, when_ns=time.time_ns(), configuration=job.configuration,
             before_sha256=digest(job.before), after_sha256=digest(job.after), run=job.run, restart=True, restored=job.restored,
+            id=job.id,
         )  # fmt: skip
         manifest = tools.history.begin(manifest, job.before, job.after, job.sources)
         tools.say(f"backup     {tools.history.path_of(manifest.number, 'before')}")
@@ -44,6 +54,8 @@ def deploy_by_restart(job: Job, tools: Tools, command: Command = peregrine) -> O
             tools.say(f"UNHEALTHY  {problem}")
         tools.say(f"ROLLBACK   deploy {manifest.number} is taken back: up again with the old configuration")
         left = _swap(job, tools, manifest, "before", command, baseline)
+        for problem in left:
+            tools.say(f"NOT UNDONE {problem}")
         manifest.state = "failed" if left else "rolled back"
         tools.history.save(manifest)
         return Outcome(manifest.state, manifest.number, problems, left, manifest)

@@ -5,8 +5,9 @@
     cancel   recovers the run, cancels all that works, and stays held with the reason until somebody resumes
     resume   recovers the run and trades on, as after the engine's death alone: reconciled first, persons' holds kept
 
-Nobody was there, so nobody knows what else has changed: `resume` is `cancel` where the configuration is another by now, where
-the run's day is over by the calendar, and where both had died within `supervise.restart.window_s` before.
+Nobody was there, so nobody knows what else has changed: `resume` is `cancel` where the tree was being stopped, where the
+configuration is another by now, where the run's day is over by the calendar, and where both had died within
+`supervise.restart.window_s` before.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from orchestrator.supervise.engine_main import PLAN, Plan, read
 from orchestrator.supervise.link import own_request
 from orchestrator.supervise.run_copy import last_run
 from orchestrator.supervise.state_file import TreeState
+from orchestrator.supervise.stopping import read_result
 from orchestrator.supervise.tree import Tree
 
 S = 1_000_000_000
@@ -59,24 +61,30 @@ def remember(cfg: Config, runtime: Path) -> None:
     if state.supervisor_alive():
         raise CliError(f"{state.name} is supervised already by process {state.supervisor_pid}, which had another runtime folder, or this one before it was emptied",
                        hint=f"end it: kill {state.supervisor_pid}", code=EXIT_TRY_AGAIN)  # fmt: skip
-    if state.state not in ("stopped", "failed"):
+    if not state.over():
         state_file.write(runtime, state)
 
 
 def is_one(found: TreeState, living: dict[str, tuple[int, int]]) -> bool:
-    """Has a tree of `up` at an external exchange lost its engine as well, with something to be recovered?"""
-    if found.foreground or found.state == "draining" or "engine" in living or any(p.role == "venue" for p in found.processes):
+    """Has a tree of `up` at an external exchange lost its engine as well, with something to be recovered? One that was being
+    stopped has where its engine had not come to its end, and so has one that was ended without it (`unsettled`)."""
+    if found.foreground or "engine" in living or any(p.role == "venue" for p in found.processes):
         return False
-    run = Path(found.run)
-    return read(run / PLAN, Plan) is not None and any(True for folder in folders(run) for _ in folder.glob("journal-*.pgj"))
+    if found.state == "draining" and read_result(Path(found.run)) is not None:
+        return False
+    return any(True for folder in folders(Path(found.run)) for _ in folder.glob("journal-*.pgj"))
 
 
 def choose(cfg: Config, found: TreeState, *, attended: bool) -> Recovery:
     """What is to be done about it; `attended`: a person waits for the answer. Raises CliError (69) for `ask`."""
     chosen = cfg.supervise.after_both_died or ("ask" if attended else "cancel")
-    said = f"engine and supervisor had both died; supervise.after_both_died: {chosen}"
+    ended = f"the run had not ended in order ({found.reason})" if found.unsettled else "engine and supervisor had both died"
+    said = f"{ended}; supervise.after_both_died: {chosen}"
     if chosen == "ask":
         raise asks(found)
+    if read(Path(found.run) / PLAN, Plan) is None:
+        raise CliError(f"{Path(found.run) / PLAN}, by which the engine of {found.name} could be recovered, cannot be read",
+                       hint=f"ask the venue what is open; then close that run: peregrine down {found.name}", code=EXIT_UNAVAILABLE)  # fmt: skip
     if chosen == "cancel":
         return Recovery("cancel", said)
     held = _not_to_be_resumed(cfg, found)
@@ -85,7 +93,8 @@ def choose(cfg: Config, found: TreeState, *, attended: bool) -> Recovery:
 
 def asks(found: TreeState) -> CliError:
     """What is raised to ask."""
-    return CliError(f"the engine of {found.name} died without a supervisor, in {found.run}",
+    what = f"whether orders of {found.name} are open is not known ({found.reason})" if found.unsettled else f"the engine of {found.name} died without a supervisor"
+    return CliError(f"{what}, in {found.run}",
                     hint=f"recover it and trade on: peregrine up --take-over --name {found.name}; or recover it, cancel all and stay held: this "
                     f"`up` with --set supervise.after_both_died=cancel; or close that run as it is: peregrine down {found.name}",
                     code=EXIT_UNAVAILABLE)  # fmt: skip
@@ -93,6 +102,10 @@ def asks(found: TreeState) -> CliError:
 
 def _not_to_be_resumed(cfg: Config, found: TreeState) -> str:
     window_s, today = cfg.supervise.restart.window_s, plan.today().isoformat()
+    if found.unsettled:
+        return "after its supervisor had given it up or stopped it"
+    if found.state == "draining":
+        return "while it was being stopped"
     if found.config_sha256 != config_hash(cfg):
         return "with another configuration than this"
     if (began := _began(Path(found.run))) < today:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.config import effective
 from orchestrator.config.models import Config
 from orchestrator.deploy.hosted import Deploys
 from orchestrator.supervise.engine_main import PLAN, Plan, read, write
+from orchestrator.supervise.notify import SOCKET
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,6 +35,11 @@ class DeployHost:
     def take_config(self, cfg: Config) -> None:
         """This one from now on. Raises ControlError."""
         self._supervisor.take_config(cfg)
+
+
+    def stays_down(self) -> str:
+        """Why nobody could start the tree again: what systemd started ends with all that came of it."""
+        return "its unit of systemd ends whatever would start it again" if os.environ.get(SOCKET) else ""
 
 
 def take(tree: Tree, cfg: Config) -> None:

@@ -32,7 +32,7 @@ def bring_down(name: str, *, timeout_s: float | None = None) -> EndReport | None
     if state.supervisor_alive():
         return _through_supervisor(state, timeout_s)
     living = marked(folder)
-    if not living and state.state in ("stopped", "failed"):
+    if not living and state.over():
         return None
     if read(Path(state.run) / PLAN, Plan) is not None and any(found[0] in ("engine", "venue") for found in living):
         supervisor = take_over(name)
@@ -75,7 +75,7 @@ def _remains(name: str, folder: Path, state: TreeState) -> EndReport:
     notes = [f"{one} was ended by a signal" for one in ended] + put_away(name, folder, Path(state.run))
     report = EndReport(name=name, run=state.run, reason="its supervisor and its engine were gone", code=EXIT_UNAVAILABLE, open_orders=None,
                        notes=[*notes, "whether orders are still open at the venue is not known: ask the venue"])  # fmt: skip
-    state.state, state.reason, state.trading_enabled = "failed", report.reason, False
+    state.state, state.reason, state.trading_enabled, state.unsettled = "failed", report.reason, False, False
     for process in state.processes:
         process.pid, process.state = 0, "failed" if process.role == "engine" else "stopped"
     state_file.write(folder, state)

@@ -219,7 +219,7 @@ class EngineKeeper(Keeper):
         """After a takeover: what the supervisor before had done for this engine is done; one that is gone is recovered."""
         if self.member.process is None:
             if self.tree.has_traded:
-                self.died(time.monotonic_ns(), "gone when the supervisor came", started=True)
+                self._gone(time.monotonic_ns(), "gone when the supervisor came")
             return
         if self.tree.trading_enabled:
             self.lifted_pid = self.member.process.pid
@@ -227,6 +227,18 @@ class EngineKeeper(Keeper):
         view = read_view(self.tree.name)
         self._adopted_beat = view.heartbeat_count if view is not None and view.pid == self.member.process.pid else -1
         self.open_link()
+
+    def _gone(self, now_ns: int, words: str) -> None:
+        """It died while nobody watched: recovered at once, and that is no restart of this supervisor's."""
+        if read_result(self.tree.run) is not None:
+            self.died(now_ns, words, started=True)
+            return
+        self.lost_trading()
+        member = self.member
+        if member.life.state != "failed":
+            member.life.move("failed", words)
+        member.died_ns = member.died_ns or now_ns
+        member.due_ns = now_ns
 
     def open_link(self) -> None:
         """Attach; tried again at the next round when it does not work now. What lies under the name until a new engine has

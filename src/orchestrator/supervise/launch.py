@@ -27,7 +27,6 @@ from orchestrator.supervise.takeover import Takeover, TakeoverRefused, end_all
 from orchestrator.supervise.tree import LOGS, Tree
 
 OnRound = Callable[[Supervisor], None]
-ENDED_STATES = ("stopped", "failed")
 END_WAIT_S = 5.0  # for an engine whose `run` was killed: it cancels, flushes, logs out
 
 
@@ -45,7 +44,7 @@ def launch(cfg: Config, *, config_file: str = "", on_round: OnRound | None = Non
         if not isinstance(cfg.venue, EmbeddedVenue):
             both_died.remember(cfg, runtime)
         found = _found(takeover)
-        if found is not None and found.state not in ENDED_STATES:
+        if found is not None and not found.over():
             living = takeover.check()
             if both_died.is_one(found, living):
                 if once is not None:
@@ -78,7 +77,7 @@ def take_over(name: str, *, on_round: OnRound | None = None) -> Supervisor:
     try:
         found = takeover.read()
         takeover.check()
-        if found.state in ENDED_STATES and not takeover.living:
+        if found.over() and not takeover.living:
             raise takeover.refuse(f"{name} is {found.state}: {found.reason}", "start it: peregrine up")
         return _taken(takeover, lock, on_round)
     except TakeoverRefused as err:
@@ -186,6 +185,11 @@ def _taken(takeover: Takeover, lock: SupervisorLock, on_round: OnRound | None, r
     for process in found.processes:
         if (member := tree.get(process.role)) is not None:
             member.restore(process)
+    if (found.state == "draining" or found.unsettled) and "engine" not in takeover.living:  # not ended in order: recovered first
+        tree.life.state = "syncing"
+        for member in tree.members.values():
+            if member.spec.name not in takeover.living:
+                member.life.state = "failed"
     if recovery is not None:
         log.logger().warning("the run is taken up again", how=recovery.how, why=recovery.why)
         recovery.prepare(tree)

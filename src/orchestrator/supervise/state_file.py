@@ -71,6 +71,7 @@ class TreeState(msgspec.Struct, kw_only=True):
     config_sha256: str = ""  # of the effective configuration
     trading_enabled: bool = False
     has_traded: bool = False  # since the run began: orders may have gone out
+    unsettled: bool = False  # ended, and what is open at an external venue is not known
     both_died_ns: int = 0  # wall clock: it was last recovered after the death of engine and supervisor; 0 = never
     foreground: bool = False  # of `peregrine run`: its processes end with it, nobody takes them over
     state: LifeState = "starting"
@@ -82,6 +83,10 @@ class TreeState(msgspec.Struct, kw_only=True):
     kill_owed: int = 0  # a kill that no living engine has in its memory: the next one gets it before it may trade
     alarms: list[str] = []  # stalls and leaks that stand now, a line each
     addresses: dict[str, str] = {}  # control, telemetry, metrics …: where they are reached
+
+    def over(self) -> bool:
+        """Has it ended, with nothing left to be recovered?"""
+        return self.state in ("stopped", "failed") and not self.unsettled
 
     def supervisor_alive(self) -> bool:
         """Is the supervisor that wrote this still there?"""

@@ -251,6 +251,7 @@ class Supervisor:
         if self.tree.once is None and (report.open_orders != 0 or any(m.life.state == "failed" for m in tree.members.values())):
             report.code = report.code or EXIT_UNAVAILABLE
         tree.trading_enabled = False
+        tree.unsettled = tree.has_traded and report.open_orders is None and self.venue is None and tree.once is None
         tree.addresses.clear()
         for member in tree.members.values():
             if member.process is not None and not member.alive():

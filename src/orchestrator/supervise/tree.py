@@ -83,6 +83,7 @@ class Tree:
         self.started_ns = time.time_ns()
         self.addresses: dict[str, str] = {}
         self.alarms: list[str] = []  # stalls and leaks that stand now
+        self.unsettled = False  # ended, and what is open at an external venue is not known
         self.both_died_ns = 0  # wall clock: last recovered without engine and supervisor
         self.holds = Holds()
         self._copy = RunCopy(run)
@@ -117,7 +118,7 @@ class Tree:
         return TreeState(
             name=self.name, supervisor_pid=self._me[0], supervisor_start_ticks=self._me[1], generation=self.generation,
             run=str(self.run), config=self.config, config_sha256=config_hash(self.cfg), trading_enabled=self.trading_enabled,
-            has_traded=self.has_traded, both_died_ns=self.both_died_ns, foreground=self.once is not None,
+            has_traded=self.has_traded, unsettled=self.unsettled, both_died_ns=self.both_died_ns, foreground=self.once is not None,
             state=self.life.state, reason=self.life.reason, started_ns=self.started_ns, written_ns=time.time_ns(),
             processes=[m.state() for m in self.members.values()], holds=self.holds.listed(), kill_owed=self.kill_owed, alarms=list(self.alarms), addresses=dict(self.addresses),
         )  # fmt: skip

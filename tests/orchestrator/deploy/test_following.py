@@ -10,6 +10,7 @@ import typer
 from orchestrator.cli import _config_deploy as cli
 from orchestrator.cli._control import Options
 from orchestrator.cli._errors import CliError
+from orchestrator.control.errors import ControlError
 from orchestrator.control.messages import Reply
 
 LINES = ["backup     x", "applied    1/1 y", "verifying  10 s"]
@@ -72,3 +73,33 @@ def test_what_could_not_be_taken_back_whole_is_loud():
     with pytest.raises(CliError, match="FAILED and could not be taken back whole: limits: no engine") as end:
         cli._tell(told, False)
     assert end.value.code == 70
+
+
+def test_a_supervisor_that_goes_down_with_its_tree_is_waited_for_as_long_as_a_restart_may_take(capsys):
+    class Away(Supervisor):
+        def call(self, cmd, args, **more):
+            if self.looks == 1 and self.away:
+                self.away -= 1
+                raise ControlError("timeout", "did not answer")
+            return super().call(cmd, args, **more)
+
+    one = Away()
+    one.away = 3
+    assert cli._follow(one, "d1", Options(), away_s=60)["state"] == "good" and one.away == 0
+    assert capsys.readouterr().out.splitlines() == LINES
+    one = Away()
+    one.away = 3
+    with pytest.raises(ControlError):
+        cli._follow(one, "d1", Options())
+
+
+@pytest.mark.parametrize("restart", [[], ["engine.idle: yield → spin"]])
+def test_a_plan_is_shown_for_people_and_programs(restart, capsys):
+    plan = {"steps": [{"cmd": "limits.set", "args": {}, "says": "account limits"}], "changes": [{"setting": "a"}], "kept": ["b: 1 → 2"], "restart": restart}
+    for as_json in (True, False):
+        with pytest.raises(typer.Exit) as end:
+            cli._show_plan(plan, as_json)
+        assert end.value.exit_code == 0
+    said = capsys.readouterr().out.splitlines()
+    first = ["down and up again, for the sake of:", "    engine.idle: yield → spin"] if restart else ["1. limits.set     account limits"]
+    assert json.loads(said[0]) == plan and said[1:] == [*first, "kept: b: 1 → 2"]

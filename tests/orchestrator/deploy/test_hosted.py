@@ -14,7 +14,7 @@ from orchestrator.config import effective, from_effective
 from orchestrator.control.errors import ControlError
 from orchestrator.control.messages import Problem, Reply, Request
 from orchestrator.deploy import health, hosted
-from orchestrator.deploy.history import History
+from orchestrator.deploy.history import History, Manifest, digest
 from orchestrator.deploy.hosted import Deploys
 
 RUN = "/runs/1"
@@ -24,6 +24,7 @@ BAD = {"risk__max_order_lots": 100, "risk__collar_ticks": 0}
 class Host:
     def __init__(self) -> None:
         self.cfg = from_effective(view())
+        self.down_for = ""
 
     def run_folder(self) -> str:
         return RUN
@@ -33,6 +34,9 @@ class Host:
 
     def take_config(self, cfg) -> None:
         self.cfg = cfg
+
+    def stays_down(self) -> str:
+        return self.down_for
 
 
 @pytest.fixture
@@ -218,3 +222,120 @@ def test_what_was_cut_off_in_another_run_stands_in_nobodys_way(rig):
     assert len(rig.engine.seen) == seen
     rig.engine.risk["max_loss_units"] = view()["risk"]["max_loss_units"]
     assert done(rig, asked(view(risk__max_loss_units=6_000_000)))["state"] == "good"
+
+
+def test_a_dry_run_tells_the_commands_and_what_takes_a_restart_and_sends_nothing(rig):
+    told = done(rig, asked(view(risk__max_loss_units=5_000_000, observe__log_level="debug"), dry_run=True))
+    assert (told["state"], [s["cmd"] for s in told["plan"]["steps"]], told["plan"]["restart"]) == ("planned", ["limits.set", "log_level"], [])
+    assert {c["setting"] for c in told["plan"]["changes"]} == {"risk.max_loss_units", "observe.log_level"}
+    assert done(rig, asked(view(engine__idle="spin"), dry_run=True))["code"] == "conflict"
+    told = done(rig, asked(view(engine__idle="spin"), dry_run=True, restart=True))
+    assert told["state"] == "planned" and told["plan"]["restart"] == ["engine.idle: yield → spin"]
+    assert done(rig, asked(view(), dry_run=True))["plan"]["changes"] == []
+    assert rig.engine.seen == [] and rig.history.all() == [] and {line["state"] for line in rig.audit} == {"planned", "refused"}
+
+
+class Apart:
+    """A process that takes the tree down and up: `ends` with this code, once it is told to."""
+
+    def __init__(self, rig, outcome: str = "", code: int = 0) -> None:
+        self.rig, self.outcome, self.returncode, self.pid = rig, outcome, code, 1
+        self.job, self.going, self.lock = None, threading.Event(), None
+
+    def begin(self, job, folder, history):
+        self.job = job
+        if self.outcome:
+            self.lock = history.locked()
+            self.lock.__enter__()
+            made = Manifest(number=0, engine="peregrine", who=job.who, why=job.why, when_ns=1, configuration=job.configuration,
+                            before_sha256=digest(job.before), after_sha256=digest(job.after), run=job.run, restart=True, id=job.id)  # fmt: skip
+            history.begin(made, job.before, job.after, job.sources)
+            history.tell(made.number, "down       peregrine")
+        return self
+
+    def end(self) -> None:
+        if self.outcome:
+            made = self.rig.history.get(1)
+            made.state = self.outcome
+            self.rig.history.tell(1, "verifying  1 s")
+            self.rig.history.save(made)
+            self.lock.__exit__(None, None, None)
+        self.going.set()
+
+    def poll(self):
+        return self.returncode if self.going.is_set() else None
+
+
+def began(rig, process, monkeypatch, **more) -> Request:
+    monkeypatch.setattr(hosted.apart, "begin", process.begin)
+    request = asked(view(engine__idle="spin"), restart=True, **more)
+    rig.deploys.begin(request)
+    while rig.deploys.status()["stage"] not in ("applying", "restarting", "refused"):
+        time.sleep(0.005)
+    return request
+
+
+def test_a_restart_is_done_by_a_process_of_its_own_and_told_by_whichever_supervisor_there_is(rig, monkeypatch):
+    process = Apart(rig, "good")
+    request = began(rig, process, monkeypatch)
+    told = rig.deploys.status(request.id)
+    assert (told["state"], told["lines"], told["next"]) == ("under way", ["down       peregrine"], 1) and process.job.id == request.id
+    with pytest.raises(ControlError, match="not stopped half way"):
+        rig.deploys.begin(asked(abort=True))
+    rig.deploys.close()  # taken down with its tree
+    assert rig.deploys.status(request.id)["state"] == "under way", "nobody takes it back"
+    new = rig.supervisor()
+    new.recover()
+    assert new.status(request.id, 1)["lines"] == [] and new.status(request.id)["state"] == "under way"
+    process.end()
+    told = new.status(request.id, 1)
+    assert (told["state"], told["number"], told["lines"], told["next"]) == ("good", 1, ["verifying  1 s"], 2)
+    assert [s.name for s in (rig.history.folder / "0001/sources").iterdir()] == ["00-sent.yaml"], "what was sent is kept as it came"
+
+
+def test_a_restart_that_never_goes_down_is_told_by_the_supervisor_that_began_it(rig, monkeypatch):
+    process = Apart(rig, code=75)
+    request = began(rig, process, monkeypatch)
+    process.end()
+    told = over(rig.deploys, request)
+    assert (told["state"], told["code"]) == ("refused", "refused") and "did not begin: exit code 75" in told["message"]
+
+
+def test_a_restart_that_was_cut_off_is_no_longer_under_way(rig, monkeypatch):
+    process = Apart(rig, "applying")
+    request = began(rig, process, monkeypatch)
+    process.lock.__exit__(None, None, None)
+    told = rig.deploys.status(request.id)
+    assert told["state"] == "failed" and "cut off" in told["left"][0]
+
+
+def test_a_tree_that_nobody_could_start_again_is_not_taken_down(rig, monkeypatch):
+    rig.host.down_for = "its unit of systemd ends whatever would start it again"
+    monkeypatch.setattr(hosted.apart, "begin", None)
+    told = done(rig, asked(view(engine__idle="spin"), restart=True))
+    assert told["state"] == "refused" and "unit of systemd" in told["message"] and "on the engine's machine" in told["hint"]
+    assert done(rig, asked(view(risk__max_loss_units=5_000_000), restart=True))["state"] == "good", "what needs none is done"
+
+
+def cut_off(rig, before: dict, after: dict) -> None:
+    made = Manifest(number=0, engine="peregrine", who="ada", why="x", when_ns=1, configuration="c", before_sha256=digest(before),
+                    after_sha256=digest(after), run="/runs/0", restart=True, id="cut")  # fmt: skip
+    rig.history.begin(made, before, after, [])
+
+
+def test_a_restart_that_was_cut_off_with_the_new_configuration_up_is_taken_back_by_another_restart(rig, monkeypatch):
+    cut_off(rig, view(engine__idle="spin"), view())
+    assert done(rig, asked(view(risk__max_loss_units=5_000_000)))["message"].startswith("deploy 1 of ada is applying")
+    told = done(rig, asked(rollback=1))
+    assert told["code"] == "conflict" and told["changes"] == ["engine.idle: yield → spin"], "it is not said to be back while it is not"
+    process = Apart(rig, code=1)
+    process.going.set()
+    monkeypatch.setattr(hosted.apart, "begin", process.begin)
+    done(rig, asked(rollback=1, restart=True))
+    assert process.job.restored == 1 and process.job.after["engine"]["idle"] == "spin"
+
+
+def test_a_restart_that_was_cut_off_stands_in_nobodys_way_once_what_ran_before_runs_again(rig):
+    cut_off(rig, view(), view(engine__idle="spin"))
+    assert done(rig, asked(rollback=0))["state"] == "rolled back" and rig.history.unfinished() is None
+    assert done(rig, asked(view(risk__max_loss_units=5_000_000)))["state"] == "good"
