@@ -6,12 +6,14 @@ import os
 import shutil
 import socket
 import tempfile
+import threading
 from pathlib import Path
 
 import pytest
 
 from orchestrator.control.client import ControlClient, _encoded
 from orchestrator.control.doors import SOCKET
+from orchestrator.control.engine_link import EngineLink, EngineLinkError
 from orchestrator.control.errors import ControlError
 from orchestrator.control.messages import Request
 
@@ -45,3 +47,19 @@ def test_a_socket_that_a_dead_supervisor_left_is_told_at_once_and_a_living_one_i
     finally:
         s.close()
         shutil.rmtree(base)
+
+
+def test_an_engine_that_was_let_go_of_while_it_was_waited_for_is_unavailable_and_no_defect():
+    class Closed:
+        def status(self):
+            raise ValueError("mmap closed or invalid")
+
+        def region(self, name):
+            raise ValueError("mmap closed or invalid")
+
+    link = EngineLink.__new__(EngineLink)
+    link.name, link._reader, link._locks = "desk", Closed(), [threading.Lock()]
+    assert not link.alive()
+    with pytest.raises(EngineLinkError) as told:
+        link.expect("pause", shard=0, request=Request(cmd="pause"), post=lambda key: None)
+    assert told.value.code == "unavailable"

@@ -88,6 +88,12 @@ def test_an_error_in_one_section_does_not_hide_a_check_between_two_others(tmp_pa
     assert {p.path for p in check_file(file)} == {"engine.idle", "execution.order_qty_lots"}
 
 
+def test_a_file_too_large_for_a_configuration_is_refused_without_being_read_to_its_end(tmp_path):
+    (tmp_path / "large.yaml").write_bytes(b"# \n" * (3 << 20))
+    with pytest.raises(ConfigError, match="more than 8 MiB"):
+        load_file(tmp_path / "large.yaml")
+
+
 def test_a_password_in_a_file_is_refused_and_never_shown(tmp_path, peregrine):
     file = tmp_path / "bad.yaml"
     file.write_text(BAD)

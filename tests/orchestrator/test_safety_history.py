@@ -135,6 +135,20 @@ def test_a_lifted_kill_makes_room_for_the_next() -> None:
     assert (second["by"], second["lifted_seq"], second["new_after"]) == ("breaker: drawdown", back, 0)
 
 
+def test_the_command_behind_a_word_says_whose_kill_it_was_and_the_first_to_say_so_counts() -> None:
+    j = Journal()
+    seen = j.control(1, 1)
+    j.command("kill", "ada", "it looks wrong", when_ns=5)
+    j.command("kill", "bob", "to be sure", when_ns=6)
+    kill = one(kills.history(j.records))
+    assert (kill["by"], kill["who"], kill["why"], kill["seen_seq"], kill["asked_ns"]) == ("word or signal", "ada", "it looks wrong", seen, None)
+
+    j = Journal()
+    j.breaker(4, True, 4, 3)
+    j.command("kill", "bob", "to be sure")
+    assert one(kills.history(j.records))["who"] == "", "a breaker's kill is nobody's"
+
+
 def test_a_lost_supervisor_is_a_kill_only_where_that_is_the_policy() -> None:
     j = Journal()
     j.control(2, 0)

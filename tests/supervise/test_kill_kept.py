@@ -23,7 +23,7 @@ def revive(rig) -> None:
 
 
 def test_a_kill_unseen_by_a_stopped_engine_or_given_while_none_lives_holds_the_next_one(make_rig):
-    rig = make_rig({"supervise.restart.backoff_ms": "1500"})
+    rig = make_rig({"supervise.restart.backoff_ms": "1000"})
     rig.up()
 
     first = rig.pid("engine")
@@ -41,4 +41,13 @@ def test_a_kill_unseen_by_a_stopped_engine_or_given_while_none_lives_holds_the_n
     rig.wait(lambda: rig.pid("engine") not in (0, second) and killed(rig))
     assert rig.state().kill_owed == 0
     revive(rig)
+
+    third = rig.pid("engine")
+    os.kill(third, signal.SIGKILL)
+    rig.wait(lambda: rig.pid("engine") == 0)
+    rig.ask("kill")
+    assert rig.state().kill_owed == 1, "written down before it is answered"
+    rig.kill_supervisor()
+    rig.call("up", "--take-over", "--name", rig.name, "--detach")
+    rig.wait(lambda: rig.pid("engine") not in (0, third) and killed(rig))
     rig.call("down", rig.name)

@@ -32,9 +32,12 @@ def test_a_drain_that_the_engines_plan_did_not_know_is_given_before_the_hold_is_
     process = SimpleNamespace(pid=7)
     member = SimpleNamespace(process=process, last=(7, 1), life=SimpleNamespace(state="ready", reason=""))
     lifted: list[Made] = []
-    engine: Any = SimpleNamespace(member=member, link=SimpleNamespace(own=own), lifted=False, start=None, write_lifted=lifted.append)
+    killed = [False, True]
+    engine: Any = SimpleNamespace(member=member, link=SimpleNamespace(own=own), lifted=False, start=None, write_lifted=lifted.append, hand_on_kill=lambda: killed.pop(0))
     write(tmp_path / MADE, Made(pid=7, resumed=True, held=[0, 1], paused_before=[], drained=known))
     startup = Startup(tree, engine, None, None)
+    startup._lift_by_itself("all is ready")
+    assert not sent and not tree.trading_enabled, "a kill is owed and could not be handed on"
     startup._lift_by_itself("all is ready")
     assert sent == told and tree.trading_enabled and tree.has_traded
     assert lifted == [read(tmp_path / MADE, Made)]

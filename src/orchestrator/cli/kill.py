@@ -74,8 +74,9 @@ def _act(name: str, level: str, signal: bool) -> int:
     """Word or signal; the engine's pid. Raises CliError."""
     from orchestrator.cli._errors import EXIT_UNAVAILABLE, CliError
     from orchestrator.control.kill_word import set_kill_word
-    from orchestrator.observe.segment import Segment, SegmentError
+    from orchestrator.observe.segment import Segment, SegmentError, process_start_ticks
 
+    pid = 0
     try:
         with Segment(name) as segment:
             pid = segment.status().pid
@@ -84,7 +85,9 @@ def _act(name: str, level: str, signal: bool) -> int:
         elif problem := set_kill_word(name, level):
             raise OSError(problem)
     except (SegmentError, OSError) as err:
-        raise CliError(f"{name} could not be killed: {err}", hint="as the user that runs it?", code=EXIT_UNAVAILABLE) from err
+        gone = process_start_ticks(pid) == 0
+        hint = "nothing of it trades now; `peregrine up` may start it again: `peregrine down` first" if gone else "as the user that runs it?"
+        raise CliError(f"{name} could not be killed: {err}", hint=hint, code=EXIT_UNAVAILABLE) from err
     return pid
 
 

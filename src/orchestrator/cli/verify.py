@@ -35,7 +35,7 @@ def register(app: typer.Typer) -> None:
 
 def text(report: dict[str, Any]) -> str:
     """The verdict for people."""
-    counted = f"{report['records']:,} records, {report['orders']:,} orders"
+    counted = f"{report['records']:,} records, {report['orders']:,} messages to the venue"  # cancels too
     if shards := report.get("shards"):
         counted += f" in {len(shards)} shards"
     if (start := report.get("from_seq", 1)) > 1:

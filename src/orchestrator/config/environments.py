@@ -29,6 +29,7 @@ ENVIRONMENTS = ("development", "staging", "production")
 BASE = "base.yaml"
 FOLDERS = {"environment": "environments", "desk": "desks"}
 _MAX_CHAIN = 8
+MAX_BYTES = 8 << 20  # of one file: a device named by mistake ends too
 
 
 @dataclass(frozen=True)
@@ -222,7 +223,11 @@ def _extended(layer: Layer, source: str) -> tuple[Node | None, list[Problem]]:
 
 def _read(path: FilePath, source: str) -> Layer:
     try:
-        text = path.read_bytes().decode("utf-8")
+        with path.open("rb") as file:
+            data = file.read(MAX_BYTES + 1)
+        if len(data) > MAX_BYTES:
+            raise ConfigError([Problem("", f"more than {MAX_BYTES >> 20} MiB", "a configuration", "check the path")], source)
+        text = data.decode("utf-8")
     except UnicodeDecodeError as err:
         raise ConfigError(
             [Problem("", f"byte {err.start} is no UTF-8", "YAML text in UTF-8", "save it as UTF-8")], source

@@ -90,7 +90,10 @@ class EngineLink:
 
     def alive(self) -> bool:
         """Is that very engine still there, under its name?"""
-        return self._reader.status().alive and not self._reader.superseded()
+        try:
+            return self._reader.status().alive and not self._reader.superseded()
+        except ValueError:  # let go of meanwhile, by the thread that saw it die
+            return False
 
     def beat(self) -> None:
         """The supervisor's sign of life."""
@@ -146,7 +149,10 @@ class EngineLink:
         time.sleep(POLL_S)
 
     def _table(self, shard: int) -> bytes:
-        return self._reader.region(numbered("acks", shard))
+        try:
+            return self._reader.region(numbered("acks", shard))
+        except ValueError as err:  # closed meanwhile: the supervisor let go of an engine that is gone
+            raise EngineLinkError("unavailable", f"{self.name} ended meanwhile", "it is in the journal or it was not done: ask again with the same id") from err
 
     def _written(self, shard: int) -> int:
         table = self._table(shard)

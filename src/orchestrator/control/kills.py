@@ -46,6 +46,9 @@ def history(records: Iterable[tuple[int, int, int, int, bytes]], *, lost_supervi
                    "_cancel_seq": 0}  # fmt: skip
             out.append(now)
             reducing = _reduces(kind, payload)
+        elif cause is not None and now is not None and now["by"].startswith("word") and not now["who"]:
+            now["who"], now["why"] = cause["who"], cause["why"]  # a word has no name: the command behind it says whose it was
+            reducing = reducing or _reduces(kind, payload)
         elif now is not None and _lifts(kind, payload):
             now["lifted_seq"] = seq
             now = None

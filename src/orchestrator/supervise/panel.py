@@ -40,7 +40,10 @@ def ready_line(state: TreeState, seconds: float, sharing: str = "") -> str:
 
 def end_lines(report: EndReport) -> list[str]:
     """What a tree came to, the first line for all, the others for what was not as it should be."""
-    orders = f"{report.orders:,} orders, {report.fills:,} fills, {report.open_orders or 0} open"
+    count = {"orders": report.orders, "fills": report.fills, "open": report.open_orders}
+    orders = ", ".join(f"{number:,} {what}" for what, number in count.items() if number is not None)
+    if unknown := [what for what, number in count.items() if number is None]:
+        orders = ", ".join(filter(None, [orders, f"{' and '.join(unknown)} not known"]))
     recovered = ""
     if report.restarts.get("engine"):
         recovered = f", engine recovered {report.restarts['engine']} times, the last in {nanoseconds(report.recovery_ns)}"

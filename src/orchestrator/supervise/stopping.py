@@ -38,8 +38,8 @@ class EndReport(msgspec.Struct, kw_only=True):
     recovery_ns: int = 0  # of the engine's last restart: death seen to trading again
     generation: int = 1
     seconds: float = 0.0
-    orders: int = 0
-    fills: int = 0
+    orders: int | None = None  # of the whole run; None: not known, the engine did not end cleanly
+    fills: int | None = None
 
 
 def stop(tree: Tree, link: TreeLink | None, *, timeout_s: float, why: str, beat: Callable[[], None]) -> EndReport:
@@ -129,9 +129,11 @@ def _orders(tree: Tree, report: EndReport, last: EngineView | None, result: RunR
         report.orders, report.fills = result.orders, result.fills
         report.notes += [w for w in result.warnings if w.startswith("journal:")]
         report.open_orders = max(result.working_orders, result.unknown_orders)  # the unknown ones are among the first
-    elif tree.has_traded and tree.get("venue") is not None:
+    elif not tree.has_traded:
+        report.orders = report.fills = 0
+    elif tree.get("venue") is not None:
         report.notes.append("the engine did not end cleanly; what was open ended with the embedded exchange")
-    elif tree.has_traded:
+    else:
         report.open_orders = None
     if report.open_orders:
         report.notes.append(f"{report.open_orders} orders may still be open at the venue")
