@@ -200,7 +200,7 @@ class Tree:
 
         raise ControlError("unavailable", "there is no tree here")
 
-    enable_trading = stop_tree = restart_engine = deploy = deployed = _no
+    enable_trading = stop_tree = restart_engine = deploy = deployed = keep = take_back = _no
 
     def set_log_level(self, level: str) -> None:
         """Of this process."""

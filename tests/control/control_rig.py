@@ -36,6 +36,7 @@ class FakeLink:
         self.instruments = {f"SYM{i}": (i % shards, i // shards) for i in range(4)}
         self.sent: list[tuple[str, int, bytes, Request]] = []
         self.word: list[int] = []
+        self.kill_word: int | None = None  # what there is to be lifted; None: whatever is asked for
         self.broken: dict[int, ControlError] = {}  # shard → what it says instead
         self._seq = itertools.count(100)
 
@@ -51,6 +52,12 @@ class FakeLink:
 
     def kill(self, level: int) -> None:
         self.word.append(level)
+
+    def lift_kill(self, seen: int) -> bool:
+        if self.kill_word is not None and seen != self.kill_word:
+            return False
+        self.word.append(0)
+        return True
 
     def alive(self) -> bool:
         return True
@@ -90,6 +97,12 @@ class FakeTree:
 
     def restart_engine(self, request: Request) -> Any:
         return self._note("restart_engine", request)
+
+    def keep(self, kind: str, request: Request) -> Any:
+        return self._note("keep", (kind, request))
+
+    def take_back(self, request: Request) -> Any:
+        return self._note("take_back", request)
 
     def set_log_level(self, level: str) -> Any:
         return self._note("set_log_level", level)

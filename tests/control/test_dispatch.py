@@ -90,7 +90,7 @@ def test_bodies_are_those_the_engine_reads(world):
 def test_without_an_engine_a_command_is_unavailable_and_the_tree_can_still_be_asked():
     tree = FakeTree()
     dispatcher = Dispatcher(tree.link, tree)
-    assert answer(dispatcher, Request(cmd="pause", args={"all": True}), ANNA).error.code == "unavailable"
+    assert answer(dispatcher, Request(cmd="flatten", args={"all": True}), ANNA).error.code == "unavailable"
     assert answer(dispatcher, Request(cmd="stop"), ANNA).data == {"did": "stop_tree"}
     assert answer(dispatcher, Request(cmd="snapshot"), ANNA).error.code == "unavailable"
 
@@ -184,6 +184,37 @@ def test_a_kill_while_the_revival_is_under_way_stands(world):
     world.link.send = between
     answer = world("revive", token=world("revive").data["token"])
     assert "the kill stands" in answer.error.message and world.link.word == [0, 1]
+
+
+def test_a_kill_by_word_alone_in_the_last_moment_before_the_lifting_stands(world):
+    token = world("revive").data["token"]
+    world.link.kill_word = 8  # after it was looked at for the last time
+    assert "killed again" in world("revive", token=token).error.message
+    assert world.link.word == [] and not world.link.sent
+
+
+def test_without_an_engine_stops_are_kept_and_a_resume_asks_for_what_was_kept(world):
+    away = Dispatcher(lambda: None, world.tree)
+    for cmd in ("pause", "drain"):
+        reply = answer(away, Request(cmd=cmd, args={"all": True}, why="x"), ANNA)
+        assert reply.ok and reply.effects == [] and world.tree.asked[-1][1][0] == cmd
+    assert answer(away, Request(cmd="resume", args={"all": True}, why="x"), ANNA).data == {"did": "take_back"}
+    assert answer(away, Request(cmd="flatten", args={"all": True}, why="x"), ANNA).error.code == "unavailable"
+
+
+def test_an_engine_that_comes_back_while_a_stop_is_noted_gets_it_itself(world):
+    found = [None, world.link, world.link, world.link]
+    back = Dispatcher(lambda: found.pop(0), world.tree)
+    reply = answer(back, Request(cmd="drain", args={"all": True}, why="x"), ANNA)
+    assert [e.shard for e in reply.effects] == [0, 1] and world.tree.asked[-1][0] == "keep"
+
+
+def test_an_engine_that_dies_over_a_stop_leaves_it_to_the_next_one(world):
+    world.link.broken[1] = ControlError("unavailable", "it ended before it took drain")
+    assert world("drain", all=True).error.code == "unavailable" and not world.tree.asked, "it lives: a person is to ask again"
+    world.link.alive = lambda: False
+    reply = world("drain", all=True)
+    assert reply.ok and [e.shard for e in reply.effects] == [0] and world.tree.asked[-1][0] == "keep"
 
 
 def test_all_problems_of_arguments_are_told_at_once():

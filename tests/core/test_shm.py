@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 
 from hotpath import _core
+from orchestrator.control.kill_word import set_kill_word
+from orchestrator.observe import segment as segments
 
 LAYOUT_VERSION_AT = 8
 TOTAL_BYTES_AT = 16
@@ -207,6 +209,27 @@ def test_the_kill_word_is_a_level_that_every_process_sees(segment_name):
     assert header["kill_pid"] == os.getpid() and header["kill_ns"] > 0
     killer.set_kill(_core.KillLevel.RUN)
     assert segment.kill_level == _core.KillLevel.RUN
+
+
+@pytest.mark.parametrize("again", ["python", "engine's own code"])
+def test_a_kill_is_lifted_only_by_who_has_seen_that_very_one(segment_name, again):
+    segment = _core.Segment.create(segment_name, [region()])
+    with segments.Segment(segment_name, write=True) as word:
+        word.kill(1)
+        seen = word.kill_word()
+        assert seen == segment.kill_word and seen & 0xFFFFFFFF == 1
+        word.kill(1) if again == "python" else segment.set_kill(1)
+        stamped = segment.header()["kill_ns"]
+        assert not segment.lift_kill(seen) and segment.kill_level == _core.KillLevel.CANCEL_ALL and segment.header()["kill_ns"] == stamped
+        assert segment.lift_kill(word.kill_word()) and segment.kill_level == _core.KillLevel.RUN and word.status().kill_level == 0
+        assert not segment.lift_kill(seen)
+
+
+def test_a_kill_word_that_stands_higher_is_stamped_anew_and_not_lowered(segment_name):
+    segment = _core.Segment.create(segment_name, [region()])
+    assert set_kill_word(segment_name, "flatten") == ""
+    seen = segment.kill_word
+    assert set_kill_word(segment_name, "cancel") == "" and not segment.lift_kill(seen) and segment.kill_level == _core.KillLevel.FLATTEN
 
 
 def test_a_read_only_segment_takes_no_kill(segment_name):

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import signal
 
+from orchestrator.observe.segment import process_start_ticks
+from orchestrator.supervise import state_file
 from orchestrator.supervise.view import read_view
 
 
@@ -51,3 +53,21 @@ def test_a_kill_unseen_by_a_stopped_engine_or_given_while_none_lives_holds_the_n
     rig.call("up", "--take-over", "--name", rig.name, "--detach")
     rig.wait(lambda: rig.pid("engine") not in (0, third) and killed(rig))
     rig.call("down", rig.name)
+
+
+def test_a_kill_while_neither_engine_nor_supervisor_lives_holds_what_is_started_next(make_rig):
+    rig = make_rig()
+    rig.up()
+    first = rig.pid("engine")
+    rig.kill_supervisor()
+    os.kill(first, signal.SIGKILL)
+    rig.wait(lambda: process_start_ticks(first) == 0)
+    said = rig.call("kill", rig.name, "--yes", "--why", "all of it is gone").stdout
+    assert "neither its supervisor" in said and "before it may trade" in said
+    assert rig.state().kill_owed == 1 == state_file.read(rig.run_folder()).kill_owed
+    rig.call("up", "--take-over", "--name", rig.name, "--detach")
+    rig.wait(lambda: rig.pid("engine") not in (0, first) and killed(rig))
+    revive(rig)
+    rig.call("down", rig.name)
+    assert rig.call("kill", rig.name, "--yes", code=69).stderr, "it was taken down: nothing is to be started for that run"
+    assert rig.state().kill_owed == 0

@@ -60,7 +60,7 @@ py::dict header_of(const Segment& s) {
   d["heartbeat_count"] = load_acquire(h.heartbeat_count);
   d["heartbeat_ns"] = load_relaxed(h.heartbeat_ns);
   d["state"] = static_cast<EngineState>(load_acquire(h.state));
-  d["kill_level"] = load_acquire(h.kill_level);
+  d["kill_level"] = static_cast<u32>(load_acquire(h.kill_word));
   d["kill_ns"] = load_relaxed(h.kill_ns);
   d["kill_pid"] = load_relaxed(h.kill_pid);
   d["lease_pid"] = static_cast<i32>(load_acquire(h.lease_owner) >> 32);
@@ -249,6 +249,13 @@ void bind_core_shm(py::module_& m) {
             s.get().set_kill_level(static_cast<KillLevel>(level), wall_ns());
           },
           py::arg("level"), "Set the kill word (0 = run, 1 = cancel all, 2 = flatten).")
+      .def(
+          "lift_kill",
+          [](PySegment& s, u64 seen) {
+            if (!s.get().writable()) throw ShmError("the segment is attached read-only");
+            return s.get().lift_kill(seen, wall_ns());
+          },
+          py::arg("seen"), "Set the kill word to run if it is still `seen` (kill_word); False where a kill came since.")
       .def("set_state",
            [](PySegment& s, EngineState state) {
              if (!s.get().writable()) throw ShmError("the segment is attached read-only");
@@ -273,6 +280,8 @@ void bind_core_shm(py::module_& m) {
           },
           py::arg("remove_name") = false, "Let go; the memory stays mapped while a view of a region lives.")
       .def_property_readonly("kill_level", [](const PySegment& s) { return static_cast<u32>(s.get().kill_level()); })
+      .def_property_readonly("kill_word", [](const PySegment& s) { return s.get().kill_word(); },
+                             "Level and, above 32 bits, the stamp of its last setting.")
       .def_property_readonly("name", [](const PySegment& s) { return s.get().name(); })
       .def_property_readonly("writable", [](const PySegment& s) { return s.get().writable(); })
       .def_property_readonly("epoch", [](const PySegment& s) { return s.get().header().epoch; });

@@ -310,11 +310,24 @@ u8* Segment::region(std::string_view name, u64* bytes) const {
   return r != nullptr ? base_ + r->offset : nullptr;
 }
 
+namespace {
+// The time's low half is the stamp: whoever kills needs nothing but one store, and no two kills look alike.
+u64 kill_word_of(KillLevel level, TimeNs now) { return static_cast<u64>(now) << 32 | static_cast<u32>(level); }
+}  // namespace
+
 void Segment::set_kill_level(KillLevel level, TimeNs now) {
   ShmHeader& h = header();
   store_relaxed(h.kill_ns, now);
   store_relaxed(h.kill_pid, static_cast<i32>(::getpid()));
-  store_release(h.kill_level, static_cast<u32>(level));
+  store_release(h.kill_word, kill_word_of(level, now));
+}
+
+bool Segment::lift_kill(u64 seen, TimeNs now) {
+  ShmHeader& h = header();
+  if (!compare_exchange(h.kill_word, seen, kill_word_of(KillLevel::kRun, now))) return false;
+  store_relaxed(h.kill_ns, now);
+  store_relaxed(h.kill_pid, static_cast<i32>(::getpid()));
+  return true;
 }
 
 Liveness Segment::owner_liveness() const { return liveness({header().pid, header().start_ticks}); }

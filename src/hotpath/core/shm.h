@@ -6,7 +6,7 @@
 //   +-------+----------------+--------------+-------------+--------+-----+------+--------------+------------+
 //   56 n_regions (u32), 60 zero
 //   64   heartbeat_ns, heartbeat_count, state                  written by the engine
-//   128  kill_level, kill_ns, kill_pid                         written by whoever kills
+//   128  kill_level, kill_stamp, kill_ns, kill_pid             written by whoever kills
 //   192  lease_owner, lease_takeovers                          of the command ring (core/command_ring.h)
 //   208  supervisor_beats                                      raised by the supervisor, its sign of life
 //   256  directory: 60 entries of 64 bytes
@@ -22,6 +22,8 @@
 // pid, start_ticks   the engine that owns the segment (core/process.h)
 // heartbeat_ns       the owner's last sign of life, its TscClock; heartbeat_count tells a stopped clock apart
 // kill_level         a level, not an index: whoever reads it late or twice still sees it. 0 = run.
+// kill_stamp         another one with each setting; level (low half) and stamp are one word, stored in one piece, so
+//                    that a kill is lifted only by who has seen that very one (lift_kill)
 // lock      how locking the region into memory went: 0 locked, 1 not asked for, else 1000 + errno
 //
 // A segment's name becomes the file /dev/shm/peregrine.<name>. The owner holds a flock on it for its life, so
@@ -88,8 +90,7 @@ struct alignas(kCacheLine) ShmHeader {
   alignas(kCacheLine) i64 heartbeat_ns;
   u64 heartbeat_count;
   u64 state;  // EngineState
-  alignas(kCacheLine) u32 kill_level;  // KillLevel
-  u32 zero2;
+  alignas(kCacheLine) u64 kill_word;  // KillLevel, and above it the stamp
   i64 kill_ns;
   i32 kill_pid;
   u32 zero3;
@@ -103,7 +104,8 @@ static_assert(offsetof(ShmHeader, layout_version) == 8 && offsetof(ShmHeader, to
 static_assert(offsetof(ShmHeader, epoch) == 24 && offsetof(ShmHeader, pid) == 32);
 static_assert(offsetof(ShmHeader, start_ticks) == 40 && offsetof(ShmHeader, created_ns) == 48);
 static_assert(offsetof(ShmHeader, n_regions) == 56 && offsetof(ShmHeader, heartbeat_ns) == 64);
-static_assert(offsetof(ShmHeader, kill_level) == 128 && offsetof(ShmHeader, lease_owner) == 192);
+static_assert(offsetof(ShmHeader, kill_word) == 128 && offsetof(ShmHeader, kill_ns) == 136);
+static_assert(offsetof(ShmHeader, kill_pid) == 144 && offsetof(ShmHeader, lease_owner) == 192);
 static_assert(offsetof(ShmHeader, supervisor_beats) == 208);
 static_assert(offsetof(ShmHeader, regions) == 256);
 
@@ -167,10 +169,13 @@ class Segment {
     store_release(h.heartbeat_count, load_relaxed(h.heartbeat_count) + 1);
   }
   // Hot: one load, the line is shared until somebody kills.
-  KillLevel kill_level() const { return static_cast<KillLevel>(load_acquire(header().kill_level)); }
+  KillLevel kill_level() const { return static_cast<KillLevel>(static_cast<u32>(kill_word())); }
+  u64 kill_word() const { return load_acquire(header().kill_word); }
   u64 supervisor_beats() const { return load_relaxed(header().supervisor_beats); }
   // Sets the level as given (also back to kRun); `now` and our pid are stored with it.
   void set_kill_level(KillLevel level, TimeNs now);
+  // Back to kRun, if the word is still `seen`: a kill that came since stands, and the answer is false.
+  bool lift_kill(u64 seen, TimeNs now);
   void set_state(EngineState s) { store_release(header().state, static_cast<u64>(s)); }
   // Is the engine that made this segment still there?
   Liveness owner_liveness() const;

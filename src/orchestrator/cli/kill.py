@@ -6,6 +6,9 @@ import json
 import os
 import signal as signals
 import sys
+import time
+from contextlib import suppress
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -13,7 +16,8 @@ import typer
 from orchestrator.cli._control import Options, controlled
 
 ORDER = 45
-TELL_S = 1.0
+TELL_S = 4.0  # in two halves, each longer than the server takes to say that the engine does not answer
+NOBODY_S = 5.0  # for a supervisor that is just coming
 
 
 def register(app: typer.Typer) -> None:
@@ -50,9 +54,9 @@ def register(app: typer.Typer) -> None:
         try:
             pid = _act(chosen, level, signal)
         except CliError:
-            if not _owed(options, chosen, level):
+            pid, how, told = 0, "no engine runs just now", _owed(options, chosen, level)
+            if not told:
                 raise
-            pid, how, told = 0, "no engine runs just now", "its supervisor has the kill: the engine it starts next gets it before it may trade"
         else:
             how = "SIGUSR1 sent" if signal else "kill word set" + (", flattening" if flatten else "")
             told = _tell(options, chosen, level)
@@ -61,7 +65,7 @@ def register(app: typer.Typer) -> None:
         else:
             typer.echo(f"{chosen} (pid {pid}): {how}" if pid else f"{chosen}: {how}")
             if told:
-                typer.echo(told, err=not told.startswith(("journaled", "its supervisor")))
+                typer.echo(told, err=not told.startswith(("journaled", "its supervisor", "neither")))
 
 
 def confirm(what: str, yes: bool) -> None:
@@ -97,24 +101,46 @@ def _between_two_lives(name: str | None) -> str:
     from orchestrator.observe.segment import running
     from orchestrator.supervise import paths
 
-    here = {n for n in paths.names() if (paths.runtime_dir(n) / SOCKET).exists()}
+    here = {n for n in paths.names() if (paths.runtime_dir(n) / SOCKET).exists() or _goes_on(paths.runtime_dir(n))}
     living = {status.name for status in running()}
     if name is not None:
         return name if name in here - living else ""
     return here.pop() if len(here | living) == 1 and not living else ""
 
 
-def _owed(options: Options, name: str, level: str) -> bool:
-    """Did its supervisor take the kill for the engine it starts next?"""
-    from orchestrator.control.client import ControlClient
-    from orchestrator.control.errors import ControlError
+def _goes_on(folder: Path) -> bool:
+    """Is there a run in its state that has not come to its end, whoever lives?"""
+    from orchestrator.supervise import state_file
 
     try:
-        with ControlClient.local(name, options.timeout_s) as client:
-            reply = client.call("kill", {"level": level}, why=options.why or "", who=options.person())
-    except ControlError:
+        return not state_file.read(folder).over()
+    except state_file.StateFileError:
         return False
-    return isinstance(reply.data, dict) and reply.data.get("kill_word") is True
+
+
+def _owed(options: Options, name: str, level: str) -> str:
+    """The kill for the engine that is started next: with its supervisor, or in the state that the next one begins with. What was
+    done in words, "" where nothing is to be started."""
+    from orchestrator.control.client import ControlClient
+    from orchestrator.control.errors import ControlError
+    from orchestrator.observe.segment import KILL_LEVELS
+    from orchestrator.supervise.nobody import SomebodyThere, owe_kill
+
+    until = time.monotonic() + NOBODY_S
+    while True:
+        with suppress(ControlError), ControlClient.local(name, options.timeout_s) as client:
+            reply = client.call("kill", {"level": level}, why=options.why or "", who=options.person())
+            if isinstance(reply.data, dict) and reply.data.get("kill_word") is True:
+                return "its supervisor has the kill: the engine it starts next gets it before it may trade"
+        try:
+            run = owe_kill(name, KILL_LEVELS[level])
+            return f"neither its supervisor: whatever is started next for {run} is killed before it may trade" if run else ""
+        except OSError:
+            return ""
+        except SomebodyThere:
+            if time.monotonic() > until:
+                return ""
+        time.sleep(0.05)
 
 
 def _tell(options: Options, name: str, level: str) -> str:
@@ -131,4 +157,6 @@ def _tell(options: Options, name: str, level: str) -> str:
             reply = client.call("kill", {"level": level}, why=options.why or "", who=options.person())
     except ControlError as err:
         return f"the supervisor could not be told, so the journal does not say who or why: {err.message}"
+    if isinstance(reply.data, dict) and (why := reply.data.get("not_journaled")):
+        return f"its supervisor knows who and why; the journal does not, or not yet: {why}"
     return "journaled by " + ", ".join(f"shard {e.shard} at {e.seq}" for e in reply.effects) if reply.effects else "told"

@@ -47,9 +47,11 @@ def _print(found: dict[str, Any]) -> None:
 def headline(found: dict[str, Any]) -> str:
     """One line: who, how, since when."""
     tree, engine = found["tree"], found["engine"]
-    words = [found["name"], tree["state"], "trading enabled" if tree["trading_enabled"] else "trading not enabled"]
-    if engine and engine["engine"]["kill_level"]:
-        words.append(f"KILLED, level {engine['engine']['kill_level']}")
+    killed = engine["engine"]["kill_level"] if engine else 0
+    if killed:
+        words = [found["name"], f"KILLED (level {killed}): no new orders until `peregrine revive`", tree["state"]]
+    else:
+        words = [found["name"], tree["state"], "trading enabled" if tree["trading_enabled"] else "trading not enabled"]
     if tree["reason"]:
         words.append(tree["reason"])
     return ", ".join(words)

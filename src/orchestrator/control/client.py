@@ -161,6 +161,8 @@ def _not_there(name: str, folder: Path) -> ControlError:
         state = state_file.read(folder)
         if not state.supervisor_alive():
             hint = f"its supervisor (pid {state.supervisor_pid}) has ended: `peregrine up` takes its engine over or starts it again"
+            if state.over():
+                hint = f"its last run is over ({state.reason or state.state}); `peregrine up` begins a new one"
     except state_file.StateFileError:
         pass
     return ControlError("unavailable", f"no supervisor of {name} is here ({folder})", hint)

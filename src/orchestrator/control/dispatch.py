@@ -8,16 +8,17 @@ again with the same id, only the missing ones do it.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from orchestrator.config.models import Config
 from orchestrator.control import bodies, breakers
+from orchestrator.control.engine_link import EngineLinkError
 from orchestrator.control.errors import ControlError, problem_of
 from orchestrator.control.limit_use import LimitUse
 from orchestrator.control.limits import Limits
 from orchestrator.control.messages import Caller, Effect, Reply, Request
 from orchestrator.control.policies import Policies
-from orchestrator.control.revival import Revival
+from orchestrator.control.revival import Revival, killed_again
 from orchestrator.control.status import Status
 from orchestrator.control.told import Told
 from orchestrator.observe import traces
@@ -44,6 +45,10 @@ class Link(Protocol):
 
     def kill(self, level: int) -> None:
         """Set the kill word."""
+        ...
+
+    def lift_kill(self, seen: int) -> bool:
+        """Lift the kill that `seen` is the word of; False where another came since."""
         ...
 
     def alive(self) -> bool:
@@ -77,6 +82,14 @@ class TreeControl(Protocol):
 
     def restart_engine(self, request: Request) -> Any:
         """Start the engine process again."""
+        ...
+
+    def keep(self, kind: Literal["drain", "pause"], request: Request) -> Any:
+        """No engine runs: keep this pause or drain for the one that comes next."""
+        ...
+
+    def take_back(self, request: Request) -> Any:
+        """No engine runs: what this resume means is not given to the next one; None where there is nothing of the sort."""
         ...
 
     def set_log_level(self, level: str) -> Any:
@@ -116,9 +129,10 @@ class Dispatcher:
             "commands": lambda r, _: _good(r, self.told.listed(r.args.get("since_ns", 0), r.args.get("limit", 1000))),
             "start": self._start,
             "stop": lambda r, _: _good(r, _dict(tree.stop_tree(r))),
-            "pause": lambda r, _: self._to_target(r, "pause", bodies.number(0 if r.args.get("keep") else bodies.PAUSE_CANCELS), "pause_symbol"),
-            "resume": lambda r, _: self._to_target(r, "resume", bodies.number(bodies.RESUME_DRAINED), "resume_symbol"),
-            "drain": lambda r, _: self._to_shards(r, "drain"),
+            "pause": lambda r, _: self._or_kept(r, lambda: self._to_target(
+                r, "pause", bodies.number(0 if r.args.get("keep") else bodies.PAUSE_CANCELS), "pause_symbol")),
+            "resume": self._resume,
+            "drain": lambda r, _: self._or_kept(r, lambda: self._to_shards(r, "drain")),
             "limits.set": self._limits_set,
             "active_symbols": lambda r, _: self._to_shards(r, "active_symbols", bodies.number(r.args["count"])),
             "policy.load": lambda r, _: _good(r, self._policies.load(r.args)),
@@ -166,6 +180,26 @@ class Dispatcher:
         shard, ix = _place(link, symbol)
         return _good(request, None, [link.send(symbol_kind, shard=shard, body=bodies.number(ix), request=request)])
 
+    def _or_kept(self, request: Request, do: Callable[[], Reply]) -> Reply:
+        """`do`; where no engine is there to take it, or it dies over it, its supervisor keeps it for the next one."""
+        effects: list[Effect] = []
+        if (link := self._engine_link()) is not None:
+            try:
+                return do()
+            except (ControlError, EngineLinkError) as err:
+                if err.code != "unavailable" or link.alive():
+                    raise
+                effects = getattr(err, "effects", [])
+        kept = self._tree.keep("drain" if request.cmd == "drain" else "pause", request)
+        if (link := self._engine_link()) is not None and link.alive():  # it came back while that was noted
+            return do()
+        return _good(request, _dict(kept), effects)
+
+    def _resume(self, request: Request, _: Caller) -> Reply:
+        if self._engine_link() is None and (back := self._tree.take_back(request)) is not None:
+            return _good(request, _dict(back))
+        return self._to_target(request, "resume", bodies.number(bodies.RESUME_DRAINED), "resume_symbol")
+
     def _still_paused(self, reply: Reply) -> list[str]:
         """Symbols of the shards just resumed that a person paused by name."""
         names = {place: symbol for symbol, place in self.link().instruments.items()}
@@ -194,8 +228,9 @@ class Dispatcher:
             return _good(request, self._revival.ask(link.name, caller, request))
         self._revival.take(link.name, caller, token)
         self._rearm_account(request)  # before the word: an account at its limit is not let trade for a moment either
-        self._revival.still_good(link.name)  # that may have taken its time
-        link.kill(0)
+        seen = self._revival.still_good(link.name)  # that may have taken its time
+        if not link.lift_kill(seen):
+            raise killed_again()
         try:
             effects = each_shard(range(link.shards), lambda shard: self._once_the_word_is_seen(link, shard, request))
         finally:

@@ -103,6 +103,10 @@ class EngineLink:
         """Set the kill word: 0 run, 1 cancel all, 2 flatten. No answer is waited for."""
         self._segment.set_kill(level)
 
+    def lift_kill(self, seen: int) -> bool:
+        """Let the kill word be `run` again if it is still `seen` (Segment.kill_word); False: a kill came since, and stands."""
+        return bool(self._segment.lift_kill(seen))
+
     def send(self, kind: str, *, shard: int, body: bytes = b"", request: Request, timeout_s: float = 2.0,
              part: int = 0) -> Effect:
         """Have a shard consume one command; returns where it stands in its journal.

@@ -12,8 +12,7 @@ def set_kill_word(name: str, level: str) -> str:
             status = segment.status()
             if not status.alive:
                 return f"engine {name} (pid {status.pid}) does not run"
-            if status.kill_level <= KILL_LEVELS[level]:  # the same again is stamped anew: whoever is about to lift it sees that
-                segment.kill(KILL_LEVELS[level])
+            segment.kill(max(status.kill_level, KILL_LEVELS[level]))  # stamped anew in any case: whoever is about to lift it sees that
     except (SegmentError, OSError, ValueError) as err:
         return str(err)
     return ""

@@ -59,10 +59,11 @@ class Revival:
         self._taken = asked
         self.still_good(name)
 
-    def still_good(self, name: str) -> None:
-        """Has there been no kill since the token that was taken was given? Raises ControlError."""
+    def still_good(self, name: str) -> int:
+        """The kill word as it was when the token that was taken was given. Raises ControlError where there has been a kill since."""
         if self._taken is None or self._kill_of(name) != self._taken.killed or self.killed_since():
-            raise ControlError("refused", "killed again since the token was given", "ask for a token first: revive without one")
+            raise killed_again()
+        return self._taken.killed[1]
 
     def killed_since(self) -> bool:
         """Did a kill come by the API since the token that was taken was given?"""
@@ -74,10 +75,16 @@ class Revival:
         self._asked = None
 
 
+def killed_again() -> ControlError:
+    """What is raised where a kill came between the two steps."""
+    return ControlError("refused", "killed again since the token was given", "ask for a token first: revive without one")
+
+
 def _kill_of(name: str) -> tuple[int, int]:
-    """Level and time of the engine's kill word."""
+    """The engine's kill word: its level, and the whole of it."""
     try:
         with Segment(name) as segment:
-            return segment.status().kill_level, segment.kill_ns()
+            word = segment.kill_word()
+            return word & 0xFFFFFFFF, word
     except SegmentError as err:
         raise ControlError("unavailable", str(err)) from err

@@ -29,12 +29,12 @@ HEADER_DTYPE = np.dtype(
     {
         "names": [
             "magic", "layout_version", "header_bytes", "total_bytes", "epoch", "pid", "start_ticks", "created_ns",
-            "n_regions", "heartbeat_ns", "heartbeat_count", "state", "kill_level", "kill_ns", "kill_pid",
+            "n_regions", "heartbeat_ns", "heartbeat_count", "state", "kill_level", "kill_stamp", "kill_ns", "kill_pid",
             "lease_owner", "lease_takeovers", "supervisor_beats",
         ],
-        "formats": ["<u8", "<u4", "<u4", "<u8", "<u8", "<i4", "<u8", "<i8", "<u4", "<i8", "<u8", "<u8", "<u4", "<i8", "<i4",
+        "formats": ["<u8", "<u4", "<u4", "<u8", "<u8", "<i4", "<u8", "<i8", "<u4", "<i8", "<u8", "<u8", "<u4", "<u4", "<i8", "<i4",
                     "<u8", "<u8", "<u8"],
-        "offsets": [0, 8, 12, 16, 24, 32, 40, 48, 56, 64, 72, 80, 128, 136, 144, 192, 200, 208],
+        "offsets": [0, 8, 12, 16, 24, 32, 40, 48, 56, 64, 72, 80, 128, 132, 136, 144, 192, 200, 208],
         "itemsize": HEADER_BYTES,
     }
 )  # fmt: skip
@@ -136,6 +136,11 @@ class Segment:
         """When the kill word was last set, by the wall clock; 0 = never."""
         return int(self._header()["kill_ns"])
 
+    def kill_word(self) -> int:
+        """Level (low 32 bits) and stamp of the kill word in one reading: another number after each kill."""
+        with memoryview(self._map) as view, view[KILL_AT : KILL_AT + 8] as part, part.cast("Q") as word:
+            return int(word[0])
+
     def heartbeat_count(self) -> int:
         """How often the engine has said that it lives."""
         return int(self._header()["heartbeat_count"])
@@ -170,18 +175,14 @@ class Segment:
         return [row["name"].decode("ascii", "replace") for row in table]
 
     def kill(self, level: int) -> None:
-        """Set the kill word, who set it and when; the level last, in one store, as the engine reads it."""
-        view = memoryview(self._map)
-        try:
-            long, word = view[136:144].cast("q"), view[144:148].cast("i")
-            long[0], word[0] = time.time_ns(), os.getpid()
-            long.release()
-            word.release()
-            flag = view[KILL_AT : KILL_AT + 4].cast("I")
-            flag[0] = level
-            flag.release()
-        finally:
-            view.release()
+        """Set the kill word, who set it and when; level and stamp last, in one store: whoever is about to lift a kill he saw
+        before sees that this is another one."""
+        now_ns = time.time_ns()
+        with memoryview(self._map) as view:
+            with view[136:144].cast("q") as long, view[144:148].cast("i") as pid:
+                long[0], pid[0] = now_ns, os.getpid()
+            with view[KILL_AT : KILL_AT + 8].cast("Q") as word:
+                word[0] = (now_ns & 0xFFFFFFFF) << 32 | level
 
 
 def names(folder: Path | None = None) -> list[str]:

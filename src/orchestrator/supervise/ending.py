@@ -76,6 +76,7 @@ def _remains(name: str, folder: Path, state: TreeState) -> EndReport:
     report = EndReport(name=name, run=state.run, reason="its supervisor and its engine were gone", code=EXIT_UNAVAILABLE, open_orders=None,
                        notes=[*notes, "whether orders are still open at the venue is not known: ask the venue"])  # fmt: skip
     state.state, state.reason, state.trading_enabled, state.unsettled = "failed", report.reason, False, False
+    state.kill_owed = 0  # a person closed that run: what is begun next is another decision
     for process in state.processes:
         process.pid, process.state = 0, "failed" if process.role == "engine" else "stopped"
     state_file.write(folder, state)

@@ -66,7 +66,7 @@ class EngineKeeper(Keeper):
         venue = self.tree.get("venue")
         ready = str(venue.spec.out) if venue and venue.spec.out else ""
         plan = Plan(config=effective(self.tree.cfg), folder=str(self.tree.run), runtime=str(self.tree.runtime), venue_ready=ready,
-                    drained=[h for h in self.tree.holds.listed() if h.kind == "drain"],
+                    drained=[h for h in self.tree.holds.listed() if h.kind == "drain" and not h.owed],
                     held_before=self._held_before(), placement=self.member.spec.placement)  # fmt: skip
         if (once := self.tree.once) is not None:
             plan.ends_with_supervisor = True
@@ -85,8 +85,7 @@ class EngineKeeper(Keeper):
 
     def died(self, now_ns: int, words: str, *, started: bool) -> None:
         """Recover it, unless it said why that would be of no use."""
-        if (dead := read_view(self.tree.name)) is not None:  # it may have died before it looked at the word
-            self.tree.kill_owed = max(self.tree.kill_owed, dead.kill_level)
+        self._owe_its_kill()
         self.close_link()
         problem: Ended | None = read(self.tree.run / PROBLEM, Ended)
         said = problem.message if problem else f"{words}: {last_words(self.member.spec.log)}" if not started else words
@@ -106,6 +105,11 @@ class EngineKeeper(Keeper):
         if not self.again(now_ns, said):
             used = self.member.restart.words(now_ns)
             raise Failure(f"the engine is given up: {said} ({used})", EXIT_INTERNAL, f"its log: {self.member.spec.log}")
+
+    def _owe_its_kill(self) -> None:
+        """It may have died before it looked at the word."""
+        if (dead := read_view(self.tree.name)) is not None:
+            self.tree.kill_owed = max(self.tree.kill_owed, dead.kill_level)
 
     def lost_trading(self) -> None:
         """The next engine comes up held, whatever the last one was; which pauses were ours is in its plan."""
@@ -233,6 +237,7 @@ class EngineKeeper(Keeper):
         if read_result(self.tree.run) is not None:
             self.died(now_ns, words, started=True)
             return
+        self._owe_its_kill()
         self.lost_trading()
         member = self.member
         if member.life.state != "failed":

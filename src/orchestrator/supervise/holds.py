@@ -11,12 +11,14 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable
+from typing import Literal
 
 from orchestrator.control import bodies
 from orchestrator.control.engine_link import EngineLink, EngineLinkError
 from orchestrator.control.messages import Effect, Request
 from orchestrator.supervise.state_file import Hold
 
+ANY_SHARD = -1  # of a symbol: the engine knows where it is
 UNKNOWN_SEQ = 1  # of a command that was not answered: any resume after it lifts it
 WORDS = {"drain": "drained", "pause": "paused"}
 
@@ -26,7 +28,7 @@ class Holds:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._holds: dict[tuple[int, str], list[Hold]] = {}  # one that stands, and those under way
+        self._holds: dict[tuple[int, str, str], list[Hold]] = {}  # one that stands, and those under way
         self._lifted: dict[int, int] = {}  # shard → journal number of its last resume
 
     def restore(self, found: Iterable[Hold]) -> None:
@@ -34,7 +36,7 @@ class Holds:
         with self._lock:
             for hold in found:
                 hold.seq = hold.seq or UNKNOWN_SEQ  # whoever waited for the answer is gone
-                self._holds[hold.shard, hold.kind] = [hold]
+                self._holds[_key(hold)] = [hold]
 
     def listed(self) -> list[Hold]:
         """In order of the shards."""
@@ -45,8 +47,32 @@ class Holds:
         """A drain or pause is about to be sent."""
         hold = Hold(shard=shard, kind="drain" if kind == "drain" else "pause", who=request.who, why=request.why, when_ns=request.when_ns)
         with self._lock:
-            self._holds.setdefault((shard, hold.kind), []).append(hold)
+            self._holds.setdefault(_key(hold), []).append(hold)
         return hold
+
+    def owe(self, kind: Literal["drain", "pause", "pause_symbol"], shard: int, request: Request, *, symbol: str = "", keep: bool = False) -> None:
+        """A drain or pause that came while no engine ran."""
+        hold = Hold(shard=shard, kind=kind, symbol=symbol, keep=keep, owed=True, who=request.who, why=request.why, when_ns=request.when_ns)
+        with self._lock:
+            self._holds.setdefault(_key(hold), []).append(hold)
+        self.taken(hold, None)
+
+    def given_again(self, hold: Hold, seq: int) -> None:
+        """The engine took at `seq` what it did not know of. What a symbol is, its journal keeps."""
+        with self._lock:
+            standing = self._holds.setdefault(_key(hold), [])
+            hold.owed, hold.seq = False, max(hold.seq, seq)
+            if hold.symbol:
+                self._drop(hold)
+            elif hold not in standing and seq > self._lifted.get(hold.shard, 0):
+                standing.append(hold)  # resumed meanwhile, and then stopped by this
+            elif not standing:
+                del self._holds[_key(hold)]
+
+    def told(self, symbol: str) -> None:
+        """An engine was told of it by name."""
+        with self._lock:
+            self._holds.pop((ANY_SHARD, "pause_symbol", symbol), None)
 
     def taken(self, hold: Hold, seq: int | None) -> None:
         """It stands in the journal at `seq`; None where that is not known: after every resume so far, then."""
@@ -55,7 +81,9 @@ class Holds:
             if hold.seq < self._lifted.get(hold.shard, 0):
                 self._drop(hold)
                 return
-            first, *others = [h for h in self._holds[hold.shard, hold.kind] if h.seq]  # the first one counts for who and why
+            first, *others = [h for h in self._holds[_key(hold)] if h.seq]  # the first one counts for who and why
+            if seq:
+                first.owed = False
             for other in others:
                 first.seq = max(first.seq, other.seq)
                 self._drop(other)
@@ -73,16 +101,19 @@ class Holds:
                 self._drop(hold)
 
     def _drop(self, hold: Hold) -> None:
-        left = [h for h in self._holds[hold.shard, hold.kind] if h is not hold]
+        left = [h for h in self._holds.pop(_key(hold), []) if h is not hold]
         if left:
-            self._holds[hold.shard, hold.kind] = left
-        else:
-            del self._holds[hold.shard, hold.kind]
+            self._holds[_key(hold)] = left
+
+
+def _key(hold: Hold) -> tuple[int, str, str]:
+    return hold.shard, hold.kind, hold.symbol
 
 
 def words(hold: Hold) -> str:
     """What was done, by whom and why."""
-    return f"{WORDS[hold.kind]} by {hold.who or 'somebody'}" + (f" ({hold.why})" if hold.why else "")
+    what = f"{hold.symbol} paused" if hold.symbol else WORDS[hold.kind]
+    return f"{what} by {hold.who or 'somebody'}" + (f" ({hold.why})" if hold.why else "")
 
 
 class TreeLink(EngineLink):
@@ -120,6 +151,11 @@ class TreeLink(EngineLink):
                 self._write()
             return effect
         else:
-            return hand_on()
+            effect = hand_on()
+            if kind not in ("pause_symbol", "resume_symbol"):
+                return effect
+            for owed in [h.symbol for h in self._holds.listed() if h.symbol]:
+                if (place := self.instruments.get(owed)) is not None and (place[0], bodies.number(place[1])) == (shard, body):
+                    self._holds.told(owed)
         self._write()
         return effect

@@ -25,6 +25,7 @@ from orchestrator.supervise.stopping import read_result
 from orchestrator.supervise.supervisor import Supervisor
 from orchestrator.supervise.takeover import Takeover, TakeoverRefused, end_all
 from orchestrator.supervise.tree import LOGS, Tree
+from orchestrator.supervise.view import read_view
 
 OnRound = Callable[[Supervisor], None]
 END_WAIT_S = 5.0  # for an engine whose `run` was killed: it cancels, flushes, logs out
@@ -59,10 +60,13 @@ def launch(cfg: Config, *, config_file: str = "", on_round: OnRound | None = Non
                                    hint="take it over as it runs: peregrine up --take-over; or end it first: peregrine down",
                                    code=EXIT_UNAVAILABLE)  # fmt: skip
                 return _taken(takeover, lock, on_round)
+        owed = _kill_that_stands(found)
         end_all(runtime)  # of a tree that was being stopped, or whose exchange has died: nothing to be continued
         run = Path(found.run) if found is not None and found.run else None
         notes = put_away(cfg.engine.name, runtime, run)
-        return _fresh(cfg, runtime, lock, config_file, notes, on_round, once)
+        supervisor = _fresh(cfg, runtime, lock, config_file, notes, on_round, once)
+        supervisor.tree.kill_owed = owed
+        return supervisor
     except BaseException:
         lock.close()
         raise
@@ -108,6 +112,14 @@ def _found(takeover: Takeover) -> TreeState | None:
         return takeover.read()
     except TakeoverRefused:
         return None
+
+
+def _kill_that_stands(found: TreeState | None) -> int:
+    """Level of a kill in a run that nobody has taken down: it holds in the one begun after it too."""
+    if found is None or found.state == "stopped":
+        return 0
+    seen = read_view(found.name)
+    return max(found.kill_owed, seen.kill_level if seen is not None else 0)
 
 
 def _worth_taking(cfg: Config, found: TreeState, living: dict[str, tuple[int, int]], resume: Path | None = None) -> bool:

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 
 from orchestrator.cli._errors import EXIT_UNAVAILABLE
+from orchestrator.control import bodies
 from orchestrator.control.engine_link import EngineLinkError
 from orchestrator.control.messages import Effect, Request
 from orchestrator.observe import log, traces
@@ -133,8 +134,8 @@ class Startup:
         effects: list[Effect] = []
         if not self.tree.trading_enabled:
             self.tree.has_traded = True  # one that is not answered may have been taken
-            self._drain_what_its_plan_did_not_know(made, engine.link)
-            for shard in made.held:
+            stopped = self._stop_what_it_does_not_know(made, engine.link)
+            for shard in (s for s in made.held if s not in stopped):
                 effects.append(engine.link.own("resume", shard=shard, body=LIFT_HOLD, request=request, timeout_s=LIFT_WAIT_S))
         engine.lifted_pid, engine.lifted_ns = process.pid, time.monotonic_ns()
         self.tree.trading_enabled = True
@@ -143,12 +144,29 @@ class Startup:
         self.tree.save()
         return effects
 
-    def _drain_what_its_plan_did_not_know(self, made: Made, link: TreeLink) -> None:
-        """Before anything is lifted: on a full disk an engine is started with the plan of an earlier one."""
-        for drain in self.tree.holds.listed():
-            if drain.kind == "drain" and drain.shard not in made.drained:
-                request = own_request("drain", f"still {words(drain)}")
-                link.own("drain", shard=drain.shard, request=request, timeout_s=LIFT_WAIT_S)
+    def _stop_what_it_does_not_know(self, made: Made, link: TreeLink) -> set[int]:
+        """Before anything is lifted: what came while no engine ran, or was not answered, and what an earlier one's plan (a full
+        disk) does not tell. Returns the shards that a person's pause keeps paused."""
+        for hold in self.tree.holds.listed():
+            shard, body = hold.shard, b""
+            match hold.kind:
+                case "drain":
+                    known = shard in made.drained
+                case "pause":
+                    known, body = shard not in made.held, bodies.number(0 if hold.keep else bodies.PAUSE_CANCELS)
+                case _:
+                    if (place := link.instruments.get(hold.symbol)) is None:
+                        _log.error("a symbol that was paused while no engine ran is not traded", symbol=hold.symbol)
+                        self.tree.holds.told(hold.symbol)
+                        continue
+                    known, shard, body = False, place[0], bodies.number(place[1])
+            if known and not hold.owed:
+                continue
+            request = Request(cmd="pause" if hold.symbol else hold.kind, who=hold.who, why=hold.why, when_ns=hold.when_ns) if hold.owed else (
+                own_request(hold.kind, f"still {words(hold)}"))  # fmt: skip
+            effect = link.own(hold.kind, shard=shard, body=body, request=request, timeout_s=LIFT_WAIT_S)
+            self.tree.holds.given_again(hold, effect.seq)
+        return {hold.shard for hold in self.tree.holds.listed() if hold.kind == "pause"}
 
 
 def _nothing(now_ns: int) -> None:

@@ -51,7 +51,10 @@ class Hold(msgspec.Struct, kw_only=True):
     """A shard that a person has stopped by command and nobody has resumed."""
 
     shard: int
-    kind: Literal["drain", "pause"]
+    kind: Literal["drain", "pause", "pause_symbol"]
+    symbol: str = ""  # of a pause_symbol; its shard is the engine's to say
+    keep: bool = False  # a pause that cancels nothing
+    owed: bool = False  # given while no engine ran: the next one gets it before it may trade
     who: str = ""
     why: str = ""
     when_ns: int = 0

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -24,7 +24,7 @@ from orchestrator.control.errors import ControlError
 from orchestrator.control.messages import Request
 from orchestrator.day.keeper import ReconcilerKeeper
 from orchestrator.observe import log
-from orchestrator.supervise import hosting
+from orchestrator.supervise import away, hosting
 from orchestrator.supervise.deploying import take
 from orchestrator.supervise.engine_keeper import EngineKeeper
 from orchestrator.supervise.files import replace_whole
@@ -298,6 +298,15 @@ class Supervisor:
         """End the engine cleanly and start it again on the same run. Raises ControlError."""
         self._in_loop(lambda: self.engine.ask_restart(f"restart asked for by {request.who or 'a command'}"))
         return {"restarting": True}
+
+    def keep(self, kind: Literal["drain", "pause"], request: Request) -> dict[str, Any]:
+        """A pause or drain for the engine that comes next. Raises ControlError."""
+        return away.keep(self.tree, self.engine, kind, request)
+
+    def take_back(self, request: Request) -> dict[str, Any] | None:
+        """A resume of what was kept; None where it is an engine's to do. Raises ControlError."""
+        found: dict[str, Any] | None = self._in_loop(lambda: away.take_back(self.tree, self.engine, request))
+        return found
 
     def set_log_level(self, level: str) -> dict[str, str]:
         """Of the supervisor's log; the dispatcher tells the engine. Raises ControlError."""
