@@ -16,6 +16,8 @@ from orchestrator.control.doors import SOCKET
 from orchestrator.control.engine_link import EngineLink, EngineLinkError
 from orchestrator.control.errors import ControlError
 from orchestrator.control.messages import Request
+from orchestrator.supervise import state_file
+from orchestrator.supervise.state_file import TreeState
 
 UNWRITABLE = os.fsdecode(b"news \xff")  # as a command line gives it
 
@@ -42,8 +44,11 @@ def test_a_socket_that_a_dead_supervisor_left_is_told_at_once_and_a_living_one_i
         s.listen()
         ControlClient.local("desk").close()
         s.close()
-        with pytest.raises(ControlError, match="no supervisor of desk is here"):
-            ControlClient.local("desk")
+        for state, hint in (("trading", "takes its engine over or starts it again"), ("stopped", "its last run is over (asked to stop by anna)")):
+            state_file.write(Path(base) / "desk", TreeState(name="desk", supervisor_pid=1, supervisor_start_ticks=0, state=state, reason="asked to stop by anna"))
+            with pytest.raises(ControlError, match="no supervisor of desk is here") as told:
+                ControlClient.local("desk")
+            assert hint in told.value.hint
     finally:
         s.close()
         shutil.rmtree(base)

@@ -14,6 +14,7 @@ import pytest
 from orchestrator.cli._durations import duration_ns
 from orchestrator.cli._errors import CliError
 from orchestrator.cli.main import build_app, main
+from orchestrator.cli.status import headline
 from orchestrator.observe.result import RunResult
 
 
@@ -134,6 +135,15 @@ def test_an_engine_that_is_not_built_is_said_with_the_fix(cli, monkeypatch):
     monkeypatch.setitem(sys.modules, "orchestrator.runner", None)
     code, _, err = cli("run", "--for", "1s")
     assert code in (69, 70) and "hint:" in err
+
+
+@pytest.mark.parametrize(("level", "line"), [
+    (0, "desk, ready, trading enabled, no shard trades: paused"),
+    (1, "desk, KILLED (level 1): no new orders until `peregrine revive`, ready, no shard trades: paused"),
+])  # fmt: skip
+def test_the_head_line_of_status_says_a_kill_first_and_never_that_trading_is_enabled_then(level, line):
+    tree = {"state": "ready", "trading_enabled": True, "reason": "no shard trades: paused"}
+    assert headline({"name": "desk", "tree": tree, "engine": {"engine": {"kill_level": level}}}) == line
 
 
 def test_every_command_explains_itself(cli):

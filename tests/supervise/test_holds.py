@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from orchestrator.control import bodies
 from orchestrator.control.engine_link import EngineLink, EngineLinkError
 from orchestrator.control.messages import Effect, Request
-from orchestrator.supervise.holds import UNKNOWN_SEQ, Holds, TreeLink, words
+from orchestrator.supervise.holds import ANY_SHARD, UNKNOWN_SEQ, Holds, TreeLink, words
 from orchestrator.supervise.state_file import Hold
 
 RESUME = bodies.number(bodies.RESUME_DRAINED)
@@ -116,3 +116,34 @@ def test_whatever_order_the_answers_are_noted_in_the_journals_last_word_stands(k
     for act, args in late:
         act(*args)
     assert bool(holds.listed()) == (bool(kinds) and kinds[-1] == "drain")
+
+
+def test_what_is_owed_is_given_once_and_stays_until_a_resume(engine):
+    engine.holds.owe("drain", 0, Request(cmd="drain", who="anna"))
+    assert engine.holds.listed()[0].owed
+    engine("drain", 0, "bob")  # the engine came back while it was noted
+    assert [(h.who, h.owed) for h in engine.holds.listed()] == [("anna", False)]
+    engine("resume", body=RESUME)
+    assert engine.stand() == []
+
+
+@pytest.mark.parametrize(("resumed", "left"), [(12, [20]), (25, [])])
+def test_what_was_given_again_stands_by_the_journals_order_also_where_a_resume_was_noted_meanwhile(resumed, left):
+    holds = Holds()
+    holds.owe("pause", 0, Request(cmd="pause", who="anna"))
+    (owed,) = holds.listed()
+    holds.lifted(0, resumed)
+    assert holds.listed() == []
+    holds.given_again(owed, 20)
+    assert [h.seq for h in holds.listed()] == left
+
+
+def test_a_symbol_that_is_owed_is_over_once_an_engine_is_told_of_it_by_name(engine):
+    engine.link.instruments = {"PRGN": (0, 0), "FLCN": (0, 1)}
+    for symbol in ("PRGN", "FLCN"):
+        engine.holds.owe("pause_symbol", ANY_SHARD, Request(cmd="pause", who="anna", why="news"), symbol=symbol)
+    assert words(engine.holds.listed()[0]) == "FLCN paused by anna (news)"
+    engine("resume", 0, body=RESUME)
+    assert len(engine.stand()) == 2, "a shard's resume leaves symbols alone"
+    engine("resume_symbol", 0, body=bodies.number(1))
+    assert [h.symbol for h in engine.holds.listed()] == ["PRGN"] and len(engine.written[-1]) == 1

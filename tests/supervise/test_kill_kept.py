@@ -5,6 +5,9 @@ from __future__ import annotations
 import os
 import signal
 
+import pytest
+from tree_rig import Venue
+
 from orchestrator.observe.segment import process_start_ticks
 from orchestrator.supervise import state_file
 from orchestrator.supervise.view import read_view
@@ -30,7 +33,8 @@ def test_a_kill_unseen_by_a_stopped_engine_or_given_while_none_lives_holds_the_n
 
     first = rig.pid("engine")
     os.kill(first, signal.SIGSTOP)
-    rig.call("kill", rig.name, "--yes", "--why", "it stands still")
+    said = rig.call("kill", rig.name, "--yes", "--why", "it stands still").stderr
+    assert "its supervisor knows who and why" in said and "could not be told" not in said
     os.kill(first, signal.SIGKILL)
     rig.wait(lambda: rig.pid("engine") not in (0, first) and killed(rig))
     revive(rig)
@@ -68,6 +72,39 @@ def test_a_kill_while_neither_engine_nor_supervisor_lives_holds_what_is_started_
     rig.call("up", "--take-over", "--name", rig.name, "--detach")
     rig.wait(lambda: rig.pid("engine") not in (0, first) and killed(rig))
     revive(rig)
+
+    second = rig.pid("engine")
+    os.kill(second, signal.SIGSTOP)
+    rig.kill_supervisor()
+    rig.call("kill", rig.name, "--yes", "--why", "the word is set, and nobody there looks at it")
+    os.kill(second, signal.SIGKILL)
+    rig.wait(lambda: process_start_ticks(second) == 0)
+    rig.call("up", "--take-over", "--name", rig.name, "--detach")
+    rig.wait(lambda: rig.pid("engine") not in (0, second) and killed(rig))
     rig.call("down", rig.name)
     assert rig.call("kill", rig.name, "--yes", code=69).stderr, "it was taken down: nothing is to be started for that run"
     assert rig.state().kill_owed == 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("where", ["embedded", "external"])
+def test_a_kill_in_a_run_that_was_given_up_holds_the_next_up(make_rig, where):
+    venue = Venue(cancel_on_disconnect=False) if where == "external" else None
+    rig = make_rig({**(venue.settings() if venue else {}), "supervise.restart.max_restarts": "0", "supervise.after_both_died": "resume"})
+    if venue:
+        del rig.settings["venue.rate_per_s"]
+    run = rig.up(SUP_TEST_WORD="PEREGRINE1")["run"]
+    rig.call("kill", rig.name, "--yes", "--why", "it looks wrong")
+    os.kill(rig.pid("engine"), signal.SIGKILL)
+    rig.wait(lambda: not rig.state().supervisor_alive())
+    assert rig.state().state == "failed" and rig.state().kill_owed == 1
+    tree = rig.up(SUP_TEST_WORD="PEREGRINE1")
+    assert (tree["run"] == run) == (venue is not None) and tree["state"] == "ready", tree
+    view = read_view(rig.name)
+    assert view and view.kill_level == 1 and {s.trading_state for s in view.shards} == {5} and rig.state().kill_owed == 0
+    rig.down()
+    if venue is None:
+        assert rig.up()["state"] == "trading", "down and up are a person's decision"
+        rig.down()
+    else:
+        venue.server.stop()

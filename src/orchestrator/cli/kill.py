@@ -109,11 +109,11 @@ def _between_two_lives(name: str | None) -> str:
 
 
 def _goes_on(folder: Path) -> bool:
-    """Is there a run in its state that has not come to its end, whoever lives?"""
+    """Is there a tree that nobody has taken down, whoever lives?"""
     from orchestrator.supervise import state_file
 
     try:
-        return not state_file.read(folder).over()
+        return state_file.read(folder).state != "stopped"
     except state_file.StateFileError:
         return False
 
@@ -133,8 +133,8 @@ def _owed(options: Options, name: str, level: str) -> str:
             if isinstance(reply.data, dict) and reply.data.get("kill_word") is True:
                 return "its supervisor has the kill: the engine it starts next gets it before it may trade"
         try:
-            run = owe_kill(name, KILL_LEVELS[level])
-            return f"neither its supervisor: whatever is started next for {run} is killed before it may trade" if run else ""
+            written = owe_kill(name, KILL_LEVELS[level])
+            return f"neither its supervisor: whatever is started next as {name} is killed before it may trade" if written else ""
         except OSError:
             return ""
         except SomebodyThere:
@@ -158,5 +158,5 @@ def _tell(options: Options, name: str, level: str) -> str:
     except ControlError as err:
         return f"the supervisor could not be told, so the journal does not say who or why: {err.message}"
     if isinstance(reply.data, dict) and (why := reply.data.get("not_journaled")):
-        return f"its supervisor knows who and why; the journal does not, or not yet: {why}"
+        return f"not journaled, or not yet; its supervisor knows who and why: {why}"
     return "journaled by " + ", ".join(f"shard {e.shard} at {e.seq}" for e in reply.effects) if reply.effects else "told"

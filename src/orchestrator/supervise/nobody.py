@@ -14,12 +14,12 @@ class SomebodyThere(Exception):
     """A supervisor lives, or is just coming: it is to be told."""
 
 
-def owe_kill(name: str, level: int) -> str:
-    """Write it down, under the supervisor's lock, so that none begins with what stood there before; the run it is for, "" where
-    none of that name is to be gone on with. Raises SomebodyThere, OSError."""
+def owe_kill(name: str, level: int) -> bool:
+    """Write it down, under the supervisor's lock, so that none begins with what stood there before. False where that tree
+    was taken down, or there never was one: what is started then is another decision. Raises SomebodyThere, OSError."""
     folder = paths.runtime_dir(name)
     if not folder.is_dir():
-        return ""
+        return False
     try:
         lock = SupervisorLock(folder)
     except Locked as err:
@@ -27,12 +27,12 @@ def owe_kill(name: str, level: int) -> str:
     try:
         with suppress(StateFileError):
             state = state_file.read(folder)
-            if not state.over():
+            if state.state != "stopped":
                 state.kill_owed = max(state.kill_owed, level)
                 state_file.write(folder, state)
                 with suppress(OSError):  # what a reboot leaves
                     state_file.write(Path(state.run), state)
-                return state.run
-        return ""
+                return True
+        return False
     finally:
         lock.close()
