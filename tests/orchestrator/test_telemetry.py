@@ -121,7 +121,7 @@ def test_the_segment_layout_is_the_one_drawn_in_core():
     offsets = {m[1]: int(m[2]) for m in re.finditer(r"offsetof\(ShmHeader, (\w+)\) == (\d+)", text)}
     fields = segment.HEADER_DTYPE.fields
     assert {n: fields[n][1] for n in offsets if n in fields} == {n: o for n, o in offsets.items() if n in fields}
-    assert offsets["regions"] == segment.REGIONS_AT and offsets["kill_level"] == segment.KILL_AT
+    assert offsets["regions"] == segment.REGIONS_AT and offsets["kill_word"] == segment.KILL_AT
     assert int(re.search(r"kShmMagic = (0x\w+)ull", text)[1], 16) == segment.MAGIC
     assert int(re.search(r"kShmLayoutVersion = (\d+)", text)[1]) == segment.LAYOUT_VERSION
 

@@ -27,17 +27,19 @@ def test_what_persons_stopped_and_the_engine_does_not_know_is_given_before_the_h
         return Effect(shard, 1, 0)
 
     holds = Holds()
-    holds.restore([Hold(shard=0, kind="drain", who="anna"), Hold(shard=1, kind="pause", who="bob")])
+    holds.restore([Hold(shard=0, kind="drain", who="anna"), Hold(shard=1, kind="pause", who="bob"),
+                   Hold(shard=-1, kind="pause_symbol", symbol="PRGN", owed=True)])
     tree: Any = SimpleNamespace(cfg=load_profile("laptop"), run=tmp_path, holds=holds, trading_enabled=False, has_traded=False, save=lambda: None)
     process = SimpleNamespace(pid=7)
     member = SimpleNamespace(process=process, last=(7, 1), life=SimpleNamespace(state="ready", reason=""))
     lifted: list[Made] = []
     killed = [False, True]
-    engine: Any = SimpleNamespace(member=member, link=SimpleNamespace(own=own), lifted=False, start=None, write_lifted=lifted.append, hand_on_kill=lambda: killed.pop(0))
+    engine: Any = SimpleNamespace(member=member, link=SimpleNamespace(own=own, instruments={"PRGN": (1, 0)}), lifted=False, start=None, write_lifted=lifted.append, hand_on_kill=lambda: killed.pop(0))
     write(tmp_path / MADE, Made(pid=7, resumed=True, held=[0, 1], paused_before=[], drained=known))
     startup = Startup(tree, engine, None, None)
     startup._lift_by_itself("all is ready")
     assert not sent and not tree.trading_enabled, "a kill is owed and could not be handed on"
     startup._lift_by_itself("all is ready")
-    assert sent == [*told[:-1], ("pause", 1), told[-1]] and tree.trading_enabled and tree.has_traded
+    assert sent == [("pause_symbol", 1), *told[:-1], ("pause", 1), told[-1]] and tree.trading_enabled and tree.has_traded
+    assert [h.kind for h in holds.listed()] == ["drain", "pause"], "a symbol's pause is the journal's to keep"
     assert lifted == [read(tmp_path / MADE, Made)]

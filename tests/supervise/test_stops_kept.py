@@ -6,6 +6,8 @@ import json
 import os
 import signal
 
+import pytest
+
 TWO = {"instruments": json.dumps([{"symbol": s, "increment_ticks": 100, "round_lot_lots": 100} for s in ("PRGN", "FLCN")]), "engine.shards": "2"}
 
 
@@ -47,6 +49,7 @@ def test_what_is_stopped_while_no_engine_runs_is_stopped_before_the_next_one_tra
     rig.call("down", rig.name)
 
 
+@pytest.mark.slow
 def test_a_symbol_paused_while_no_engine_runs_is_paused_in_the_next_one_and_only_that_resumes_it(make_rig):
     rig = make_rig({"supervise.restart.backoff_ms": "1500"})
     rig.up()
