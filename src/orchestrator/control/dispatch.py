@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from orchestrator.config.models import Config
-from orchestrator.control import bodies, breakers
+from orchestrator.control import bodies, breakers, limit_rules
 from orchestrator.control.errors import ControlError, problem_of
 from orchestrator.control.limit_use import LimitUse
 from orchestrator.control.limits import Limits
@@ -225,6 +225,7 @@ class Dispatcher:
         symbol = request.args.get("symbol")
         where = None if symbol is None else _place(link, symbol)
         wanted = self.limits.bodies_for(link.shards, where, request.args["limits"])
+        limit_rules.judge(self._tree.config(), self.limits.in_force(), request.args["limits"], symbol)
         try:
             effects = each_shard(wanted, lambda shard: link.send("limits", shard=shard, body=wanted[shard], request=request))
         finally:
