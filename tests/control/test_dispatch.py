@@ -186,6 +186,12 @@ def test_a_kill_while_the_revival_is_under_way_stands(world):
     assert "the kill stands" in answer.error.message and world.link.word == [0, 1]
 
 
+def test_weights_with_which_nobody_could_decide_are_refused_or_told(world):
+    assert "nobody could ever decide; to stop trading: peregrine pause" in arguments.problems("weights", {"weights": [0, 0]})[0]
+    assert world("weights", weights=[0, 0, 5]).data["warning"].startswith("all the weight is on slots without a policy")
+    assert world("weights", weights=[1, 5]).data is None
+
+
 def test_all_problems_of_arguments_are_told_at_once():
     found = arguments.problems("limits.set", {"limits": {"a": -1, "b": "x"}, "symbol": "TOOLONGSYMBOL", "colour": 1})
     text = "; ".join(found)

@@ -123,7 +123,7 @@ class Dispatcher:
             "active_symbols": lambda r, _: self._to_shards(r, "active_symbols", bodies.number(r.args["count"])),
             "policy.load": lambda r, _: _good(r, self._policies.load(r.args)),
             "policy.swap": self._policy_swap,
-            "weights": lambda r, _: self._to_shards(r, "weights", bodies.weights(_eight(r.args["weights"]))),
+            "weights": self._weights,
             "move": lambda r, _: self._to_shards(r, "move", bodies.number(r.args["thread"])),
             "kill": self._kill,
             "flatten": lambda r, _: self._to_shards(r, "flatten"),
@@ -255,6 +255,16 @@ class Dispatcher:
             if err.code == "refused":
                 raise
             return None  # it kills again by itself if it must
+
+    def _weights(self, request: Request, _: Caller) -> Reply:
+        """With a word where all the weight is on slots that hold no policy as far as can be told here."""
+        weights = request.args["weights"]
+        reply = self._to_shards(request, "weights", bodies.weights(_eight(weights)))
+        held = {m.slot for m in self._tree.config().policies.members} | self._policies.slots()
+        if not any(weight for slot, weight in enumerate(weights) if slot in held):
+            reply.data = {"warning": "all the weight is on slots without a policy: nobody decides, and nothing is traded",
+                          "slots with a policy": sorted(held)}  # fmt: skip
+        return reply
 
     def _policy_swap(self, request: Request, _: Caller) -> Reply:
         link, slot = self.link(), request.args["slot"]

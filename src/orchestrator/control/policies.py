@@ -37,6 +37,11 @@ class Policies:
             self._loaded[slot] = policy
         return {"slot": slot, "name": policy.name, "sha256": policy.sha256, "bytes": len(data)}
 
+    def slots(self) -> set[int]:
+        """Slots something was loaded for."""
+        with self._lock:
+            return set(self._loaded)
+
     def loaded(self, slot: int) -> Any:
         """What waits for a slot. Raises ControlError when nothing does."""
         with self._lock:
