@@ -121,7 +121,7 @@ class Dispatcher:
             "drain": lambda r, _: self._to_shards(r, "drain"),
             "limits.set": self._limits_set,
             "active_symbols": lambda r, _: self._to_shards(r, "active_symbols", bodies.number(r.args["count"])),
-            "policy.load": lambda r, _: _good(r, self._policies.load(r.args)),
+            "policy.load": lambda r, caller: _good(r, self._policies.load(r.args, caller)),
             "policy.swap": self._policy_swap,
             "weights": self._weights,
             "move": lambda r, _: self._to_shards(r, "move", bodies.number(r.args["thread"])),
