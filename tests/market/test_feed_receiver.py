@@ -284,6 +284,57 @@ def test_packets_of_another_session_are_counted_and_dropped() -> None:
     assert blocks(r.take()) == [1] and r.stats()["foreign"] == 1
 
 
+OTHER = b"PRG0000002"
+
+
+def test_a_first_packet_of_a_session_that_nobody_else_is_of_does_not_keep_the_feed_away() -> None:
+    r = receiver()
+    r.on_packet(0, packet(1, session=OTHER), 0)  # a stray, or a flipped bit
+    for seq in range(1, 6):
+        r.on_packet(0, packet(seq), seq)
+    calls = r.take()
+    # what the stray said is in the books: they are made anew
+    assert blocks(calls) == [1] and states(calls)[-2:] == [("stale", "start", 0, 0), ("recovering", "start", 1, 2)]
+    assert ("open",) in calls and r.stats()["foreign"] == 1
+    r.on_snapshot_packet("S", b"G" + b"%020d" % 6, 7)
+    r.on_packet(0, packet(6), 8)
+    assert blocks(r.take()) == [6] and r.state == "live"
+    r.on_packet(0, packet(7, session=OTHER), 9)
+    r.on_packet(0, packet(7, session=OTHER), 9)
+    r.on_packet(0, packet(7), 9)
+    assert blocks(r.take()) == [7] and r.stats()["foreign"] == 3  # proven by now
+
+
+def test_a_first_heartbeat_of_another_session_costs_nothing_but_the_packet_that_is_not_believed_alone() -> None:
+    r = receiver()
+    r.on_packet(0, mk.mold_build(OTHER, 90, []), 0)
+    r.take()
+    r.on_packet(0, packet(1), 1)
+    r.on_packet(1, packet(1), 1)
+    r.on_snapshot_packet("S", b"G" + b"%020d" % 1, 2)
+    r.on_packet(0, packet(2), 2)
+    assert blocks(r.take())[-1] == 2 and r.state == "live" and r.stats()["foreign"] == 1
+
+
+def test_one_or_more_strangers_that_do_not_agree_or_come_too_late_change_no_session() -> None:
+    r = receiver()
+    r.on_packet(0, packet(1), 0)
+    for n in range(5):
+        r.on_packet(0, packet(50 + n, session=b"X%09d" % n), 1)
+    r.on_packet(0, packet(2), 2)
+    assert blocks(r.take()) == [1, 2] and r.state == "live" and r.stats()["foreign"] == 5
+
+
+def test_the_end_of_yesterdays_session_as_first_packet_does_not_end_todays() -> None:
+    r = receiver(join="first")
+    r.on_packet(0, mk.mold_build(OTHER, 1, [], True), 0)
+    for seq in range(1, 4):
+        r.on_packet(0, packet(seq), seq)
+    r.on_packet(2, packet(1), 5)  # the one that was not believed alone
+    calls = r.take()
+    assert blocks(calls) == [1, 2, 3] and "ended" not in [s[0] for s in states(calls)] and r.state == "live"
+
+
 @pytest.mark.parametrize("damage", [lambda p: p[:-1], lambda p: p + b"x", lambda p: p[:19], lambda p: b"",
                                     lambda p: p[:10] + b"\xff" * 8 + p[18:], lambda p: p[:10] + bytes(8) + p[18:]])
 def test_a_malformed_packet_is_dropped_whole(damage: Callable[[bytes], bytes]) -> None:

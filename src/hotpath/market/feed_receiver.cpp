@@ -22,7 +22,7 @@ FeedReceiver::FeedReceiver(const FeedReceiverConfig& config, FeedSink& sink)
   PRG_ASSERT(config.slot_bytes >= kSlotHead && config.lines >= 1 && config.lines <= 2);
   PRG_ASSERT(config.max_request_messages >= 1 && config.max_request_messages < mold::kEndOfSession);
   session_ = config.session;
-  session_known_ = config.session != mold::Session{};
+  session_known_ = session_proven_ = config.session != mold::Session{};
 }
 
 void FeedReceiver::start(TimeNs now) {
@@ -38,12 +38,10 @@ void FeedReceiver::on_packet(u8 line, Bytes packet, TimeNs now) {
     ++stats_.malformed;  // dropped whole, as if lost
     return;
   }
-  if (session_known_ && h.session != session_) {
+  if (!ours(line, h)) {
     ++stats_.foreign;
     return;
   }
-  session_ = h.session;
-  session_known_ = true;
   if (state_ == State::kEnded) return;
   if (line != kLineRetransmission) {
     heard_ns_ = line_heard_ns_[line] = now;
@@ -57,9 +55,48 @@ void FeedReceiver::on_packet(u8 line, Bytes packet, TimeNs now) {
   if (expected_ == 0) join(h, now);
   highest_ = std::max(highest_, h.next_seq());
   if (line != kLineRetransmission) line_next_[line] = std::max(line_next_[line], h.next_seq());
-  if (h.end_of_session()) end_seq_ = h.seq;
+  if (h.end_of_session() && session_proven_) end_seq_ = h.seq;
   take_blocks(line, packet, h);
   settle(now);
+}
+
+// The first packet names the session, and may be damaged or a stranger's: it would make all that follow foreign. So it is
+// believed when a second one has it too, and gives way when two others in a row agree on another before that.
+bool FeedReceiver::ours(u8 line, const mold::Header& h) {
+  if (session_proven_) return h.session == session_;
+  if (!session_known_) {
+    session_ = h.session;
+    session_known_ = true;
+    return true;
+  }
+  const bool answer = line == kLineRetransmission;  // proves nothing: we asked for it
+  if (h.session == session_) {
+    session_proven_ = !answer;
+    return true;
+  }
+  if (answer) return false;
+  if (h.session != other_session_) {
+    other_session_ = h.session;
+    return false;
+  }
+  begin_anew(h.session);
+  session_proven_ = true;
+  return true;
+}
+
+void FeedReceiver::begin_anew(const mold::Session& session) {
+  if (snapshot_ == Snapshot::kOpen) sink_.close_snapshot();
+  session_ = session;
+  snapshot_ = Snapshot::kClosed;
+  if (state_ != State::kDown) emit(State::kStale, kFeedStart, 0, 0);  // whatever was built of it is not to be traded on
+  state_ = State::kDown;
+  books_foreign_ = stats_.delivered != 0 || stats_.snapshots != 0;
+  snapshot_needed_ = books_lost_ = declared_ = joining_ = answered_ = false;
+  expected_ = highest_ = end_seq_ = hole_at_ = 0;
+  line_next_[0] = line_next_[1] = 0;
+  suspect_count_ = tries_ = snapshot_attempts_ = 0;
+  hole_since_ns_ = request_due_ns_ = snapshot_due_ns_ = kNever;
+  for (u64 i = 0; i <= window_mask_; ++i) window_seq_[i] = 0;
 }
 
 // A datagram far ahead of everything is more likely damaged than true; three in a row that agree are believed.
@@ -76,14 +113,14 @@ bool FeedReceiver::plausible(const mold::Header& h) {
 }
 
 void FeedReceiver::join(const mold::Header& h, TimeNs now) {
-  const bool from_first = h.seq == 1 || config_.join == FeedReceiverConfig::Join::kFromFirst;
+  const bool from_first = !books_foreign_ && (h.seq == 1 || config_.join == FeedReceiverConfig::Join::kFromFirst);
   expected_ = from_first ? 1 : h.seq;
   highest_ = expected_;
   hole_at_ = expected_;
   if (from_first) {
     joining_ = h.seq > 1;
     if (joining_) set_state(State::kRecovering, kFeedStart, 1, h.seq);
-  } else if (config_.join == FeedReceiverConfig::Join::kSnapshot && config_.snapshot_service) {
+  } else if ((books_foreign_ || config_.join == FeedReceiverConfig::Join::kSnapshot) && config_.snapshot_service) {
     begin_snapshot(State::kRecovering, kFeedStart, 1, h.seq, now);
   } else {
     books_lost_ = true;

@@ -71,7 +71,7 @@ struct FeedReceiverConfig {
   TimeNs silence_timeout_ns = 3'000'000'000;
   TimeNs snapshot_timeout_ns = 10'000'000'000;  // without any packet from the snapshot service
   TimeNs snapshot_retry_ns = 1'000'000'000;
-  mold::Session session{};                  // all zero = take the first packet's
+  mold::Session session{};                  // all zero = take the first packet's, once a second one agrees
 };
 
 class FeedReceiver {
@@ -120,6 +120,8 @@ class FeedReceiver {
   static constexpr TimeNs kNever = INT64_MAX;
   static constexpr u32 kSlotHead = 3;  // u16 length, u8 line
 
+  bool ours(u8 line, const mold::Header& h);
+  void begin_anew(const mold::Session& session);
   bool plausible(const mold::Header& h);
   void join(const mold::Header& h, TimeNs now);
   void take_blocks(u8 line, Bytes packet, const mold::Header& h);
@@ -148,6 +150,9 @@ class FeedReceiver {
   FeedSink& sink_;
   mold::Session session_{};
   bool session_known_ = false;
+  bool session_proven_ = false;   // configured, or two packets had it
+  bool books_foreign_ = false;    // what was delivered was of a session that turned out not to be this one
+  mold::Session other_session_{};  // of the last packet that was not of the session, before that was proven
   State state_ = State::kDown;  // apart from silence
   Snapshot snapshot_ = Snapshot::kClosed;
   bool silent_ = false;           // shown as kDown, whatever state_ says
