@@ -79,7 +79,7 @@ def main(argv: list[str] | None = None) -> None:
 
 def _nobody_reads() -> NoReturn:
     """Leave well: whoever read our output has had enough of it, as `| head` has."""
-    sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115: what is still to be written goes nowhere, and says nothing
+    sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115 (what is still to be written goes nowhere)
     sys.exit(0)
 
 
