@@ -129,10 +129,23 @@ def test_an_artifact_that_is_no_regular_file_is_refused_and_not_waited_for(world
         os.mkfifo(path)
         late = threading.Timer(2, lambda: os.close(os.open(path, os.O_WRONLY | os.O_NONBLOCK)))
         late.start()
-    assert world("policy.load", slot=0, path=path).error.code == "usage"
+    asked = Request(cmd="policy.load", args={"slot": 0, "path": path}, why="test")
+    assert answer(world.dispatcher, asked, Caller("me", "admin", "ipc")).error.code == "usage"
     if kind == "a pipe":
         assert late.is_alive()
         late.cancel()
+
+
+def test_the_network_is_told_the_same_of_every_path_that_holds_no_artifact_and_this_machine_what_is_wrong(world, tmp_path):
+    (tmp_path / "there").write_text("no artifact")
+    (tmp_path / "large").write_bytes(bytes(9 << 20))
+    os.mkfifo(tmp_path / "pipe")
+    paths = [str(tmp_path / name) for name in ("absent", "there", "large", "pipe", "there/below", "n" * 300)] + [str(tmp_path), "/dev/null"]
+    told = [world("policy.load", slot=0, path=path).error for path in paths]
+    assert len(set(map(repr, told))) == 1 and "tmp" not in repr(told[0]) and "log" in told[0].hint
+    here = [answer(world.dispatcher, Request(cmd="policy.load", args={"slot": 0, "path": path}, why="x"), Caller("me", "admin", "ipc")).error for path in paths]
+    assert len({e.message for e in here}) == len(paths)
+    assert "policy refused" in world("policy.load", slot=0, data=b"nonsense").error.message, "what was sent is the sender's own"
 
 
 def test_a_revival_takes_two_steps_by_the_same_caller(world):
@@ -215,6 +228,12 @@ def test_an_engine_that_dies_over_a_stop_leaves_it_to_the_next_one(world):
     world.link.alive = lambda: False
     reply = world("drain", all=True)
     assert reply.ok and [e.shard for e in reply.effects] == [0] and world.tree.asked[-1][0] == "keep"
+
+
+def test_weights_with_which_nobody_could_decide_are_refused_or_told(world):
+    assert "nobody could ever decide; to stop trading: peregrine pause" in arguments.problems("weights", {"weights": [0, 0]})[0]
+    assert world("weights", weights=[0, 0, 5]).data["warning"].startswith("all the weight is on slots without a policy")
+    assert world("weights", weights=[1, 5]).data is None
 
 
 def test_all_problems_of_arguments_are_told_at_once():

@@ -115,6 +115,33 @@ def test_a_kill_is_taken_without_a_reason_and_however_often_its_sender_asks(make
     assert all(r.why.isprintable() and len(r.who) <= 64 for r, _ in recorder.seen if r.cmd == "kill")
 
 
+STOPS = {"pause": {"all": True}, "drain": {"all": True}, "flatten": {}, "reduce_only": {"on": True}, "limits.set": {"limits": {"max_order_lots": 0}}, "stop": {}}
+
+
+def test_what_stops_is_not_told_busy_because_another_program_of_this_machine_floods(make_rig, recorder):
+    rig = make_rig(recorder, max_requests_per_s=3)
+    flood, person = rig.dealer(), rig.dealer()
+    assert any(ask(flood, Request(cmd="status")).error for _ in range(20))
+    for cmd, args in STOPS.items():
+        assert ask(person, Request(cmd=cmd, args=args, why="now")).ok, cmd
+    refused = [ask(flood, Request(cmd="pause", args={"all": True}, why="x")).error for _ in range(20)]
+    assert any(refused), "each has a budget all the same"
+
+
+def test_what_stops_finds_room_where_other_changes_are_refused_and_keeps_its_turn(make_rig, recorder):
+    rig = make_rig(recorder, max_requests_per_s=1_000_000)
+    recorder.hang.add("note")
+    recorder.gate.clear()
+    flood, person = rig.dealer(), rig.dealer()
+    for _ in range(300):
+        flood.send(msgspec.msgpack.encode(note()))
+    assert reply_of(flood).error.code == "busy"
+    person.send(msgspec.msgpack.encode(Request(cmd="pause", args={"all": True}, why="now")))
+    assert not person.poll(200), "nothing is refused, and nothing overtakes"
+    recorder.gate.set()
+    assert reply_of(person).ok and recorder.commands()[-1] == "pause"
+
+
 def test_a_kill_with_a_known_id_acts_once_and_one_with_other_content_acts_too(make_rig, recorder):
     rig = make_rig(recorder)
     s, request = rig.dealer(), Request(cmd="kill", why="a")

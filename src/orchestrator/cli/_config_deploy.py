@@ -114,8 +114,13 @@ def history(
     import msgspec
 
     from orchestrator.deploy.history import History, state_dir
+    from orchestrator.supervise import paths
 
-    names = [engine] if engine else sorted(p.parent.name for p in state_dir("x").parent.parent.glob("*/deploys"))
+    known = sorted(p.parent.name for p in state_dir("x").parent.parent.glob("*/deploys"))
+    names = [engine] if engine else known
+    if engine and engine not in known and engine not in paths.names():
+        listed = ", ".join(sorted({*known, *paths.names()})) or "there is none"
+        raise CliError(f"no engine {engine} here, and nothing was deployed to one of that name", hint=f"engines: {listed}", code=EXIT_UNAVAILABLE)
     with _errors():
         found = [m for name in names for m in History(name).all()]
     if as_json:

@@ -161,10 +161,13 @@ def show(reply: Reply, cmd: str, as_json: bool) -> None:
         typer.echo(json.dumps(msgspec.to_builtins(reply, str_keys=True, builtin_types=())))
         return
     where = ", ".join(f"shard {e.shard} at {e.seq}" for e in reply.effects)
-    typer.echo(f"{cmd}: done" + (f"; journaled by {where}" if where else "") + (" (it was done before)" if reply.duplicate else ""))
+    begun = isinstance(reply.data, dict) and reply.data.get("state") == "under way"
+    typer.echo(f"{cmd}: {'begun' if begun else 'done'}" + (f"; journaled by {where}" if where else "") + (" (it was done before)" if reply.duplicate else ""))
     if isinstance(reply.data, dict):
         for name, value in reply.data.items():
             typer.echo(f"  {name}: {value if not isinstance(value, dict) else json.dumps(value)}")
+    if begun:
+        typer.echo(f"hint: peregrine ask {cmd}.status says how far it is", err=True)
 
 
 def cli_error(error: Any) -> CliError:

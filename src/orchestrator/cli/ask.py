@@ -48,4 +48,6 @@ def parse(words: list[str]) -> dict[str, Any]:
             out[name] = json.loads(text)
         except ValueError:
             out[name] = text
+        except RecursionError:
+            raise CliError(f"{name}: brackets nested deeper than any argument has them") from None
     return out

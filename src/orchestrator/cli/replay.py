@@ -26,7 +26,7 @@ def register(app: typer.Typer) -> None:
         ] = None,
         as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
     ) -> None:
-        from orchestrator.cli._errors import CliError
+        from orchestrator.cli._errors import EXIT_INTERRUPTED, CliError
         from orchestrator.cli._run import journal_errors, load_config, runner, show_result, terminable
 
         if (journal is None) == (itch is None):
@@ -44,6 +44,6 @@ def register(app: typer.Typer) -> None:
                 else:
                     result = runner().replay_journal(journal)
             except KeyboardInterrupt:
-                raise CliError("stopped half way: nothing to report", code=130) from None
+                raise CliError("stopped half way: nothing to report", code=EXIT_INTERRUPTED) from None
         show_result(result, as_json)
         raise typer.Exit(0)

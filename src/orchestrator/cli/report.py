@@ -23,7 +23,7 @@ def register(app: typer.Typer) -> None:
         as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
         show: Annotated[str, typer.Option("--open", metavar="yes|no", help="Open the page in a browser afterwards.")] = "no",
     ) -> None:
-        from orchestrator.cli._errors import EXIT_TRY_AGAIN, CliError
+        from orchestrator.cli._errors import EXIT_INTERRUPTED, EXIT_TRY_AGAIN, CliError
         from orchestrator.cli._run import journal_errors, runner
         from orchestrator.observe.report_html.build import build_report
 
@@ -39,7 +39,7 @@ def register(app: typer.Typer) -> None:
         except OSError as err:
             raise CliError(f"{folder}: {err.strerror or err}", hint="name a folder that can be written: --out DIR", code=EXIT_TRY_AGAIN) from err
         except KeyboardInterrupt:
-            raise CliError("stopped half way: what was written is not whole", code=130) from None
+            raise CliError("stopped half way: what was written is not whole", code=EXIT_INTERRUPTED) from None
         for note in [*written.story.notes, *written.notes]:
             typer.echo(f"note: {note}", err=True)
         if as_json:

@@ -130,6 +130,10 @@ def _limits(risk: m.Risk) -> Iterator[Finding]:
                 f"at most {large}, {getattr(risk, large)}",
                 "the wider limit could never be reached",
             )
+    yield from _reserve(risk)
+
+
+def _reserve(risk: m.Risk) -> Iterator[Finding]:
     if risk.cancel_reserve_messages >= risk.max_messages:
         yield (
             ("risk", "cancel_reserve_messages"),
@@ -137,6 +141,37 @@ def _limits(risk: m.Risk) -> Iterator[Finding]:
             f"less than max_messages, {risk.max_messages}",
             "no message would be left for orders",
         )
+
+
+def _reserve_of_a_shard(risk: m.Risk, engine: m.Engine) -> Iterator[Finding]:
+    n = engine.shards
+    if n > 1 and risk.max_messages >= n and risk.cancel_reserve_messages // n >= risk.max_messages // n:
+        yield (
+            ("risk", "cancel_reserve_messages"),
+            f"{risk.cancel_reserve_messages // n} of {risk.max_messages // n} messages a shard",
+            "less",
+            "no message would be left for the orders of a shard",
+        )
+
+
+def soft_level(risk: m.Risk) -> Iterator[Finding]:
+    """A soft level the limit itself comes before. Asked of what somebody writes or sets, not of the header of a run that was
+    begun with it: such a run trades within its limit all the same."""
+    if 0 < risk.max_positions < risk.soft_positions:
+        yield (
+            ("risk", "soft_positions"),
+            f"{risk.soft_positions}",
+            f"at most max_positions, {risk.max_positions}",
+            "the soft level could never be reached: state both",
+        )
+
+
+def between_limits(risk: m.Risk, engine: m.Engine) -> Iterator[tuple[tuple[str, ...], Finding]]:
+    """What is wrong between limits of the account that can be changed while the engine runs, with the names it is between."""
+    messages, positions = ("cancel_reserve_messages", "max_messages"), ("soft_positions", "max_positions")
+    for names, check in ((messages, [*_reserve(risk)] or [*_reserve_of_a_shard(risk, engine)]), (positions, soft_level(risk))):
+        for finding in check:
+            yield names, finding
 
 
 def _restricted(instruments: list[m.Instrument], risk: m.Risk) -> Iterator[Finding]:
@@ -283,13 +318,7 @@ def _shared_limits(risk: m.Risk, engine: m.Engine) -> Iterator[Finding]:
                 f"at least engine.shards, {n}",
                 "limits of the account are divided among the shards",
             )
-    if n > 1 and risk.max_messages >= n and risk.cancel_reserve_messages // n >= risk.max_messages // n:
-        yield (
-            ("risk", "cancel_reserve_messages"),
-            f"{risk.cancel_reserve_messages // n} of {risk.max_messages // n} messages a shard",
-            "less",
-            "no message would be left for the orders of a shard",
-        )
+    yield from _reserve_of_a_shard(risk, engine)
 
 
 def _shard_logins(venue: Any, engine: m.Engine) -> Iterator[Finding]:

@@ -14,13 +14,14 @@ FILE is one too. In `environments` and `desks`, `extends: NAME` begins from anot
 from __future__ import annotations
 
 import difflib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path as FilePath
 from typing import Any
 
 from orchestrator.config.layers import Layer, Node, Origin, layer_of, merge, tree_of
 from orchestrator.config.problems import ConfigError, Problem
+from orchestrator.config.regular import read
 from orchestrator.config.validate import shown
 from orchestrator.config.yaml_tree import Tree, parse
 
@@ -39,6 +40,7 @@ class Name:
     path: FilePath
     environment: str | None = None
     desk: str | None = None
+    regular: bool = False  # only regular files: nothing is waited for. A person's own command line may name a pipe
 
     def text(self) -> str:
         """The one-word form, `FOLDER#ENVIRONMENT/DESK`."""
@@ -48,7 +50,7 @@ class Name:
 
     def absolute(self) -> Name:
         """The same from any folder."""
-        return Name(self.path.absolute(), self.environment, self.desk)
+        return replace(self, path=self.path.absolute())
 
 
 def parse_name(text: FilePath | str, environment: str | None = None, desk: str | None = None) -> Name:
@@ -101,12 +103,13 @@ def name_tree(name: Name) -> Tree:
                 [Problem("", f"{name.path}, no folder", "a folder of layers for an environment or desk", "`peregrine config init FOLDER` makes one")],
                 str(name.path),
             )
-        return _single(name.path)
+        return _single(name)
     return _folder(name)
 
 
-def _single(path: FilePath) -> Tree:
-    layer = _read(path, str(path))
+def _single(name: Name) -> Tree:
+    path = name.path
+    layer = _read(path, name.regular)
     base, problems = _extended(layer, str(path))
     root = layer.root if base is None else merge(base, layer, lists=False)
     tree = tree_of(root, [*layer.problems, *problems])
@@ -125,7 +128,7 @@ def _folder(name: Name) -> Tree:
         known = environments(folder)
         example = f"--env {known[0]}, or {folder}#{known[0]}" if known else f"write {folder}/environments/production.yaml"
         raise ConfigError([Problem("", "no environment chosen", f"one of {', '.join(known)}", example)], str(folder))
-    base_layer = _read(folder / BASE, f"{folder / BASE}")
+    base_layer = _read(folder / BASE, name.regular)
     base, problems = _extended(base_layer, str(folder / BASE))
     problems = [*base_layer.problems, *problems]
     if isinstance(base_layer.root.value, dict) and "environment" in base_layer.root.value:
@@ -134,7 +137,7 @@ def _folder(name: Name) -> Tree:
     chosen = [("environment", name.environment), *([("desk", name.desk)] if name.desk else [])]
     for kind, which in chosen:
         for file in _chain(folder, kind, which, problems):
-            layer = _read(file, str(file))
+            layer = _read(file, name.regular)
             if isinstance(layer.root.value, dict):
                 layer.root.value.pop("extends", None)
                 if kind == "environment":
@@ -166,7 +169,7 @@ def _chain(folder: FilePath, kind: str, which: str, problems: list[Problem]) -> 
             problems.append(Problem("extends", f"{which} again", "a chain that ends", "remove one of them", asked.line, asked.source))
             break
         files.insert(0, file)
-        told = _read(file, str(file)).root
+        told = _read(file, regular=True).root
         below = told.value.get("extends") if isinstance(told.value, dict) else None
         if below is None:
             break
@@ -221,10 +224,10 @@ def _extended(layer: Layer, source: str) -> tuple[Node | None, list[Problem]]:
     return None, [Problem("extends", found, f"one of {', '.join(PROFILES)}", hint, told.origin.line, source)]
 
 
-def _read(path: FilePath, source: str) -> Layer:
+def _read(path: FilePath, regular: bool) -> Layer:
+    source = str(path)
     try:
-        with path.open("rb") as file:
-            data = file.read(MAX_BYTES + 1)
+        data = read(path, MAX_BYTES, regular=regular)
         if len(data) > MAX_BYTES:
             raise ConfigError([Problem("", f"more than {MAX_BYTES >> 20} MiB", "a configuration", "check the path")], source)
         text = data.decode("utf-8")

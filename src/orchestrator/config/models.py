@@ -327,7 +327,7 @@ class Engine(Section):
     """Threads, memory and the way the engine waits."""
 
     name: str = Field(
-        default="peregrine", pattern=r"^[a-z0-9-]{1,32}$", description="names the shared memory and the run"
+        default="peregrine", pattern=r"^[a-z0-9][a-z0-9-]{0,31}$", description="names the shared memory and the run"
     )
     topology: Literal["inline", "pipelined"] = Field(
         default="inline", description="one thread, or feed, shards and order sessions on threads of their own"

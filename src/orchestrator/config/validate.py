@@ -141,6 +141,7 @@ def _pattern(pattern: str) -> str:
     known = {
         r"^[^\s:]+:[0-9]{1,5}$": "host:port, for example 127.0.0.1:26400",
         r"^[\w.]+:\w+$": "module:function, for example my_signals:lean",
+        r"^[a-z0-9][a-z0-9-]{0,31}$": "1 to 32 small letters, digits and `-`, not beginning with `-`",
         r"^[A-Za-z_][A-Za-z0-9_]*$": "the name of an environment variable",
     }
     return known.get(pattern, f"text like {pattern}")

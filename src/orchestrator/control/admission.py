@@ -1,7 +1,9 @@
 """From bytes to a request that may be handled: form, version, who asks, what for, how old, how often.
 
 Every byte string ends either as a `Request` or as `Refused`, whose reason is one of `REASONS`; nothing else comes out.
-`kill` is let through where a mistake of form would cost time: without a reason given, however old, however often.
+`kill` is let through where a mistake of form would cost time: without a reason given, however old, however often. Each of the
+other commands that stop something has a budget of its own: all programs of this machine are one caller, and a flood of
+questions by one of them must not make a person's `pause` wait.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ from orchestrator.control.messages import (
     MAX_REQUEST_BYTES,
     MAX_WHO_CHARS,
     MAX_WHY_CHARS,
+    STOPPING,
     VERSION,
     Caller,
     Problem,
@@ -121,7 +124,7 @@ class Admission:
         if not may(caller.role, request.cmd):
             roles = " or ".join(COMMANDS[request.cmd].roles)
             raise refuse("role", f"{caller.name} is {caller.role}: {request.cmd} needs {roles}")
-        if not kill and not self._rates.take(caller.name):
+        if not kill and not self._rates.take(caller.name, request.cmd if request.cmd in STOPPING else ""):
             raise refuse("rate", f"more than {self._rates.per_s} requests a second of {caller.name}", "try again in a moment")
         settle_who(request, caller)
         if wrong := _form(request, kill):

@@ -15,6 +15,8 @@ from orchestrator.control.breakers import BITS
 MAX_SHARDS = 16
 MAX_VALUE = 2**62
 MAX_NOTE_BYTES = 400
+#: of weights that are all 0, which the configuration refuses too
+NOBODY_DECIDES = "expected at least one above 0: nobody could ever decide; to stop trading: peregrine pause or drain"
 MAX_CONFIG_BYTES = 248 * 1024  # what a request has room for
 
 
@@ -63,7 +65,7 @@ ARGUMENTS: dict[str, dict[str, Arg]] = {
         "back": Arg("flag", "put the artifact that stood there before to work again"),
         "shard": _SHARD,
     },
-    "weights": {"weights": Arg("weights", "weight of each slot, 1 to 8 of them; the rest get 0", required=True)},
+    "weights": {"weights": Arg("weights", "weight of each slot, 1 to 8 of them, not all 0; the rest get 0", required=True)},
     "move": {
         "shard": Arg("integer", "shard to move", required=True, high=MAX_SHARDS - 1),
         "thread": Arg("integer", "thread that runs it from now on", required=True, high=MAX_SHARDS - 1),
@@ -148,7 +150,8 @@ def _wrong(arg: Arg, value: Any) -> str:
     if arg.kind == "weights":
         if not isinstance(value, list) or not 1 <= len(value) <= 8:
             return "expected a list of 1 to 8 integers"
-        return next((w for v in value if (w := _wrong_integer(v, 0, 32767))), "")
+        wrong = next((w for v in value if (w := _wrong_integer(v, 0, 32767))), "")
+        return wrong or ("" if any(value) else NOBODY_DECIDES)
     if arg.kind == "limits":
         return _wrong_limits(value)
     if not isinstance(value, str) or not value or not value.isprintable():

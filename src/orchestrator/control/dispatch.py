@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any, Literal, Protocol
 
 from orchestrator.config.models import Config
-from orchestrator.control import bodies, breakers
+from orchestrator.control import bodies, breakers, limit_rules
 from orchestrator.control.engine_link import EngineLinkError
 from orchestrator.control.errors import ControlError, problem_of
 from orchestrator.control.limit_use import LimitUse
@@ -135,9 +135,9 @@ class Dispatcher:
             "drain": lambda r, _: self._or_kept(r, lambda: self._to_shards(r, "drain")),
             "limits.set": self._limits_set,
             "active_symbols": lambda r, _: self._to_shards(r, "active_symbols", bodies.number(r.args["count"])),
-            "policy.load": lambda r, _: _good(r, self._policies.load(r.args)),
+            "policy.load": lambda r, caller: _good(r, self._policies.load(r.args, caller)),
             "policy.swap": self._policy_swap,
-            "weights": lambda r, _: self._to_shards(r, "weights", bodies.weights(_eight(r.args["weights"]))),
+            "weights": self._weights,
             "move": lambda r, _: self._to_shards(r, "move", bodies.number(r.args["thread"])),
             "kill": self._kill,
             "flatten": lambda r, _: self._to_shards(r, "flatten"),
@@ -260,6 +260,7 @@ class Dispatcher:
         symbol = request.args.get("symbol")
         where = None if symbol is None else _place(link, symbol)
         wanted = self.limits.bodies_for(link.shards, where, request.args["limits"])
+        limit_rules.judge(self._tree.config(), self.limits.in_force(), request.args["limits"], symbol)
         try:
             effects = each_shard(wanted, lambda shard: link.send("limits", shard=shard, body=wanted[shard], request=request))
         finally:
@@ -289,6 +290,16 @@ class Dispatcher:
             if err.code == "refused":
                 raise
             return None  # it kills again by itself if it must
+
+    def _weights(self, request: Request, _: Caller) -> Reply:
+        """With a word where all the weight is on slots that hold no policy as far as can be told here."""
+        weights = request.args["weights"]
+        reply = self._to_shards(request, "weights", bodies.weights(_eight(weights)))
+        held = {m.slot for m in self._tree.config().policies.members} | self._policies.slots()
+        if not any(weight for slot, weight in enumerate(weights) if slot in held):
+            reply.data = {"warning": "all the weight is on slots without a policy: nobody decides, and nothing is traded",
+                          "slots with a policy": sorted(held)}  # fmt: skip
+        return reply
 
     def _policy_swap(self, request: Request, _: Caller) -> Reply:
         link, slot = self.link(), request.args["slot"]

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from orchestrator.control.errors import problem_of
-from orchestrator.control.messages import Caller, Handler, Reply, Request
+from orchestrator.control.messages import STOPPING, Caller, Handler, Reply, Request
 from orchestrator.observe import log
 
 
@@ -31,11 +31,13 @@ class Job:
 
 
 class Lane:
-    """One thread of the server's. `done(job)` is called on it with the reply in the job."""
+    """One thread of the server's. `done(job)` is called on it with the reply in the job. `kept` of its places are for commands
+    that stop something (messages.STOPPING): they keep their turn, and find room where others are refused."""
 
-    def __init__(self, name: str, handler: Handler, done: Callable[[Job], None], room: int) -> None:
+    def __init__(self, name: str, handler: Handler, done: Callable[[Job], None], room: int, kept: int = 0) -> None:
         self._handler = handler
         self._done = done
+        self._open = room - kept
         self._queue: queue.Queue[Job | None] = queue.Queue(room)
         self._thread = threading.Thread(target=self._work, name=f"control-{name}", daemon=True)
 
@@ -44,7 +46,9 @@ class Lane:
         self._thread.start()
 
     def put(self, job: Job) -> bool:
-        """Have it done. False when the lane is full."""
+        """Have it done. False when the lane is full. Called by one thread."""
+        if self._queue.qsize() >= self._open and job.request.cmd not in STOPPING:
+            return False
         try:
             self._queue.put_nowait(job)
         except queue.Full:

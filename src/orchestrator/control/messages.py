@@ -69,6 +69,10 @@ COMMANDS: dict[str, Command] = {
 }
 
 
+#: What takes risk away: none of it is told "busy" because somebody else under the same name asks too much.
+STOPPING = frozenset({"stop", "pause", "drain", "limits.set", "flatten", "reduce_only"})
+
+
 def may(role: Role, command: str) -> bool:
     """Is this role allowed this command?"""
     entry = COMMANDS.get(command)

@@ -6,24 +6,26 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 
-MAX_CALLERS = 1024
+MAX_BUCKETS = 4096
 
 
 class Rates:
-    """`per_s` requests a second for each caller, and as many at once after a pause."""
+    """`per_s` requests a second for each caller, and as many at once after a pause; as many again of each `kind` that is
+    counted apart."""
 
     def __init__(self, per_s: int, clock: Callable[[], float] = time.monotonic) -> None:
         self.per_s = per_s
         self._clock = clock
-        self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()  # name → (tokens, when)
+        self._buckets: OrderedDict[tuple[str, str], tuple[float, float]] = OrderedDict()  # name and kind → (tokens, when)
 
-    def take(self, name: str) -> bool:
+    def take(self, name: str, kind: str = "") -> bool:
         """One more request of `name`: may it pass?"""
         now = self._clock()
-        tokens, then = self._buckets.pop(name, (float(self.per_s), now))
+        bucket = (name, kind)
+        tokens, then = self._buckets.pop(bucket, (float(self.per_s), now))
         tokens = min(float(self.per_s), tokens + (now - then) * self.per_s)
         passes = tokens >= 1.0
-        self._buckets[name] = (tokens - 1.0 if passes else tokens, now)
-        if len(self._buckets) > MAX_CALLERS:
+        self._buckets[bucket] = (tokens - 1.0 if passes else tokens, now)
+        if len(self._buckets) > MAX_BUCKETS:
             self._buckets.popitem(last=False)
         return passes

@@ -72,7 +72,7 @@ class ControlServer:
         self._kills: list[Job] = []  # unanswered, oldest first
         self._lanes = {
             "kill": Lane("kill", handler, self._finished, 64),
-            "change": Lane("change", handler, self._finished, 256),
+            "change": Lane("change", handler, self._finished, 320, kept=64),
             "question": Lane("question", handler, self._finished, 512),
         }
         self._thread = threading.Thread(target=self._serve, name="control", daemon=True)

@@ -22,6 +22,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from shutil import rmtree
 from tempfile import TemporaryDirectory
@@ -286,7 +287,7 @@ class Deploys:
 
         args = request.args
         if "path" in args:
-            name = parse_name(args["path"])
+            name = replace(parse_name(args["path"]), regular=True)
         else:  # through a file of ours: what was sent is judged as any file is, and kept as it came
             name = parse_name(folder / "sent.yaml")
             name.path.write_bytes(args["config"])

@@ -87,7 +87,7 @@ def alerts(rule: AlertRule, leak_mb_per_hour: int = 64) -> tuple[Alert, ...]:
               "a breaker has stopped a shard's new orders", "why it tripped stands in the report and the journal; a person arms it again", RUNBOOKS + "limit-breach.md"),
         Alert("PeregrineLeasesOverLimit", "critical", "peregrine_account_leased_currency > peregrine_account_gross_limit_currency", hold,
               "the shards' leases come to more than the account's gross limit, each shard's own gate aside",
-              "was the limit lowered? leases come back as they are given up: `peregrine up` moves them; else restart the engine"),
+              "a lowered limit's leases are cut at once, by the supervisor: is it there? `peregrine up --take-over`; else `peregrine pause`"),
         Alert("PeregrineDeviceWrong", "critical", f"increase(peregrine_device_wrong_total{w}) > 0", 0,
               "the device answered other bits than the kernels", "its answers are not used any more; run the device's self-test"),
         Alert("PeregrineBreakerAwaitsRearm", "warning", 'peregrine_breaker_state{state="awaits_rearm"} == 1', hold,

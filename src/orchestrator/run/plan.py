@@ -14,11 +14,13 @@ from zoneinfo import ZoneInfo
 
 from orchestrator.config.models import BreakerSettings, Config, ExternalVenue, InstrumentLimits, PolicySlot
 from orchestrator.config.problems import ConfigError, Problem
+from orchestrator.config.regular import read
 from orchestrator.run import device
 from orchestrator.run.shards import instruments_of, part
 
 SESSION_ZONE = "America/New_York"
 BUILTIN_POLICY = "builtin:default"
+MAX_ARTIFACT_BYTES = 8 << 20
 NO_CPU = -1
 SUPERVISOR_LOSS = ("trade", "stop", "cancel", "kill")  # engine/shard_config.h
 
@@ -68,8 +70,10 @@ def load_policies(cfg: Config) -> list[LoadedPolicy]:
 
 
 def load_policy(path: Path, member: PolicySlot) -> LoadedPolicy:
-    """Read and check one artifact. Raises OSError, or ValueError with the reason it is refused."""
-    return policy_from_bytes(path.read_bytes(), path.stem, member.model_dump())
+    """Read and check one artifact, a regular file. Raises OSError, or ValueError with the reason it is refused."""
+    if len(data := read(path, MAX_ARTIFACT_BYTES)) > MAX_ARTIFACT_BYTES:
+        raise ValueError(f"more than {MAX_ARTIFACT_BYTES} bytes")
+    return policy_from_bytes(data, path.stem, member.model_dump())
 
 
 def policy_from_bytes(data: bytes, name: str, member: dict[str, Any]) -> LoadedPolicy:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import threading
 import time
 from types import SimpleNamespace
@@ -339,3 +340,21 @@ def test_a_restart_that_was_cut_off_stands_in_nobodys_way_once_what_ran_before_r
     cut_off(rig, view(), view(engine__idle="spin"))
     assert done(rig, asked(rollback=0))["state"] == "rolled back" and rig.history.unfinished() is None
     assert done(rig, asked(view(risk__max_loss_units=5_000_000)))["state"] == "good"
+
+
+@pytest.mark.parametrize("where", ["the file", "the base of a folder", "a policy"])
+def test_a_pipe_in_place_of_a_file_is_refused_and_not_waited_for(rig, tmp_path, where):
+    """Nobody writes into it: whoever opened it would wait for ever, and no other deploy could begin."""
+    folder = tmp_path / "sent"
+    folder.mkdir()
+    pipe = folder / ("base.yaml" if where == "the base of a folder" else "pipe")
+    os.mkfifo(pipe)
+    if where == "a policy":
+        after = view()
+        after["policies"]["members"][0]["file"] = str(pipe)
+        request = asked(after)
+    else:
+        request = asked(path=f"{folder}#production" if where != "the file" else str(pipe))
+    told = done(rig, request)
+    assert told["state"] == "refused" and told["code"] == "usage"
+    assert ("no base.yaml" if where == "the base of a folder" else "no regular file") in told["message"]
