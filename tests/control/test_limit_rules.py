@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from control_rig import FakeLink, FakeTree
 
-from orchestrator.config import ConfigError, load_profile, load_view, parse_name
+from orchestrator.config import load_profile, load_view, parse_name
 from orchestrator.config.origin import write_template
 from orchestrator.control.dispatch import Dispatcher
 from orchestrator.control.lanes import answer
@@ -75,8 +75,6 @@ def test_production_looks_at_the_limits_of_one_symbol_too_and_only_at_those_that
     [
         ({"cancel_reserve_messages": 4000}, "cancel_reserve_messages"),
         ({"max_messages": 1}, "cancel_reserve_messages"),
-        ({"soft_positions": 501}, "soft_positions"),
-        ({"max_positions": 99}, "soft_positions"),
     ],
 )
 def test_limits_that_contradict_each_other_are_refused_in_every_environment(limits, named):
@@ -85,18 +83,7 @@ def test_limits_that_contradict_each_other_are_refused_in_every_environment(limi
     assert not reply.ok and reply.error.code == "usage" and named in reply.error.message and world.link.sent == []
 
 
-def test_both_limits_of_a_pair_can_be_set_at_once_and_none_is_no_contradiction():
+def test_both_limits_of_a_pair_can_be_set_at_once_and_a_limit_goes_below_its_soft_level():
     world = World(load_profile("laptop"))
-    assert world.set(max_positions=99, soft_positions=50).ok
-    assert world.set(max_positions=0).ok and world.set(soft_positions=0).ok
+    assert world.set(max_positions=5).ok and world.set(max_positions=0).ok and world.set(soft_positions=0).ok
     assert world.set(max_messages=100, cancel_reserve_messages=99).ok
-
-
-def test_a_configuration_is_refused_for_the_same_contradiction_but_a_run_begun_with_it_goes_on():
-    from orchestrator.config import effective, from_effective
-
-    with pytest.raises(ConfigError, match="at most max_positions, 50"):
-        load_profile("laptop", {"risk.max_positions": 50})
-    good = effective(load_profile("laptop"))
-    good["risk"]["max_positions"] = 50
-    assert from_effective(good).risk.soft_positions == 100

@@ -154,24 +154,12 @@ def _reserve_of_a_shard(risk: m.Risk, engine: m.Engine) -> Iterator[Finding]:
         )
 
 
-def soft_level(risk: m.Risk) -> Iterator[Finding]:
-    """A soft level the limit itself comes before. Asked of what somebody writes or sets, not of the header of a run that was
-    begun with it: such a run trades within its limit all the same."""
-    if 0 < risk.max_positions < risk.soft_positions:
-        yield (
-            ("risk", "soft_positions"),
-            f"{risk.soft_positions}",
-            f"at most max_positions, {risk.max_positions}",
-            "the soft level could never be reached: state both",
-        )
-
-
 def between_limits(risk: m.Risk, engine: m.Engine) -> Iterator[tuple[tuple[str, ...], Finding]]:
-    """What is wrong between limits of the account that can be changed while the engine runs, with the names it is between."""
-    messages, positions = ("cancel_reserve_messages", "max_messages"), ("soft_positions", "max_positions")
-    for names, check in ((messages, [*_reserve(risk)] or [*_reserve_of_a_shard(risk, engine)]), (positions, soft_level(risk))):
-        for finding in check:
-            yield names, finding
+    """What is wrong between limits of the account that can be changed while the engine runs, with the names it is between.
+
+    A soft level above its limit is none of it: the limit holds all the same, and can always be lowered."""
+    for finding in [*_reserve(risk)] or [*_reserve_of_a_shard(risk, engine)]:
+        yield ("cancel_reserve_messages", "max_messages"), finding
 
 
 def _restricted(instruments: list[m.Instrument], risk: m.Risk) -> Iterator[Finding]:

@@ -9,14 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path as FilePath
 from typing import Any
 
-from orchestrator.config.checks import soft_level
 from orchestrator.config.environments import Name, layered, name_tree, parse_name, profile_tree
 from orchestrator.config.models import Config
 from orchestrator.config.overrides import apply_overrides, apply_variables
 from orchestrator.config.problems import ConfigError, Problem
 from orchestrator.config.production import refusals
 from orchestrator.config.validate import validate
-from orchestrator.config.yaml_tree import Tree, dotted
+from orchestrator.config.yaml_tree import Tree
 
 Overrides = Mapping[str, Any] | Sequence[str]
 
@@ -94,9 +93,6 @@ def _finished(tree: Tree, overrides: Overrides, environ: Mapping[str, str] | Non
     apply_overrides(tree, overrides)
     config, found = validate(tree.value, tree)
     problems = [*tree.problems, *found]
-    if config is not None:
-        problems += [Problem(dotted(path), value, expected, hint, tree.line_of(path), tree.source_of(path))
-                     for path, value, expected, hint in soft_level(config.risk)]  # fmt: skip
     if config is not None and config.environment == "production":
         problems += refusals(config, tree)
     return config, sorted(problems, key=lambda p: (p.source, p.line or 0))
