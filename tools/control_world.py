@@ -142,7 +142,7 @@ class World:
         """Wait for it."""
         deadline = time.monotonic() + timeout_s
         while not condition():
-            assert time.monotonic() < deadline, f"waited {timeout_s:.0f} s for {what}"
+            assert time.monotonic() < deadline, f"waited {timeout_s:.0f} s for {what}; the engine: { {k: v for k, v in self.counters().items() if v} }"
             time.sleep(0.01)
 
     def result(self, number: int | None = signal.SIGTERM) -> dict[str, Any]:

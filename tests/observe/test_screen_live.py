@@ -20,7 +20,8 @@ from orchestrator.observe.screen.source import WHY, SharedMemorySource, SourceEr
 def running(tmp_path, engine_name):
     """An engine of two shards with its own venue, as `peregrine run` starts it."""
     symbols = [{"symbol": s, "increment_ticks": 100, "round_lot_lots": 100} for s in ("PRGN", "FLCN")]
-    one = Engine(tmp_path, engine_name, None, settings={"instruments": symbols, "engine.shards": 2})
+    one = Engine(tmp_path, engine_name, None, settings={"instruments": symbols, "engine.shards": 2, "risk.max_drawdown_units": 2_000_000_000,
+                                                           "risk.max_loss_units": 2_000_000_000})
     one.until("fills", 3)
     yield one
     one.end()
