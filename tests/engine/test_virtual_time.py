@@ -158,3 +158,20 @@ def test_a_file_without_orders_is_refused_in_words(tmp_path) -> None:
     path.write_bytes(struct.pack(">H", 12) + b"S" + bytes(11))
     with pytest.raises(ValueError, match="no order in it"):
         replay_itch(path, config(tmp_path))
+
+
+def test_runs_of_the_same_second_into_different_folders_have_journal_rings_of_their_own(tmp_path, monkeypatch) -> None:
+    from hotpath import _venue
+
+    rings = []
+
+    def made(**spec: Any) -> None:
+        rings.append(spec["journal"]["ring_name"])
+        raise ValueError("seen")
+
+    monkeypatch.setattr(_venue, "VirtualEngine", made)
+    for folder in ("a", "b"):
+        monkeypatch.setattr(virtual, "new_run_folder", lambda *_, at=tmp_path / folder / "20260105-093000-replay": at)
+        with pytest.raises(ValueError, match="seen"):
+            run_virtual(load_profile("replay"), for_ns=10**9)
+    assert len(set(rings)) == 2

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import datetime as dt
+import os
 import time
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,7 @@ OPEN_NS = (9 * 3600 + 30 * 60) * 1_000_000_000
 REFERENCE_TICKS = 1_000_000
 DEFAULT_FOR_NS = 60_000_000_000
 WHOLE_DAY_NS = 24 * 3600 * 1_000_000_000
+_runs = count()
 
 
 def run_virtual(cfg: Config, *, for_ns: int | None, journal: bool = True, device_faults: dict[str, Any] | None = None) -> RunResult:
@@ -135,7 +138,8 @@ def _run(cfg: Config, virtual: dict[str, Any], recording: bytes, day: dt.date, *
         folder = new_run_folder(Path(cfg.journal.dir), cfg.name)
         journal_spec = {
             "dir": str(folder),
-            "ring_name": f"{cfg.engine.name}-virtual-{folder.name}",
+            # the folder's name is a second's: runs begun in the same one, into other folders, have it too
+            "ring_name": f"{cfg.engine.name}-virtual-{os.getpid()}-{next(_runs)}",
             "ring_bytes": cfg.journal.ring_mb << 20,
             "segment_bytes": cfg.journal.segment_mb << 20,
             "now_ns": virtual["start_ns"],
