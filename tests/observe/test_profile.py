@@ -215,4 +215,5 @@ def test_a_profile_survives_json():
     import json
 
     out = json.loads(json.dumps(read_process(os.getpid()).to_json()))
-    assert out["pid"] == os.getpid() and out["threads"][0]["tid"] == os.getpid()
+    # anywhere among them: numbers of processes begin anew at some point, so a thread may have a lower one than its process
+    assert out["pid"] == os.getpid() and os.getpid() in [t["tid"] for t in out["threads"]]
