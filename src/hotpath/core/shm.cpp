@@ -311,7 +311,8 @@ u8* Segment::region(std::string_view name, u64* bytes) const {
 }
 
 namespace {
-// The time's low half is the stamp: whoever kills needs nothing but one store, and no two kills look alike.
+// The time's low half is the stamp: whoever kills needs nothing but one store. Two kills look
+// alike only when a whole multiple of 4.29 s, to the nanosecond, lies between them.
 u64 kill_word_of(KillLevel level, TimeNs now) { return static_cast<u64>(now) << 32 | static_cast<u32>(level); }
 }  // namespace
 

@@ -36,7 +36,6 @@ class DeployHost:
         """This one from now on. Raises ControlError."""
         self._supervisor.take_config(cfg)
 
-
     def stays_down(self) -> str:
         """Why nobody could start the tree again: what systemd started ends with all that came of it."""
         return "its unit of systemd ends whatever would start it again" if os.environ.get(SOCKET) else ""
