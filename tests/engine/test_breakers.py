@@ -117,14 +117,17 @@ def test_a_drawdown_kills_is_in_the_history_and_takes_arming_and_reviving(tradin
 
 
 def test_a_loss_above_its_limit_cannot_be_armed_away(trading) -> None:
-    engine, link, _ = trading(**{"risk.max_loss_units": 0, "risk.breakers": {"cooldown_ns": 0}})
+    dear = {"taker_fee_units_per_lot": 10_000_000, "maker_fee_units_per_lot": 10_000_000}  # no price moves a loss back
+    engine, link, _ = trading(**{"account": dear, "risk.max_loss_units": 0, "risk.breakers": {"cooldown_ns": 0}})
     engine.until("breaker_trips")
-    if engine.counters()["pnl_units"] < 0:
-        with pytest.raises(EngineLinkError, match="refused"):
-            rearm(link, breakers.BITS["loss"])
+    assert engine.counters()["pnl_units"] < -1_000_000
+    with pytest.raises(EngineLinkError, match="refused"):
+        rearm(link, breakers.BITS["loss"])
     link.close()
     report = engine.finish(signal.SIGTERM)
-    assert "loss" in {t["breaker"] for t in report["breakers"]} and report["stopped_by"] == "breaker"
+    loss = next(t for t in report["breakers"] if t["breaker"] == "loss")
+    assert loss["value"] > loss["limit"] == 0 and loss["rearmed_seq"] is None
+    assert report["stopped_by"] == "breaker"
 
 
 def test_a_tripped_breaker_survives_a_crash(trading, tmp_path, engine_name) -> None:
