@@ -98,8 +98,8 @@ class FakeTree:
     def restart_engine(self, request: Request) -> Any:
         return self._note("restart_engine", request)
 
-    def keep(self, kind: str, request: Request) -> Any:
-        return self._note("keep", (kind, request))
+    def keep(self, request: Request) -> Any:
+        return self._note("keep", request)
 
     def take_back(self, request: Request) -> Any:
         return self._note("take_back", request)

@@ -90,7 +90,7 @@ def test_bodies_are_those_the_engine_reads(world):
 def test_without_an_engine_a_command_is_unavailable_and_the_tree_can_still_be_asked():
     tree = FakeTree()
     dispatcher = Dispatcher(tree.link, tree)
-    assert answer(dispatcher, Request(cmd="flatten", args={"all": True}), ANNA).error.code == "unavailable"
+    assert answer(dispatcher, Request(cmd="weights", args={"weights": [1]}), ANNA).error.code == "unavailable"
     assert answer(dispatcher, Request(cmd="stop"), ANNA).data == {"did": "stop_tree"}
     assert answer(dispatcher, Request(cmd="snapshot"), ANNA).error.code == "unavailable"
 
@@ -208,11 +208,13 @@ def test_a_kill_by_word_alone_in_the_last_moment_before_the_lifting_stands(world
 
 def test_without_an_engine_stops_are_kept_and_a_resume_asks_for_what_was_kept(world):
     away = Dispatcher(lambda: None, world.tree)
-    for cmd in ("pause", "drain"):
-        reply = answer(away, Request(cmd=cmd, args={"all": True}, why="x"), ANNA)
-        assert reply.ok and reply.effects == [] and world.tree.asked[-1][1][0] == cmd
-    assert answer(away, Request(cmd="resume", args={"all": True}, why="x"), ANNA).data == {"did": "take_back"}
-    assert answer(away, Request(cmd="flatten", args={"all": True}, why="x"), ANNA).error.code == "unavailable"
+    for cmd, args in (("pause", {"all": True}), ("drain", {"all": True}), ("flatten", {"shard": 1}), ("reduce_only", {"on": True})):
+        reply = answer(away, Request(cmd=cmd, args=args, why="x"), ANNA)
+        assert reply.ok and reply.effects == [] and world.tree.asked[-1][0] == "keep" and world.tree.asked[-1][1].cmd == cmd
+    for cmd, args in (("resume", {"all": True}), ("reduce_only", {"on": False})):
+        assert answer(away, Request(cmd=cmd, args=args, why="x"), ANNA).data == {"did": "take_back"}
+    world.tree.take_back = lambda request: None
+    assert answer(away, Request(cmd="reduce_only", args={"on": False}, why="x"), ANNA).error.code == "unavailable", "there is nothing to take back"
 
 
 def test_an_engine_that_comes_back_while_a_stop_is_noted_gets_it_itself(world):

@@ -10,10 +10,10 @@ import pytest
 from orchestrator.observe.health import readiness
 from orchestrator.observe.reading import Reader
 from orchestrator.observe.segment import process_start_ticks
-from orchestrator.observe.standing import Standing, breakers_of, reasons
+from orchestrator.observe.standing import Standing, breakers_of, of_status, owed, reasons
 from orchestrator.supervise import state_file
 from orchestrator.supervise.paths import runtime_dir
-from orchestrator.supervise.state_file import TreeState
+from orchestrator.supervise.state_file import Hold, TreeState
 
 WELL = {"feed_state": 2, "session_ready": 1, "trading_state": 1}
 
@@ -76,3 +76,11 @@ def test_readiness_tells_who_paused_a_shard_and_a_symbol_and_that_trading_is_hel
     found = readiness(Reader(one.name).read(), 600)
     assert found["reasons"] == ["the supervisor has not enabled trading: the tree is ready (trading is held)", "shard 1: paused by kim: news (record 40)"]
     assert found["remarks"] == ["S0: paused by kim: halted (record 41)", "shard 0: reduce-only by kim: news (record 42)"] and not found["ready"]
+
+
+def test_what_is_owed_to_the_engine_that_comes_next_is_told_with_who_and_why():
+    holds = [Hold(shard=s, kind="flatten", owed=True, who="anna", why="enough") for s in (0, 1)]
+    holds += [Hold(shard=-1, kind="pause_symbol", symbol="PRGN", owed=True, who="bob"), Hold(shard=0, kind="drain", who="carl", seq=7)]
+    tree = TreeState(name="desk", supervisor_pid=1, supervisor_start_ticks=0, state="syncing", holds=holds)
+    assert owed(tree) == ["owed to the engine that comes next: flatten by anna: enough, shard 0, 1", "owed to the engine that comes next: pause by bob, symbol PRGN"]
+    assert of_status({"engine": None}, tree, list) == (["no engine runs"], owed(tree))

@@ -147,3 +147,31 @@ def test_a_symbol_that_is_owed_is_over_once_an_engine_is_told_of_it_by_name(engi
     assert len(engine.stand()) == 2, "a shard's resume leaves symbols alone"
     engine("resume_symbol", 0, body=bodies.number(1))
     assert [h.symbol for h in engine.holds.listed()] == ["PRGN"] and len(engine.written[-1]) == 1
+
+
+@pytest.mark.parametrize(("kind", "body", "left"), [("flatten", b"", ["reduce_only"]), ("reduce_only", bodies.number(1), ["flatten"]),
+                                                    ("reduce_only", bodies.number(0), ["flatten"]), ("resume", RESUME, [])])  # fmt: skip
+def test_what_reduces_is_owed_until_an_engine_takes_it_or_its_contrary(engine, kind, body, left):
+    for owed in ("flatten", "reduce_only"):
+        engine.holds.owe(owed, 0, Request(cmd=owed, who="anna"))
+    engine(kind, 1, body=body)
+    assert len(engine.stand()) == 2, "of another shard"
+    engine(kind, 0, body=body)
+    assert [h.kind for h in engine.holds.listed()] == left and len(engine.written[-1]) == len(left)
+
+
+def test_what_reduces_is_the_journals_to_keep_once_it_was_given():
+    holds = Holds()
+    holds.owe("flatten", 0, Request(cmd="flatten", who="anna"))
+    (owed,) = holds.listed()
+    holds.given_again(owed, 20)
+    assert holds.listed() == []
+
+
+def test_a_kill_ends_what_reduces_and_was_owed_before_it_and_nothing_else():
+    holds = Holds()
+    for kind in ("flatten", "reduce_only", "pause", "drain"):
+        holds.owe(kind, 0, Request(cmd=kind, who="anna"))
+    holds.killed()
+    holds.owe("flatten", 1, Request(cmd="flatten", who="bob"), after_kill=True)
+    assert [(h.shard, h.kind) for h in holds.listed()] == [(0, "drain"), (0, "pause"), (1, "flatten")]

@@ -7,7 +7,7 @@ import pytest
 from orchestrator.supervise import paths, state_file
 from orchestrator.supervise.lock import SupervisorLock
 from orchestrator.supervise.nobody import SomebodyThere, owe_kill
-from orchestrator.supervise.state_file import TreeState
+from orchestrator.supervise.state_file import Hold, TreeState
 
 
 @pytest.fixture
@@ -26,6 +26,12 @@ def test_the_highest_level_is_kept_in_both_places(folder, tmp_path):
     tree(folder, tmp_path, state="trading")
     assert owe_kill("desk", 2) and owe_kill("desk", 1)
     assert [state_file.read(where).kill_owed for where in (folder, tmp_path / "run")] == [2, 2]
+
+
+def test_a_flatten_that_was_owed_before_the_kill_is_not_given_after_it(folder, tmp_path):
+    tree(folder, tmp_path, state="trading", holds=[Hold(shard=0, kind=kind, owed=True) for kind in ("drain", "flatten", "reduce_only")])
+    assert owe_kill("desk", 1)
+    assert [[h.kind for h in state_file.read(where).holds] for where in (folder, tmp_path / "run")] == [["drain"], ["drain"]]
 
 
 @pytest.mark.parametrize(("state", "unsettled", "owed"), [("stopped", False, 0), ("failed", False, 1), ("failed", True, 1)])

@@ -8,7 +8,7 @@ again with the same id, only the missing ones do it.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 from orchestrator.config.models import Config
 from orchestrator.control import bodies, breakers, limit_rules
@@ -84,12 +84,13 @@ class TreeControl(Protocol):
         """Start the engine process again."""
         ...
 
-    def keep(self, kind: Literal["drain", "pause"], request: Request) -> Any:
-        """No engine runs: keep this pause or drain for the one that comes next."""
+    def keep(self, request: Request) -> Any:
+        """No engine runs: keep this stop for the one that comes next."""
         ...
 
     def take_back(self, request: Request) -> Any:
-        """No engine runs: what this resume means is not given to the next one; None where there is nothing of the sort."""
+        """No engine runs: what this resume, or `reduce_only` off, means is not given to the next one; None where there is nothing
+        of the sort."""
         ...
 
     def set_log_level(self, level: str) -> Any:
@@ -140,8 +141,8 @@ class Dispatcher:
             "weights": self._weights,
             "move": lambda r, _: self._to_shards(r, "move", bodies.number(r.args["thread"])),
             "kill": self._kill,
-            "flatten": lambda r, _: self._to_shards(r, "flatten"),
-            "reduce_only": lambda r, _: self._to_shards(r, "reduce_only", bodies.number(int(r.args["on"]))),
+            "flatten": lambda r, _: self._or_kept(r, lambda: self._to_shards(r, "flatten")),
+            "reduce_only": self._reduce_only,
             "revive": self._revive,
             "rearm": self._rearm,
             "snapshot": self._snapshot,
@@ -190,15 +191,25 @@ class Dispatcher:
                 if err.code != "unavailable" or link.alive():
                     raise
                 effects = getattr(err, "effects", [])
-        kept = self._tree.keep("drain" if request.cmd == "drain" else "pause", request)
+        kept = self._tree.keep(request)
         if (link := self._engine_link()) is not None and link.alive():  # it came back while that was noted
             return do()
         return _good(request, _dict(kept), effects)
 
-    def _resume(self, request: Request, _: Caller) -> Reply:
+    def _or_taken_back(self, request: Request, do: Callable[[], Reply]) -> Reply:
+        """`do`; where no engine is there, what was kept for the next one is not given."""
         if self._engine_link() is None and (back := self._tree.take_back(request)) is not None:
             return _good(request, _dict(back))
-        return self._to_target(request, "resume", bodies.number(bodies.RESUME_DRAINED), "resume_symbol")
+        return do()
+
+    def _resume(self, request: Request, _: Caller) -> Reply:
+        body = bodies.number(bodies.RESUME_DRAINED)
+        return self._or_taken_back(request, lambda: self._to_target(request, "resume", body, "resume_symbol"))
+
+    def _reduce_only(self, request: Request, _: Caller) -> Reply:
+        on = bool(request.args["on"])
+        otherwise = self._or_kept if on else self._or_taken_back
+        return otherwise(request, lambda: self._to_shards(request, "reduce_only", bodies.number(int(on))))
 
     def _still_paused(self, reply: Reply) -> list[str]:
         """Symbols of the shards just resumed that a person paused by name."""

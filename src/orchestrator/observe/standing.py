@@ -19,6 +19,7 @@ from orchestrator.supervise.state_file import TreeState
 
 STARTING, TRADING, THROTTLED, PAUSED, DRAINING, KILLED, JOURNAL, BREAKER = range(len(TRADING_STATES))
 LIVE = FEED_STATES.index("live")
+OWED = {"drain": "drain", "pause": "pause", "pause_symbol": "pause", "reduce_only": "reduce-only", "flatten": "flatten"}
 
 
 @dataclass(frozen=True)
@@ -143,11 +144,19 @@ def remarks(shards: Sequence[Mapping[str, int]], said: Standing) -> list[str]:
     return out
 
 
+def owed(tree: TreeState) -> list[str]:
+    """What was asked for while no engine ran, and the one that comes next gets before it may trade."""
+    of: dict[tuple[str, str], list[str]] = {}
+    for hold in (h for h in tree.holds if h.owed):
+        of.setdefault((f"{OWED[hold.kind]}{Order(hold.who, hold.why)}", "symbol" if hold.symbol else "shard"), []).append(hold.symbol or str(hold.shard))
+    return [f"owed to the engine that comes next: {what}, {kind} {', '.join(where)}" for (what, kind), where in of.items()]
+
+
 def of_status(found: Mapping[str, Any], tree: TreeState, commands: Callable[[], list[dict[str, Any]]]) -> tuple[list[str], list[str]]:
     """(reasons, remarks) of what `status` answers: engine as `top --json` shows it, who and why out of the journals."""
     engine = found["engine"]
     if engine is None:
-        return ["no engine runs" + (f": {tree.reason}" if tree.reason else "")], []
+        return ["no engine runs" + (f": {tree.reason}" if tree.reason else "")], owed(tree)
     said = Standing()
     shards = engine.get("shards") or [engine["counters"]]
     with contextlib.suppress(Exception):  # `problems` tells of a journal that cannot be read
@@ -156,7 +165,7 @@ def of_status(found: Mapping[str, Any], tree: TreeState, commands: Callable[[], 
             symbols[row["shard"], sum(1 for at in symbols if at[0] == row["shard"])] = row["symbol"]
         for line in commands():
             said.journaled(line, symbols)
-    return reasons(shards, kill_level=engine["engine"]["kill_level"], tree=tree, said=said), remarks(shards, said)
+    return reasons(shards, kill_level=engine["engine"]["kill_level"], tree=tree, said=said), remarks(shards, said) + owed(tree)
 
 
 def _hold(tree: TreeState | None, shard: int, kind: str) -> str:

@@ -201,10 +201,16 @@ class EngineKeeper(Keeper):
 
     def kill(self, level: str) -> str:
         """Set the kill word, or owe it to the engine to come where none lives; always "", as it acts either way. From any thread."""
+        self.tree.holds.killed()
         if set_kill_word(self.tree.name, level):
             self.tree.kill_owed = max(self.tree.kill_owed, KILL_LEVELS[level])
             self.tree.save()
         return ""
+
+    def killed(self) -> bool:
+        """Does a kill stand, for the present engine or the one to come?"""
+        view, process = read_view(self.tree.name), self.member.process
+        return self.tree.kill_owed > 0 or (view is not None and process is not None and view.pid == process.pid and view.kill_level > 0)
 
     def hand_on_kill(self) -> bool:
         """Give the present engine the kill that is owed; True when none is owed any more. Before its hold is lifted."""

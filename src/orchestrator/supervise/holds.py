@@ -1,4 +1,5 @@
 """What a person has stopped: shards drained or paused by command, kept over the death of the engine and of its supervisor.
+Besides what was asked for while no engine ran: a paused symbol, reduce-only, flatten.
 
 A pause stands in the engine's own recovered state. A drain does not: an engine that ends drains too, and the one that is
 recovered begins without. So the supervisor, through whose hand every command goes, keeps both, in memory before the
@@ -11,16 +12,16 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable
-from typing import Literal
 
 from orchestrator.control import bodies
 from orchestrator.control.engine_link import EngineLink, EngineLinkError
 from orchestrator.control.messages import Effect, Request
-from orchestrator.supervise.state_file import Hold
+from orchestrator.supervise.state_file import Hold, StopKind
 
 ANY_SHARD = -1  # of a symbol: the engine knows where it is
 UNKNOWN_SEQ = 1  # of a command that was not answered: any resume after it lifts it
 WORDS = {"drain": "drained", "pause": "paused"}
+REDUCING = {"reduce_only": "reduce-only", "flatten": "to be flattened"}  # kept only while they are owed
 
 
 class Holds:
@@ -30,6 +31,7 @@ class Holds:
         self._lock = threading.Lock()
         self._holds: dict[tuple[int, str, str], list[Hold]] = {}  # one that stands, and those under way
         self._lifted: dict[int, int] = {}  # shard → journal number of its last resume
+        self._killed = False  # since they were looked at last
 
     def restore(self, found: Iterable[Hold]) -> None:
         """Those an earlier supervisor has written down."""
@@ -41,6 +43,7 @@ class Holds:
     def listed(self) -> list[Hold]:
         """In order of the shards."""
         with self._lock:
+            self._heed_kill()
             return [self._holds[key][0] for key in sorted(self._holds)]
 
     def given(self, kind: str, shard: int, request: Request) -> Hold:
@@ -50,29 +53,36 @@ class Holds:
             self._holds.setdefault(_key(hold), []).append(hold)
         return hold
 
-    def owe(self, kind: Literal["drain", "pause", "pause_symbol"], shard: int, request: Request, *, symbol: str = "", keep: bool = False) -> None:
-        """A drain or pause that came while no engine ran."""
-        hold = Hold(shard=shard, kind=kind, symbol=symbol, keep=keep, owed=True, who=request.who, why=request.why, when_ns=request.when_ns)
+    def owe(self, kind: StopKind, shard: int, request: Request, *, symbol: str = "", keep: bool = False, after_kill: bool = False) -> None:
+        """What came while no engine ran."""
+        hold = Hold(shard=shard, kind=kind, symbol=symbol, keep=keep, owed=True, after_kill=after_kill, who=request.who, why=request.why,
+                    when_ns=request.when_ns)  # fmt: skip
         with self._lock:
+            self._heed_kill()
             self._holds.setdefault(_key(hold), []).append(hold)
         self.taken(hold, None)
 
     def given_again(self, hold: Hold, seq: int) -> None:
-        """The engine took at `seq` what it did not know of. What a symbol is, its journal keeps."""
+        """The engine took at `seq` what it did not know of. What a symbol is, and what reduces, its journal keeps."""
         with self._lock:
             standing = self._holds.setdefault(_key(hold), [])
             hold.owed, hold.seq = False, max(hold.seq, seq)
-            if hold.symbol:
+            if hold.symbol or hold.kind in REDUCING:
                 self._drop(hold)
             elif hold not in standing and seq > self._lifted.get(hold.shard, 0):
                 standing.append(hold)  # resumed meanwhile, and then stopped by this
             elif not standing:
                 del self._holds[_key(hold)]
 
-    def told(self, symbol: str) -> None:
-        """An engine was told of it by name."""
+    def told(self, kind: str, shard: int, symbol: str = "") -> None:
+        """An engine was told by itself what was owed there, or the contrary of it."""
         with self._lock:
-            self._holds.pop((ANY_SHARD, "pause_symbol", symbol), None)
+            self._holds.pop((shard, kind, symbol), None)
+
+    def killed(self) -> None:
+        """There is a kill: what reduces and was owed before it is not given any more, as a kill ends it in an engine. From any
+        thread, and from a signal handler."""
+        self._killed = True
 
     def taken(self, hold: Hold, seq: int | None) -> None:
         """It stands in the journal at `seq`; None where that is not known: after every resume so far, then."""
@@ -100,6 +110,12 @@ class Holds:
             for hold in [h for holds in self._holds.values() for h in holds if h.shard == shard and 0 < h.seq < seq]:
                 self._drop(hold)
 
+    def _heed_kill(self) -> None:
+        if self._killed:
+            self._killed = False
+            for key in [key for key in self._holds if key[1] in REDUCING]:
+                del self._holds[key]
+
     def _drop(self, hold: Hold) -> None:
         left = [h for h in self._holds.pop(_key(hold), []) if h is not hold]
         if left:
@@ -112,7 +128,7 @@ def _key(hold: Hold) -> tuple[int, str, str]:
 
 def words(hold: Hold) -> str:
     """What was done, by whom and why."""
-    what = f"{hold.symbol} paused" if hold.symbol else WORDS[hold.kind]
+    what = f"{hold.symbol} paused" if hold.symbol else (WORDS | REDUCING)[hold.kind]
     return f"{what} by {hold.who or 'somebody'}" + (f" ({hold.why})" if hold.why else "")
 
 
@@ -152,10 +168,13 @@ class TreeLink(EngineLink):
             return effect
         else:
             effect = hand_on()
-            if kind not in ("pause_symbol", "resume_symbol"):
+            if kind in REDUCING:
+                self._holds.told(kind, shard)
+            elif kind in ("pause_symbol", "resume_symbol"):
+                for owed in [h.symbol for h in self._holds.listed() if h.symbol]:
+                    if (place := self.instruments.get(owed)) is not None and (place[0], bodies.number(place[1])) == (shard, body):
+                        self._holds.told("pause_symbol", ANY_SHARD, owed)
+            else:
                 return effect
-            for owed in [h.symbol for h in self._holds.listed() if h.symbol]:
-                if (place := self.instruments.get(owed)) is not None and (place[0], bodies.number(place[1])) == (shard, body):
-                    self._holds.told(owed)
         self._write()
         return effect

@@ -6,6 +6,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from orchestrator.supervise import paths, state_file
+from orchestrator.supervise.holds import REDUCING
 from orchestrator.supervise.lock import Locked, SupervisorLock
 from orchestrator.supervise.state_file import StateFileError
 
@@ -29,6 +30,7 @@ def owe_kill(name: str, level: int) -> bool:
             state = state_file.read(folder)
             if state.state != "stopped":
                 state.kill_owed = max(state.kill_owed, level)
+                state.holds = [h for h in state.holds if h.kind not in REDUCING]  # owed before it: a kill ends that
                 state_file.write(folder, state)
                 with suppress(OSError):  # what a reboot leaves
                     state_file.write(Path(state.run), state)

@@ -154,10 +154,16 @@ class Startup:
                     known = shard in made.drained
                 case "pause":
                     known, body = shard not in made.held, bodies.number(0 if hold.keep else bodies.PAUSE_CANCELS)
+                case "reduce_only" | "flatten":
+                    if self.engine.killed() and not hold.after_kill:
+                        _log.warning("not given: there was a kill since it was asked for", what=words(hold), shard=shard)
+                        self.tree.holds.told(hold.kind, shard)
+                        continue
+                    known, body = False, bodies.number(1) if hold.kind == "reduce_only" else b""
                 case _:
                     if (place := link.instruments.get(hold.symbol)) is None:
                         _log.error("a symbol that was paused while no engine ran is not traded", symbol=hold.symbol)
-                        self.tree.holds.told(hold.symbol)
+                        self.tree.holds.told("pause_symbol", shard, hold.symbol)
                         continue
                     known, shard, body = False, place[0], bodies.number(place[1])
             if known and not hold.owed:

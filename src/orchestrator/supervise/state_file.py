@@ -20,6 +20,8 @@ VERSION = 1
 #: Life of a process; the moves between them are in lifecycle.py.
 LifeState = Literal["starting", "syncing", "ready", "trading", "draining", "stopped", "failed"]
 Role = Literal["venue", "engine", "reconciler", "telemetry"]
+#: What persons stop, as commands of the engine.
+StopKind = Literal["drain", "pause", "pause_symbol", "reduce_only", "flatten"]
 
 
 class StateFileError(Exception):
@@ -48,13 +50,15 @@ class ProcessState(msgspec.Struct, kw_only=True):
 
 
 class Hold(msgspec.Struct, kw_only=True):
-    """A shard that a person has stopped by command and nobody has resumed."""
+    """A shard that a person has stopped by command and nobody has resumed. `reduce_only` and `flatten` only while they are owed:
+    once an engine has taken them, its journal keeps them."""
 
     shard: int
-    kind: Literal["drain", "pause", "pause_symbol"]
+    kind: StopKind
     symbol: str = ""  # of a pause_symbol; its shard is the engine's to say
     keep: bool = False  # a pause that cancels nothing
     owed: bool = False  # given while no engine ran: the next one gets it before it may trade
+    after_kill: bool = False  # of reduce_only and flatten: a kill stood already when it was asked for
     who: str = ""
     why: str = ""
     when_ns: int = 0

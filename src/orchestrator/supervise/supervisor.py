@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 
@@ -177,6 +177,7 @@ class Supervisor:
             self.ask_stop(f"asked to stop by {signal.Signals(number).name}")
 
         def killed(number: int, frame: object) -> None:
+            self.tree.holds.killed()
             if (process := self.tree.engine.process) is not None:
                 process.send(signal.SIGUSR1)  # meant for the engine: it stops trading at once, and goes on
             if not self.tree.engine.alive():
@@ -299,12 +300,12 @@ class Supervisor:
         self._in_loop(lambda: self.engine.ask_restart(f"restart asked for by {request.who or 'a command'}"))
         return {"restarting": True}
 
-    def keep(self, kind: Literal["drain", "pause"], request: Request) -> dict[str, Any]:
-        """A pause or drain for the engine that comes next. Raises ControlError."""
-        return away.keep(self.tree, self.engine, kind, request)
+    def keep(self, request: Request) -> dict[str, Any]:
+        """A stop for the engine that comes next. Raises ControlError."""
+        return away.keep(self.tree, self.engine, request)
 
     def take_back(self, request: Request) -> dict[str, Any] | None:
-        """A resume of what was kept; None where it is an engine's to do. Raises ControlError."""
+        """A resume, or `reduce_only` off, of what was kept; None where it is an engine's to do. Raises ControlError."""
         found: dict[str, Any] | None = self._in_loop(lambda: away.take_back(self.tree, self.engine, request))
         return found
 
