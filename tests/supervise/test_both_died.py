@@ -126,7 +126,7 @@ def test_a_run_that_down_has_closed_the_books_on_is_over_after_a_reboot_too(tmp_
     run.mkdir(parents=True)
     cfg = load_profile("laptop", [f"journal.dir={run.parent}", "engine.name=mine"])
     for folder in (run, runtime):
-        state_file.write(folder, TreeState(name="mine", supervisor_pid=1, supervisor_start_ticks=0, run=str(run), state="trading"))
+        state_file.write(folder, TreeState(name="mine", supervisor_pid=1, supervisor_start_ticks=0, run=str(run), state="trading", has_traded=True))
     report = bring_down("mine")
     assert report is not None and report.code == 69 and "ask the venue" in report.notes[-1]
     (runtime / state_file.FILE).unlink()
@@ -165,7 +165,7 @@ def test_a_run_that_was_given_up_is_not_followed_by_a_new_one_until_its_orders_a
             assert "the run had not ended in order (the engine is given up" in tree["reason"]
             rig.wait(lambda: venue.total("open_orders") == 0)
             rig.ask("resume", why="looked at it", who="bob", all=True)
-    assert "ask the venue" in rig.down(code=69)["notes"][-1]
+    assert "ask the venue" in rig.call("down", rig.name, "--books-only", code=69).stderr
     assert rig.call("down", rig.name).stdout.count("down already")
     tree = rig.up(SUP_TEST_WORD="PEREGRINE1")
     assert tree["run"] != run and tree["state"] == "trading"

@@ -21,7 +21,7 @@ def pick_tree(name: str | None) -> str:
             state = read(runtime_dir(one))
         except StateFileError:
             continue
-        if state.supervisor_alive() or state.state not in ("stopped", "failed") or any(p.alive() for p in state.processes):
+        if state.supervisor_alive() or not state.over() or any(p.alive() for p in state.processes):
             found.append(one)
     if not found:
         raise CliError("no tree is up on this machine", hint="start one: peregrine up --detach", code=EXIT_UNAVAILABLE)

@@ -17,6 +17,9 @@ def register(app: typer.Typer) -> None:
     def down(
         name: Annotated[str | None, typer.Argument(help="Name of the engine; not needed when one tree is up.")] = None,
         timeout: Annotated[str | None, typer.Option(help="Longest wait, as in 30s; default: what the tree may take.")] = None,
+        books_only: Annotated[
+            bool, typer.Option("--books-only", help="Where engine and supervisor died: close the books without cancelling at the venue.")
+        ] = False,
         as_json: Annotated[bool, typer.Option("--json", help="The report as one JSON object.")] = False,
     ) -> None:
         import msgspec
@@ -28,7 +31,7 @@ def register(app: typer.Typer) -> None:
         from orchestrator.supervise.panel import end_lines
 
         chosen = pick_tree(name)
-        report = bring_down(chosen, timeout_s=duration_ns(timeout) / 1e9 if timeout else None)
+        report = bring_down(chosen, timeout_s=duration_ns(timeout) / 1e9 if timeout else None, books_only=books_only)
         if report is None:
             if as_json:
                 typer.echo(json.dumps({"name": chosen, "was_up": False}))

@@ -17,6 +17,7 @@ _ONE_OF: dict[str, Callable[[list[int]], int]] = {
     "now_ns": max, "started_ns": min, "session_ready": min, "journal_free_bytes": min,
     "journal_ring_bytes": min, "soft_permille": min, "limit_gross_units": min,  # the account's, told by each
     "trading_state": lambda values: max(values, key=_SEVERITY.__getitem__),
+    "session_phase": lambda values: min(values, key=lambda phase: (phase == _SESSION_READY, phase)),  # one that is not ready says more
     "breakers_open": lambda values: int(np.bitwise_or.reduce(values)), "lease_epoch": max,
     "breakers_cooling": lambda values: int(np.bitwise_or.reduce(values)),
     "device_state": lambda values: max(values, key=_DEVICE_SEVERITY.__getitem__),
@@ -27,6 +28,7 @@ _ONE_OF: dict[str, Callable[[list[int]], int]] = {
     "lag_ns": max, "stall_max_ns": max, "thread": max,
 }  # fmt: skip
 _LIVE = 2
+_SESSION_READY = 6
 
 
 def region_of(shard: int) -> str:

@@ -194,6 +194,10 @@ COUNTERS: dict[str, tuple[str, str]] = {
     "device_trips": ("total", "times the device's breaker opened"),
     "clock_offset_ns": ("level", "wall clock less the engine's own time, which follows no step and never runs backwards"),
     "clock_steps": ("total", "times the wall clock was set by more than a second; nothing is decided upon it"),
+    "session_phase": (
+        "level",
+        "0 down, 1 logging in, 2 querying, 3 mass cancelling, 4 cancelling, 5 settling, 6 ready, 7 halted, 8 ended by the venue",
+    ),
 }
 
 #: Histograms the engine publishes, nanoseconds. `tick_to_order` is end to end; the rest are its stages, in order.

@@ -68,7 +68,12 @@ def remember(cfg: Config, runtime: Path) -> None:
 def is_one(found: TreeState, living: dict[str, tuple[int, int]]) -> bool:
     """Has a tree of `up` at an external exchange lost its engine as well, with something to be recovered? One that was being
     stopped has where its engine had not come to its end, and so has one that was ended without it (`unsettled`)."""
-    if found.foreground or "engine" in living or any(p.role == "venue" for p in found.processes):
+    return not found.foreground and not_ended(found, living)
+
+
+def not_ended(found: TreeState, living: dict[str, tuple[int, int]]) -> bool:
+    """Has a tree at an external exchange, of `up` or of `run`, lost its engine without an end in order, and may something be open?"""
+    if "engine" in living or any(p.role == "venue" for p in found.processes):
         return False
     if found.state == "draining" and read_result(Path(found.run)) is not None:
         return False
@@ -84,7 +89,7 @@ def choose(cfg: Config, found: TreeState, *, attended: bool) -> Recovery:
         raise asks(found)
     if read(Path(found.run) / PLAN, Plan) is None:
         raise CliError(f"{Path(found.run) / PLAN}, by which the engine of {found.name} could be recovered, cannot be read",
-                       hint=f"ask the venue what is open; then close that run: peregrine down {found.name}", code=EXIT_UNAVAILABLE)  # fmt: skip
+                       hint=f"ask the venue what is open; then close that run: peregrine down {found.name} --books-only", code=EXIT_UNAVAILABLE)  # fmt: skip
     if chosen == "cancel":
         return Recovery("cancel", said)
     held = _not_to_be_resumed(cfg, found)
@@ -96,7 +101,7 @@ def asks(found: TreeState) -> CliError:
     what = f"whether orders of {found.name} are open is not known ({found.reason})" if found.unsettled else f"the engine of {found.name} died without a supervisor"
     return CliError(f"{what}, in {found.run}",
                     hint=f"recover it and trade on: peregrine up --take-over --name {found.name}; or recover it, cancel all and stay held: this "
-                    f"`up` with --set supervise.after_both_died=cancel; or close that run as it is: peregrine down {found.name}",
+                    f"`up` with --set supervise.after_both_died=cancel; or cancel all and end it: peregrine down {found.name}",
                     code=EXIT_UNAVAILABLE)  # fmt: skip
 
 

@@ -14,6 +14,7 @@ from orchestrator.supervise.leftovers import put_away
 from orchestrator.supervise.lock import Locked, SupervisorLock
 from orchestrator.supervise.paths import runtime_dir
 from orchestrator.supervise.process import Process, marked
+from orchestrator.supervise.settle import may_be_open, nothing_open, settle
 from orchestrator.supervise.state_file import TreeState
 from orchestrator.supervise.stopping import ENDED, EndReport
 from orchestrator.supervise.takeover import end_all
@@ -21,16 +22,17 @@ from orchestrator.supervise.takeover import end_all
 WHY = "asked to stop by peregrine down"
 
 
-def bring_down(name: str, *, timeout_s: float | None = None) -> EndReport | None:
-    """End the tree called `name`; None when it was down already. Raises CliError: 69 for no such tree, 75 when its
-    supervisor has not ended in time."""
+def bring_down(name: str, *, timeout_s: float | None = None, books_only: bool = False) -> EndReport | None:
+    """End the tree called `name`; None when it was down already. Where engine and supervisor are gone and something may be open
+    at an exchange that is not ours, it is cancelled first, unless the books are to be closed only (`books_only`).
+    Raises CliError: 69 for no such tree, 75 when its supervisor has not ended in time."""
     folder = runtime_dir(name)
     try:
         state = state_file.read(folder)
     except state_file.StateFileError as err:
         raise CliError(str(err), hint="peregrine up --detach starts a tree", code=EXIT_UNAVAILABLE) from err
     if state.supervisor_alive():
-        return _through_supervisor(state, timeout_s)
+        return _through_supervisor(state, timeout_s, books_only)
     living = marked(folder)
     if not living and state.over():
         return None
@@ -38,14 +40,16 @@ def bring_down(name: str, *, timeout_s: float | None = None) -> EndReport | None
         supervisor = take_over(name)
         supervisor.ask_stop(WHY)
         return supervisor.run()
+    if not books_only and may_be_open(state, {one: (pid, ticks) for one, pid, ticks in living}):
+        return settle(state, WHY, timeout_s)
     return _remains(name, folder, state)
 
 
-def _through_supervisor(state: TreeState, timeout_s: float | None) -> EndReport | None:
+def _through_supervisor(state: TreeState, timeout_s: float | None, books_only: bool) -> EndReport | None:
     try:
         process = Process.adopt(state.supervisor_pid, state.supervisor_start_ticks)
     except ProcessLookupError:
-        return bring_down(state.name, timeout_s=timeout_s)
+        return bring_down(state.name, timeout_s=timeout_s, books_only=books_only)
     process.send(signal.SIGTERM)
     wait_s = timeout_s if timeout_s is not None else _patience_s(state)
     ended = process.wait(wait_s)
@@ -55,7 +59,7 @@ def _through_supervisor(state: TreeState, timeout_s: float | None) -> EndReport 
                        hint=f"peregrine kill {state.name} stops its trading at once; logs: {state.run}/logs", code=EXIT_TRY_AGAIN)  # fmt: skip
     report = read(Path(state.run) / ENDED, EndReport)
     if not isinstance(report, EndReport):
-        return bring_down(state.name, timeout_s=timeout_s)  # it died on the way down: go on where it was
+        return bring_down(state.name, timeout_s=timeout_s, books_only=books_only)  # it died on the way down: go on where it was
     return report
 
 
@@ -73,8 +77,10 @@ def _remains(name: str, folder: Path, state: TreeState) -> EndReport:
         raise CliError(str(err), hint="try again in a moment", code=EXIT_TRY_AGAIN) from err
     ended = end_all(folder)
     notes = [f"{one} was ended by a signal" for one in ended] + put_away(name, folder, Path(state.run))
-    report = EndReport(name=name, run=state.run, reason="its supervisor and its engine were gone", code=EXIT_UNAVAILABLE, open_orders=None,
-                       notes=[*notes, "whether orders are still open at the venue is not known: ask the venue"])  # fmt: skip
+    report = EndReport(name=name, run=state.run, reason="its supervisor and its engine were gone", code=EXIT_UNAVAILABLE, notes=notes)
+    if not nothing_open(state):
+        report.open_orders = None
+        report.notes.append("whether orders are still open at the venue is not known: ask the venue")
     state.state, state.reason, state.trading_enabled, state.unsettled = "failed", report.reason, False, False
     state.kill_owed = 0  # a person closed that run: what is begun next is another decision
     for process in state.processes:

@@ -93,7 +93,7 @@ class EngineKeeper(Keeper):
         if self._restart_asked:
             said, self._restart_asked = self._restart_asked, ""
         elif result is not None:
-            self.member.life.move("failed", f"it ended by itself: {result.stopped_by}")
+            self.member.life.settle("failed", f"it ended by itself: {result.stopped_by}")
             if self.tree.once is not None:  # a recorded feed that is over, a full disk: the report says what it came to
                 raise Failure(f"the engine ended by itself ({result.stopped_by})", 0)
             raise Failure(f"the engine ended by itself ({result.stopped_by})", EXIT_UNAVAILABLE, f"its log: {self.member.spec.log}")

@@ -14,13 +14,13 @@ from orchestrator.run.live import new_run_folder
 from orchestrator.run.resuming import check_resume
 from orchestrator.supervise import both_died
 from orchestrator.supervise.both_died import Recovery
-from orchestrator.supervise.engine_main import PLAN, Plan, read
+from orchestrator.supervise.engine_main import PLAN, RESULT, Plan, read
 from orchestrator.supervise.leftovers import put_away
 from orchestrator.supervise.lock import Locked, SupervisorLock
 from orchestrator.supervise.once import Once
 from orchestrator.supervise.paths import RuntimeFolderError, runtime_dir
 from orchestrator.supervise.process import Process
-from orchestrator.supervise.state_file import TreeState
+from orchestrator.supervise.state_file import Role, TreeState
 from orchestrator.supervise.stopping import read_result
 from orchestrator.supervise.supervisor import Supervisor
 from orchestrator.supervise.takeover import Takeover, TakeoverRefused, end_all
@@ -84,6 +84,27 @@ def take_over(name: str, *, on_round: OnRound | None = None) -> Supervisor:
         if found.over() and not takeover.living:
             raise takeover.refuse(f"{name} is {found.state}: {found.reason}", "start it: peregrine up")
         return _taken(takeover, lock, on_round)
+    except TakeoverRefused as err:
+        lock.close()
+        raise CliError(str(err), hint=err.hint, code=EXIT_UNAVAILABLE) from err
+    except BaseException:
+        lock.close()
+        raise
+
+
+def recover_to_end(name: str, why: str, *, on_round: OnRound) -> Supervisor:
+    """A supervisor that recovers the run of a tree without engine and supervisor, to cancel what is open at its exchange and no
+    more: `on_round` ends it. It stays unsettled until `tree.settling` is taken back. Raises CliError as `take_over`."""
+    runtime = _runtime(name)
+    takeover = Takeover(runtime)
+    lock = _lock(takeover)
+    try:
+        takeover.read()
+        end_all(runtime)  # what showed the engine to others, or watched it
+        takeover.check()
+        supervisor = _taken(takeover, lock, on_round, Recovery("cancel", why), without=("telemetry", "reconciler"))
+        supervisor.tree.settling = True
+        return supervisor
     except TakeoverRefused as err:
         lock.close()
         raise CliError(str(err), hint=err.hint, code=EXIT_UNAVAILABLE) from err
@@ -179,7 +200,8 @@ def _fresh(cfg: Config, runtime: Path, lock: SupervisorLock, config_file: str, n
     return Supervisor(Tree(cfg, runtime, run, config=config_file, once=once), lock, on_round=on_round)
 
 
-def _taken(takeover: Takeover, lock: SupervisorLock, on_round: OnRound | None, recovery: Recovery | None = None) -> Supervisor:
+def _taken(takeover: Takeover, lock: SupervisorLock, on_round: OnRound | None, recovery: Recovery | None = None,
+           without: tuple[Role, ...] = ()) -> Supervisor:  # fmt: skip
     found = takeover.found
     assert found is not None
     run = Path(found.run)
@@ -189,6 +211,7 @@ def _taken(takeover: Takeover, lock: SupervisorLock, on_round: OnRound | None, r
     log.configure("supervisor", path=run / LOGS / "supervisor.log", level=from_effective(plan.config).observe.log_level)
     _trace(from_effective(plan.config))
     tree = Tree(from_effective(plan.config), takeover.folder, run, config=found.config, generation=found.generation + 1)
+    tree.leave_out(*without)
     tree.started_ns, tree.trading_enabled, tree.has_traded = found.started_ns, found.trading_enabled, found.has_traded
     tree.both_died_ns = found.both_died_ns
     tree.life.state, tree.life.reason, tree.life.since_ns = found.state, found.reason, found.started_ns
@@ -202,6 +225,8 @@ def _taken(takeover: Takeover, lock: SupervisorLock, on_round: OnRound | None, r
         for member in tree.members.values():
             if member.spec.name not in takeover.living:
                 member.life.state = "failed"
+    if found.unsettled:
+        (run / RESULT).unlink(missing_ok=True)  # of an engine that ended in order and left something open: not the end of the run
     if recovery is not None:
         log.logger().warning("the run is taken up again", how=recovery.how, why=recovery.why)
         recovery.prepare(tree)

@@ -133,7 +133,9 @@ class Startup:
             return []
         effects: list[Effect] = []
         if not self.tree.trading_enabled:
-            self.tree.has_traded = True  # one that is not answered may have been taken
+            if not self.tree.has_traded:
+                self.tree.has_traded = True  # one that is not answered may have been taken
+                self.tree.save()  # so who reads that nothing has traded can rely on it
             stopped = self._stop_what_it_does_not_know(made, engine.link)
             for shard in (s for s in made.held if s not in stopped):
                 effects.append(engine.link.own("resume", shard=shard, body=LIFT_HOLD, request=request, timeout_s=LIFT_WAIT_S))

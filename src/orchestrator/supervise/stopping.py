@@ -9,6 +9,7 @@ from pathlib import Path
 
 import msgspec
 
+from orchestrator.cli._errors import EXIT_UNAVAILABLE
 from orchestrator.control.engine_link import EngineLinkError
 from orchestrator.day.verdict import verdict
 from orchestrator.observe import log
@@ -116,6 +117,15 @@ def _end(member: Member, timeout_s: float, report: EndReport, why: str, beat: Ca
         life.move("draining", why)
         life.move("stopped")
     return clean
+
+
+def left_unsettled(report: EndReport) -> None:
+    """Say of a run that was to be settled and ended, and was not, that it stays what it was, and what to do."""
+    report.code = report.code or EXIT_UNAVAILABLE
+    report.notes.append("the run was not closed: whatever is started next as this engine recovers it first")
+    ways = (f"again once that is mended: peregrine down {report.name}; or ask the venue what is open, and close the books without it: "
+            f"peregrine down {report.name} --books-only")  # fmt: skip
+    report.hint = "; ".join(filter(None, [report.hint, ways]))
 
 
 def read_result(run: Path) -> RunResult | None:

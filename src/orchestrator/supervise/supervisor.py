@@ -36,7 +36,7 @@ from orchestrator.supervise.lock import SupervisorLock
 from orchestrator.supervise.members import Failure, TelemetryKeeper, VenueKeeper
 from orchestrator.supervise.startup import Startup
 from orchestrator.supervise.state_file import TreeState
-from orchestrator.supervise.stopping import ENDED, EndReport, stop
+from orchestrator.supervise.stopping import ENDED, EndReport, left_unsettled, stop
 from orchestrator.supervise.takeover import Takeover, end_all
 from orchestrator.supervise.tree import Tree
 from orchestrator.supervise.upkeep import Upkeep
@@ -244,6 +244,8 @@ class Supervisor:
             notes = [f"not ended in order: {err}", *(f"{name} was ended by a signal" for name in end_all(tree.runtime))]
             report = EndReport(name=tree.name, run=str(tree.run), reason=str(ending), code=EXIT_INTERNAL, open_orders=None, notes=notes)
         report.code, report.hint = report.code or ending.code, ending.hint
+        if tree.settling:
+            left_unsettled(report)
         self._heartbeat.stop()
         self.engine.close_link()
         if self._hosted:
@@ -252,7 +254,7 @@ class Supervisor:
         if self.tree.once is None and (report.open_orders != 0 or any(m.life.state == "failed" for m in tree.members.values())):
             report.code = report.code or EXIT_UNAVAILABLE
         tree.trading_enabled = False
-        tree.unsettled = tree.has_traded and report.open_orders is None and self.venue is None and tree.once is None
+        tree.unsettled = tree.settling or (tree.has_traded and report.open_orders is None and self.venue is None and tree.once is None)
         tree.addresses.clear()
         for member in tree.members.values():
             if member.process is not None and not member.alive():

@@ -84,6 +84,7 @@ class Tree:
         self.addresses: dict[str, str] = {}
         self.alarms: list[str] = []  # stalls and leaks that stand now
         self.unsettled = False  # ended, and what is open at an external venue is not known
+        self.settling = False  # recovered to be ended: unsettled until nothing of it is open
         self.both_died_ns = 0  # wall clock: last recovered without engine and supervisor
         self.holds = Holds()
         self._copy = RunCopy(run)
@@ -103,6 +104,11 @@ class Tree:
         say(f"{life.name} is {life.state}", of=life.name, before=before, reason=life.reason)
         with traces.span(f"supervise.{life.state}", process=life.name, before=before, reason=life.reason or None):
             self.save()
+
+    def leave_out(self, *roles: Role) -> None:
+        """Do without them; before the first process is started."""
+        for role in roles:
+            self.members.pop(role, None)
 
     def get(self, role: Role) -> Member | None:
         """The member of that role, None when this tree has none."""

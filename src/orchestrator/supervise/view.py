@@ -10,6 +10,9 @@ from orchestrator.observe.telemetry import COUNTERS_END, TelemetryError, read_co
 
 FEED_LIVE = 2
 FEED_WORDS = ("down", "recovering", "live", "gapped", "stale", "ended")
+SESSION_WORDS = ("no connection that is logged in", "logging in", "querying", "cancelling", "cancelling", "settling", "ready",
+                 "no agreement with the venue", "ended by the venue")  # fmt: skip
+ENDED = SESSION_WORDS.index("ended by the venue")
 PAUSED = 3
 UP_STATES = ("trading", "paused", "killed")  # of the segment: the loop runs
 
@@ -24,6 +27,7 @@ class ShardView:
     working_orders: int
     unknown_orders: int
     thread: int = 0  # that polls it
+    session_phase: int = 0
 
 
 @dataclass(frozen=True)
@@ -53,6 +57,19 @@ class EngineView:
         """Orders that work, or may work, at the venue."""
         return sum(max(s.working_orders, s.unknown_orders) for s in self.shards)
 
+    def unsettled(self) -> str:
+        """What keeps it from having nothing open at the venue, a line; empty where every shard has agreed with it, or it has
+        ended their sessions."""
+        for i, s in enumerate(self.shards):
+            if not s.session_ready and s.session_phase != ENDED:
+                return f"the order session{self._of(i)} is not reconciled ({SESSION_WORDS[s.session_phase]})"
+        if self.open_orders():
+            return f"{self.open_orders()} orders are not cancelled"
+        return "" if self.shards and self.up else "the engine does not run"
+
+    def _of(self, shard: int) -> str:
+        return f" of shard {shard}" if len(self.shards) > 1 else ""
+
     def sharing(self) -> str:
         """Which shards share a thread, a line; empty where none does."""
         return sharing([s.thread for s in self.shards])
@@ -62,7 +79,7 @@ class EngineView:
         if not self.up:
             return "its loop does not run"
         for i, s in enumerate(self.shards):
-            of = f" of shard {i}" if len(self.shards) > 1 else ""
+            of = self._of(i)
             if s.feed_state != FEED_LIVE:
                 return f"the books{of} are not in step with the feed ({FEED_WORDS[s.feed_state]})"
             if not s.session_ready:
@@ -80,7 +97,7 @@ def read_view(name: str) -> EngineView | None:
             for region in region_names(segment):
                 c = read_counters(segment.region(region, COUNTERS_END))
                 shards.append(ShardView(c["feed_state"], c["session_ready"] == 1, c["trading_state"],
-                                        c["working_orders"], c["unknown_orders"], c["thread"]))  # fmt: skip
+                                        c["working_orders"], c["unknown_orders"], c["thread"], c["session_phase"]))  # fmt: skip
     except TelemetryError:
         shards = []
     except SegmentError:
