@@ -1,4 +1,5 @@
-"""A door between an engine and the order entry of a venue, which can be shut: connections are taken and dropped at once then."""
+"""A door between an engine and a service of a venue: it can be shut (connections are taken and dropped at once then), held (they
+stand, and nothing comes through), and lead to another venue."""
 
 from __future__ import annotations
 
@@ -19,7 +20,8 @@ class Gate:
         self._selector = selectors.DefaultSelector()
         self._selector.register(self._listener, selectors.EVENT_READ)
         self._others: dict[socket.socket, socket.socket] = {}
-        self._open, self._over = True, False
+        self._open, self._over, self._held, self._drop_all = True, False, False, False
+        self._is_held = threading.Event()
         self._wake, self._woken = socket.socketpair()
         self._selector.register(self._woken, selectors.EVENT_READ)
         self._thread = threading.Thread(target=self._serve, daemon=True)
@@ -34,6 +36,19 @@ class Gate:
         """From here on everybody does."""
         self._open = True
 
+    def hold(self) -> None:
+        """From here on nothing comes through, neither way, and nobody is told."""
+        self._held = True
+        self._wake.send(b"x")
+        self._is_held.wait()
+
+    def lead_to(self, venue: str) -> None:
+        """Drop whoever is there, and let who comes next through to another venue."""
+        host, port = venue.split(":")
+        self._venue = (host, int(port))
+        self._drop_all, self._held = True, False
+        self._wake.send(b"x")
+
     def close(self) -> None:
         """The end."""
         self._over = True
@@ -45,15 +60,23 @@ class Gate:
     def _serve(self) -> None:
         while not self._over:
             for key, _ in self._selector.select():
-                if key.fileobj is self._woken:
+                if self._held and key.fileobj is not self._woken:
+                    self._selector.unregister(key.fileobj)
+                elif key.fileobj is self._woken:
                     self._woken.recv(64)
                 elif key.fileobj is self._listener:
                     self._take()
                 elif key.fileobj in self._others:
                     self._hand_on(key.fileobj)
-            if not self._open:
+            if self._held:
+                self._is_held.set()
+            if not self._open or self._drop_all:
                 for one in list(self._others):
                     self._drop(one)
+            if self._drop_all:
+                self._drop_all = False
+                with contextlib.suppress(KeyError):
+                    self._selector.register(self._listener, selectors.EVENT_READ)
 
     def _take(self) -> None:
         client, _ = self._listener.accept()

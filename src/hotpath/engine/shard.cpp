@@ -209,6 +209,11 @@ void Shard::kill() {
   session_.mass_cancel(Cause{}, now_ns_, *this);
 }
 
+void Shard::revive() {
+  gate_.revive();
+  lost_orders_ = 0;
+}
+
 void Shard::cancel(const Order& o, const Cause& cause) {
   OrderRequest r;
   r.instrument = o.instrument;
@@ -258,7 +263,7 @@ void Shard::on_control(const Input& in) {
   switch (static_cast<ControlKind>(seen.kind)) {
     case ControlKind::kKillWord:
       if (seen.value == 0) {
-        gate_.revive();
+        revive();
         break;
       }
       kill();
@@ -335,8 +340,12 @@ void Shard::on_phase(SessionPhase) {}
 void Shard::alarm(SessionAlarm code, u64 a, u64 b) {
   ++counters_.alarms;
   last_alarm_ = AlarmSeen{static_cast<u8>(code), a, b, now_ns_};
-  // An execution of an order nobody here knows: the position is no longer what we think it is.
+  // An execution of an order nobody here knows, orders whose end nobody will tell: the position may be another than we think.
   if (code == SessionAlarm::kUnknownNumber && b == 'E') kill_wanted_ = true;
+  if (code == SessionAlarm::kSessionChanged) {
+    lost_orders_ += a;
+    kill_wanted_ = true;
+  }
 }
 
 u64 Shard::state_hash() const {

@@ -104,6 +104,8 @@ class Shard final : private SessionOut {
   template <class A>
   void archive(A& a);
   const AlarmSeen& last_alarm() const { return last_alarm_; }
+  // Orders that were open when the venue began another session, since a person has lifted the kill that follows on it.
+  u64 lost_orders() const { return lost_orders_; }
   CommandOutcome command_outcome() const { return command_outcome_; }
   bool unsupervised() const { return unsupervised_; }
   // What the last decision saw and said; for looking at from outside the step.
@@ -145,6 +147,7 @@ class Shard final : private SessionOut {
   void remember_command(u64 key, bool refused);
   void after_event(const Event& e);
   void kill();
+  void revive();
   void cancel(const Order& o, const Cause& cause);
   void cancel_all();
   void on_supervisor(bool back);
@@ -193,6 +196,7 @@ class Shard final : private SessionOut {
   ShardCounters counters_;
   Pending pending_;
   AlarmSeen last_alarm_;
+  u64 lost_orders_ = 0;
   journal::FeedState feed_state_ = journal::FeedState::kDown;
   TimeNs now_ns_ = 0;
   TimeNs feed_ns_ = 0;   // last feed message

@@ -107,9 +107,7 @@ bool Shard::apply_command(CommandKind kind, Bytes body) {
     }
     case CommandKind::kPauseSymbol: return pause_symbol(body, true);
     case CommandKind::kResumeSymbol: return pause_symbol(body, false);
-    case CommandKind::kRevive:
-      gate_.revive();
-      return true;
+    case CommandKind::kRevive: revive(); return true;
     case CommandKind::kReduceOnly:
       if (!read_body(body, number) || number > 1) return false;
       gate_.set_reduce_only(number == 1);

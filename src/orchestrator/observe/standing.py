@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from orchestrator.observe.states import BREAKERS, FEED_STATES, TRADING_STATES
+from orchestrator.observe.states import BREAKERS, FEED_STATES, TRADING_STATES, lost_words
 from orchestrator.supervise.state_file import TreeState
 
 STARTING, TRADING, THROTTLED, PAUSED, DRAINING, KILLED, JOURNAL, BREAKER = range(len(TRADING_STATES))
@@ -112,7 +112,8 @@ def shard_reasons(shard: int, counters: Mapping[str, int], said: Standing, tree:
         out.append("drained" + (_hold(tree, shard, "drain") or said.of(shard, "drain")))
     elif doing == KILLED:
         tripped = breakers_of(counters)
-        out.append("killed" + (f" by a breaker: {tripped}" if tripped else said.of(shard, "kill")))
+        lost = lost_words(counters.get("lost_orders", 0))
+        out.append("killed" + (f": {lost}" if lost else f" by a breaker: {tripped}" if tripped else said.of(shard, "kill")))
     elif doing == BREAKER:
         out.append(f"stopped by a breaker: {breakers_of(counters)}")
     elif doing == JOURNAL:

@@ -18,6 +18,7 @@ from orchestrator.supervise.state_file import TreeState
 from orchestrator.supervise.stopping import EndReport, read_result
 from orchestrator.supervise.supervisor import Supervisor
 
+BEGIN_ANEW = "the run is closed; begin the next one with the positions that the venue has read out, in account.start_position_lots"
 SAID = "engine and supervisor had both died, so the run was recovered first, and what was open is cancelled"
 
 
@@ -54,6 +55,7 @@ class Settling:
         keeps = view.unsettled() if present and view is not None else "the engine is not recovered yet"
         if not keeps:
             supervisor.tree.settling = False
-            supervisor.ask_stop(f"{self._why}; {SAID}")
+            lost = view.lost() if view is not None else ""
+            supervisor.ask_stop(f"{self._why}; {lost or SAID}", EXIT_UNAVAILABLE if lost else 0, BEGIN_ANEW if lost else "")
         elif time.monotonic() > self._until_s:
             supervisor.ask_stop(f"what is open at the venue could not be cancelled within {self._timeout_s:g} s: {keeps}", EXIT_UNAVAILABLE)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from orchestrator.observe.segment import Segment, SegmentError
 from orchestrator.observe.shards import region_names, sharing
+from orchestrator.observe.states import lost_words
 from orchestrator.observe.telemetry import COUNTERS_END, TelemetryError, read_counters
 
 FEED_LIVE = 2
@@ -28,6 +29,7 @@ class ShardView:
     unknown_orders: int
     thread: int = 0  # that polls it
     session_phase: int = 0
+    lost_orders: int = 0  # were open when the venue began another session
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,10 @@ class EngineView:
             return f"{self.open_orders()} orders are not cancelled"
         return "" if self.shards and self.up else "the engine does not run"
 
+    def lost(self) -> str:
+        """Of orders whose end the venue does not tell, a line; empty where there are none."""
+        return lost_words(sum(s.lost_orders for s in self.shards))
+
     def _of(self, shard: int) -> str:
         return f" of shard {shard}" if len(self.shards) > 1 else ""
 
@@ -97,7 +103,7 @@ def read_view(name: str) -> EngineView | None:
             for region in region_names(segment):
                 c = read_counters(segment.region(region, COUNTERS_END))
                 shards.append(ShardView(c["feed_state"], c["session_ready"] == 1, c["trading_state"],
-                                        c["working_orders"], c["unknown_orders"], c["thread"], c["session_phase"]))  # fmt: skip
+                                        c["working_orders"], c["unknown_orders"], c["thread"], c["session_phase"], c["lost_orders"]))  # fmt: skip
     except TelemetryError:
         shards = []
     except SegmentError:

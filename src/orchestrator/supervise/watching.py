@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from orchestrator.observe.states import lost_words
 from orchestrator.supervise.holds import words
 from orchestrator.supervise.state_file import Hold, LifeState
-from orchestrator.supervise.view import PAUSED, EngineView
+from orchestrator.supervise.view import PAUSED, EngineView, ShardView
 
-DRAINING = 4
+DRAINING, KILLED = 4, 5
 #: of telemetry's trading_state: shards that send no new orders whatever the tree allows
 HELD_WORDS = {3: "paused", 4: "draining", 5: "killed", 6: "stopped by its journal", 7: "stopped by a breaker"}
 
@@ -27,17 +28,17 @@ def engine_state(state: LifeState, view: EngineView | None, pid: int, *, stalled
         return "syncing", view.missing()
     if not enabled:
         return "ready", "books in step, session reconciled; trading is held"
-    held = {i: _held(i, s.trading_state, holds) for i, s in enumerate(view.shards) if s.trading_state in HELD_WORDS}
+    held = {i: _held(i, s, holds) for i, s in enumerate(view.shards) if s.trading_state in HELD_WORDS}
     if len(held) == len(view.shards):
         return "ready", "no shard trades: " + ", ".join(sorted(set(held.values())))
     return "trading", "; ".join(["books in step, session reconciled, trading enabled", *(f"shard {i} {what}" for i, what in held.items())])
 
 
-def _held(shard: int, trading_state: int, holds: Sequence[Hold]) -> str:
+def _held(shard: int, seen: ShardView, holds: Sequence[Hold]) -> str:
     """Why a shard does not trade, and by whom where that is known."""
-    kind = {DRAINING: "drain", PAUSED: "pause"}.get(trading_state)
-    by = next((words(h) for h in holds if (h.shard, h.kind) == (shard, kind)), "")
-    return by or HELD_WORDS[trading_state]
+    kind = {DRAINING: "drain", PAUSED: "pause"}.get(seen.trading_state)
+    by = next((words(h) for h in holds if (h.shard, h.kind) == (shard, kind)), "") or HELD_WORDS[seen.trading_state]
+    return f"{by}: {lost_words(seen.lost_orders)}" if seen.lost_orders and seen.trading_state == KILLED else by
 
 
 def steps(before: LifeState, after: LifeState) -> tuple[LifeState, ...]:
