@@ -111,7 +111,7 @@ def roll(name: Annotated[str | None, typer.Argument(help="Name of the tree; not 
 
     chosen = pick_tree(name)
     state = state_file.read(runtime_dir(chosen))
-    report = bring_down(chosen)
+    report = bring_down(chosen, by="peregrine day roll")
     before = [] if report is None else [{"step": "stop", "open_orders": report.open_orders, "orders": report.orders, "fills": report.fills, "notes": report.notes}]
     try:
         with _errors():

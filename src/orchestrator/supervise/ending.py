@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import getpass
+import os
 import signal
 from contextlib import suppress
 from pathlib import Path
@@ -19,48 +21,73 @@ from orchestrator.supervise.state_file import TreeState
 from orchestrator.supervise.stopping import ENDED, EndReport
 from orchestrator.supervise.takeover import end_all
 
-WHY = "asked to stop by peregrine down"
+DOWN = "peregrine down"
+TELL_S = 5.0  # for the control API of a supervisor that is busy
 
 
-def bring_down(name: str, *, timeout_s: float | None = None, books_only: bool = False) -> EndReport | None:
+def bring_down(name: str, *, timeout_s: float | None = None, books_only: bool = False, who: str = "", by: str = DOWN) -> EndReport | None:
     """End the tree called `name`; None when it was down already. Where engine and supervisor are gone and something may be open
     at an exchange that is not ours, it is cancelled first, unless the books are to be closed only (`books_only`).
-    Raises CliError: 69 for no such tree, 75 when its supervisor has not ended in time."""
-    folder = runtime_dir(name)
+    `who` asks for it, none: the login name; `by`: with what. Raises CliError: 69 for no such tree, 75 when its supervisor has
+    not ended in time."""
+    folder, who = runtime_dir(name), who or _login()
+    why = f"asked to stop by {who}: {by}"
     try:
         state = state_file.read(folder)
     except state_file.StateFileError as err:
         raise CliError(str(err), hint="peregrine up --detach starts a tree", code=EXIT_UNAVAILABLE) from err
     if state.supervisor_alive():
-        return _through_supervisor(state, timeout_s, books_only)
+        ended = _through_supervisor(state, timeout_s, who, by)
+        # One that died on the way down, or just now: go on where it was.
+        return ended or bring_down(name, timeout_s=timeout_s, books_only=books_only, who=who, by=by)
     living = marked(folder)
     if not living and state.over():
         return None
     if read(Path(state.run) / PLAN, Plan) is not None and any(found[0] in ("engine", "venue") for found in living):
         supervisor = take_over(name)
-        supervisor.ask_stop(WHY)
+        supervisor.ask_stop(why)
         return supervisor.run()
     if not books_only and may_be_open(state, {one: (pid, ticks) for one, pid, ticks in living}):
-        return settle(state, WHY, timeout_s)
+        return settle(state, why, timeout_s)
     return _remains(name, folder, state)
 
 
-def _through_supervisor(state: TreeState, timeout_s: float | None, books_only: bool) -> EndReport | None:
+def _through_supervisor(state: TreeState, timeout_s: float | None, who: str, by: str) -> EndReport | None:
+    """None where there is no supervisor any more, and no report of its."""
     try:
         process = Process.adopt(state.supervisor_pid, state.supervisor_start_ticks)
     except ProcessLookupError:
-        return bring_down(state.name, timeout_s=timeout_s, books_only=books_only)
-    process.send(signal.SIGTERM)
+        return None
     wait_s = timeout_s if timeout_s is not None else _patience_s(state)
+    if not _told(state.name, who, by, min(wait_s, TELL_S)):
+        process.send(signal.SIGTERM)  # which carries no name
     ended = process.wait(wait_s)
     process.close()
     if not ended:
         raise CliError(f"the supervisor of {state.name} (process {state.supervisor_pid}) has not ended within {wait_s:.0f} s",
                        hint=f"peregrine kill {state.name} stops its trading at once; logs: {state.run}/logs", code=EXIT_TRY_AGAIN)  # fmt: skip
     report = read(Path(state.run) / ENDED, EndReport)
-    if not isinstance(report, EndReport):
-        return bring_down(state.name, timeout_s=timeout_s, books_only=books_only)  # it died on the way down: go on where it was
-    return report
+    return report if isinstance(report, EndReport) else None
+
+
+def _told(name: str, who: str, by: str, timeout_s: float) -> bool:
+    """Has its control API taken the stop? That knows and journals who asks."""
+    from orchestrator.control.client import ControlClient
+    from orchestrator.control.errors import ControlError
+
+    try:
+        with ControlClient.local(name, timeout_s) as client:
+            client.call("stop", why=by, who=who)
+    except ControlError:
+        return False
+    return True
+
+
+def _login() -> str:
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):
+        return f"uid {os.getuid()}"
 
 
 def _patience_s(state: TreeState) -> float:
