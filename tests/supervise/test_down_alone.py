@@ -130,6 +130,7 @@ def tree(tmp_path: Path, *, result: dict[str, Any] | None = None, **more: Any) -
     [
         ({"has_traded": True}, None, True), ({}, None, False), ({"foreground": True}, None, True), ({"has_traded": True}, {"working_orders": 2}, True),
         ({"has_traded": True}, {"working_orders": 0}, False), ({"foreground": True}, {"unknown_orders": 1}, True),
+        ({"has_traded": True, "state": "draining"}, {"working_orders": 2}, True),
         ({"has_traded": True, "processes": [ProcessState(name="venue", role="venue")]}, None, False),
     ],
 )  # fmt: skip

@@ -68,14 +68,14 @@ def remember(cfg: Config, runtime: Path) -> None:
 def is_one(found: TreeState, living: dict[str, tuple[int, int]]) -> bool:
     """Has a tree of `up` at an external exchange lost its engine as well, with something to be recovered? One that was being
     stopped has where its engine had not come to its end, and so has one that was ended without it (`unsettled`)."""
-    return not found.foreground and not_ended(found, living)
-
-
-def not_ended(found: TreeState, living: dict[str, tuple[int, int]]) -> bool:
-    """Has a tree at an external exchange, of `up` or of `run`, lost its engine without an end in order, and may something be open?"""
-    if "engine" in living or any(p.role == "venue" for p in found.processes):
+    if found.foreground or (found.state == "draining" and read_result(Path(found.run)) is not None):
         return False
-    if found.state == "draining" and read_result(Path(found.run)) is not None:
+    return engine_gone(found, living)
+
+
+def engine_gone(found: TreeState, living: dict[str, tuple[int, int]]) -> bool:
+    """Has a tree at an external exchange, of `up` or of `run`, no engine any more, and a journal to recover it from?"""
+    if "engine" in living or any(p.role == "venue" for p in found.processes):
         return False
     return any(True for folder in folders(Path(found.run)) for _ in folder.glob("journal-*.pgj"))
 

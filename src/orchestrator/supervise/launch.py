@@ -99,7 +99,8 @@ def recover_to_end(name: str, why: str, *, on_round: OnRound) -> Supervisor:
     takeover = Takeover(runtime)
     lock = _lock(takeover)
     try:
-        takeover.read()
+        found = takeover.read()
+        (Path(found.run) / RESULT).unlink(missing_ok=True)  # of an engine that ended in order and left something open
         end_all(runtime)  # what showed the engine to others, or watched it
         takeover.check()
         supervisor = _taken(takeover, lock, on_round, Recovery("cancel", why), without=("telemetry", "reconciler"))

@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 from orchestrator.cli._errors import EXIT_UNAVAILABLE
-from orchestrator.supervise.both_died import not_ended
+from orchestrator.supervise.both_died import engine_gone
 from orchestrator.supervise.engine_main import PLAN, Plan, read
 from orchestrator.supervise.launch import recover_to_end
 from orchestrator.supervise.state_file import TreeState
@@ -24,7 +24,7 @@ SAID = "engine and supervisor had both died, so the run was recovered first, and
 
 def may_be_open(found: TreeState, living: dict[str, tuple[int, int]]) -> bool:
     """May something be open at an exchange that is not ours, before this tree's books are closed?"""
-    return not nothing_open(found) and not_ended(found, living)
+    return not nothing_open(found) and engine_gone(found, living)
 
 
 def nothing_open(found: TreeState) -> bool:
