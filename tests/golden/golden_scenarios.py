@@ -92,7 +92,7 @@ def halts(folder: Path) -> None:
 
 def kill(folder: Path) -> None:
     """Killed by command, revived; killed by the word with flatten; flattened; the supervisor lost."""
-    s = Stage(folder, seed=17)
+    s = Stage(folder, seed=17, **{"supervise.engine_loss_policy": "kill"})
     s.open()
     s.run(300)
     s.command(KILL, key=1)
