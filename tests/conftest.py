@@ -1,10 +1,15 @@
-"""The order of the files: those with slow tests go first, so that no worker is left alone with one at the end."""
+"""The order of the files: those with slow tests go first, so that no worker is left alone with one at the end. And what all
+property tests share: none fails because the machine was slow, neither an example (deadline) nor drawing them (too_slow)."""
 
 from __future__ import annotations
 
 from collections import Counter
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+settings.register_profile("unhurried", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("unhurried")
 
 
 @pytest.hookimpl(trylast=True)
