@@ -188,7 +188,7 @@ def test_a_live_journal_can_be_read_while_it_is_written(bench):
         while bench.appender.append(journal.RecordType.FEED, 0, struct.pack("<Q", seq) * 20) == 0:
             pass
     stop.set()
-    t.join(60)
+    t.join(600)
     assert not t.is_alive() and seen == list(range(1, 20_001))
 
 
