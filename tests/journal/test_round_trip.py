@@ -14,7 +14,7 @@ from hotpath import journal
 TYPES = [t for t in journal.RecordType if t.name not in ("PADDING", "TRAILER")]
 RECORDS = st.lists(
     st.tuples(st.sampled_from(TYPES), st.integers(-(2**63), 2**63 - 1), st.binary(max_size=300)), max_size=60)
-MODEST = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+MODEST = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 
 
 def as_tuples(records):
