@@ -41,6 +41,9 @@ UNWELL: tuple[dict[str, Any], ...] = (
 WIDE = {"risk.max_long_lots": 1000, "risk.max_short_lots": 1000, "risk.max_working_orders": 16, "risk.max_account_orders": 16,
         "risk.max_account_notional_units": 2_000_000_000, "risk.max_working_notional_units": 2_000_000_000}  # fmt: skip
 
+#: nobody dies of a busy machine: engine and supervisor are to be the same at the end
+PATIENT = {"supervise.lost_after_ms": 20_000, "supervise.stall_ms": 20_000, "supervise.stall_kill_ms": 28_000}
+
 
 def places(tree: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
     """Paths of all values of a tree, leaves and inner ones."""
@@ -155,7 +158,7 @@ class DeployChaos(TreeChaos):
 
     def __init__(self, folder: Path, count: int, seed: int, kinds: dict[str, int] | None = None) -> None:
         self.history = folder / "state"
-        super().__init__(folder, count, seed, changes={"observe.metrics": None, **WIDE}, preload={VARIABLE: str(self.history)}, deck=kinds or {
+        super().__init__(folder, count, seed, changes={"observe.metrics": None, **WIDE, **PATIENT}, preload={VARIABLE: str(self.history)}, deck=kinds or {
             "cut off": 3, "wrong type": 4, "unknown key": 2, "bytes": 2, "deep nesting": 2, "absurd size": 2, "another document": 3, "unwell": 2,
         })  # fmt: skip
         self.breaker = Breaker(self.tree.settings, self.rng)

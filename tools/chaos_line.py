@@ -42,7 +42,7 @@ class Line:
             time.sleep(0.001)
 
     def stall(self, seconds: float) -> None:
-        """Nothing passes for so long; the connections stand."""
+        """Nothing passes for so long from now on, whatever was said before; the connections stand."""
         self._stalled_until = time.monotonic() + seconds
 
     def close(self) -> None:

@@ -104,7 +104,7 @@ def disconnects(folder: Path, seed: int, count: int) -> tuple[Storm, int]:
         if now >= last + 500:
             last = now
             print(f"{now:6} disconnects in {time.monotonic() - began:.0f} s, {storm.engine.counters().get('orders', 0)} orders", flush=True)
-        return now >= count
+        return now >= count and storm.engine.counters().get("orders", 0) > 0
 
     until(reached, f"{count} disconnects", timeout_s=60 + count * 0.5)
     return storm, storm.engine.counters()["reconnects"]
@@ -171,7 +171,7 @@ def bad_config(folder: Path, seed: int, count: int) -> tuple[Storm, int]:
         elif how == "type":
             data = bytearray(data.replace(b"idle: sleep", b"idle: 7"))
         else:
-            data[at : at + 4] = bytes(storm.rng.randrange(128, 256) for _ in range(4))
+            data[at : at + 4] = bytes(storm.rng.randrange(0xF8, 0x100) for _ in range(4))  # in no text at all
         storm.engine.config.write_bytes(bytes(data))
         checked = subprocess.run([sys.executable, "-m", "orchestrator", "config", "check", str(storm.engine.config)],
                                  capture_output=True, text=True, env=environment(), timeout=120)  # fmt: skip

@@ -21,11 +21,12 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
-from chaos_world import ROOT, EngineRun, VenueRun, until  # noqa: E402
+from chaos_world import PATIENCE_S, ROOT, EngineRun, VenueRun, until  # noqa: E402
 from thread_stop import permitted, thread_of  # noqa: E402
 
 import cxx  # noqa: E402
@@ -35,6 +36,8 @@ BUILD = ROOT / "build" / "audit"
 THREADS = 256
 #: system calls of the loop: packets in, packets out
 ALLOWED = {"recvmmsg", "recvfrom", "recvmsg", "sendto", "sendmsg"}
+#: of its work each count holds so much at least, however long that takes
+WORK = {"orders": 11, "fills": 1, "decisions": 101}
 ALLOCATION = {"malloc", "calloc", "realloc", "free", "posix_memalign", "aligned_alloc"}
 
 
@@ -97,12 +100,13 @@ def audit(seconds: float = 3.0, changes: dict[str, Any] | None = None, python_pa
     with tempfile.TemporaryDirectory(prefix="peregrine-audit-") as temporary:
         folder = Path(temporary)
         table = folder / "counts"
-        venue = VenueRun(folder, 7, 2000, False, ("--fault", fault) if fault else ())
+        # Neither the venue nor the engine ends a connection because the machine let one of them wait: connecting is not the loop.
+        venue = VenueRun(folder, 7, 2000, False, ("--silence", "20s", *(("--fault", fault) if fault else ())))
         engine: EngineRun | None = None
         try:
             venue.start()
             wide = {"journal.ring_mb": 64, "engine.idle": "spin", "execution.session.silence_ns": 15_000_000_000,
-                    "execution.session.heartbeat_ns": 200_000_000}  # fmt: skip
+                    "feed.silence_ns": 15_000_000_000, "execution.session.heartbeat_ns": 200_000_000}  # fmt: skip
             engine = EngineRun(folder, f"audit{os.getpid()}", venue, {**wide, **(changes or {})})
             preload = {"LD_PRELOAD": str(interposer), "PEREGRINE_AUDIT_FILE": str(table)}
             if python_path is not None:
@@ -113,10 +117,15 @@ def audit(seconds: float = 3.0, changes: dict[str, Any] | None = None, python_pa
             tid = until(lambda: thread_of(engine.pid, thread), "the engine's thread")
             before, loaded = counts_of(table, tid), engine.counters()
             time.sleep(seconds)
+            begun = engine
+            until(lambda: all(begun.counters()[name] >= loaded[name] + n for name, n in WORK.items()), "work in its loop")
             after, now = counts_of(table, tid), engine.counters()
             calls = {name: after[name] - before[name] for name in after}
             work = {name: now[name] - loaded[name] for name in ("inputs", "events", "decisions", "orders", "fills", "journal_seq")}
-            traced = system_calls(tracer, tid, seconds)
+            traced: Counter[str] = Counter()
+            end = time.monotonic() + PATIENCE_S
+            while engine.counters()["orders"] == now["orders"] and time.monotonic() < end:
+                traced.update(system_calls(tracer, tid, seconds))
             traced_work = {name: engine.counters()[name] - now[name] for name in work}
             at_start = {name: before[name] for name in before if before[name]}
             report = engine.finish()
@@ -125,7 +134,7 @@ def audit(seconds: float = 3.0, changes: dict[str, Any] | None = None, python_pa
                 if engine is not None:
                     engine.clean_up()
             venue.kill()
-    return {"seconds": seconds, "calls": calls, "work": work, "system_calls": traced, "traced_work": traced_work,
+    return {"seconds": seconds, "calls": calls, "work": work, "system_calls": dict(traced), "traced_work": traced_work,
             "before_the_loop": at_start, "reconnects": report["reconnects"]}  # fmt: skip
 
 

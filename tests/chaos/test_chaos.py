@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -43,9 +44,9 @@ def test_twenty_kills_under_load_lose_nothing_and_double_nothing(tmp_path):
 # ---- the judge can find things
 
 class Story:
-    """A short life of engine and venue, one kill in it, and what is left of it."""
+    """A short life of engine and venue, one kill in it, and what is left of it. It ends when there is `enough` to judge."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, enough: Callable[[Story], bool] = lambda story: True) -> None:
         folder.mkdir()
         self.folder = folder
         self.venue = VenueRun(folder, 5, 1000, cancel_on_disconnect=False)
@@ -59,6 +60,7 @@ class Story:
                 until(lambda fills=fills: engine.counters()["fills"] >= fills + 5, "fills")
                 if life == 0:
                     engine.kill()
+            until(lambda: enough(self), "enough to judge")
             self.report = engine.finish()
             self.journal = engine.journal
         finally:

@@ -32,7 +32,7 @@ from tree_rig import Rig, Venue  # noqa: E402
 
 PAGES = sorted(p for p in (ROOT / "docs/runbooks").glob("*.md") if p.name != "index.md")
 LOOKS = re.compile(r"^peregrine (status|limits get|tail --once|day agreement)|^df ")
-PATIENCE_S = 40.0
+PATIENCE_S = float(os.environ.get("PEREGRINE_TEST_PATIENCE_S", "90"))
 LONG = {"disk-full", "failed-recovery", "stale-book"}  # half a minute and more each: `make runbooks` has them
 pytestmark = [
     pytest.mark.slow,
@@ -46,6 +46,7 @@ venue: {{kind: embedded, rate_per_s: 300, faults: "{faults}"}}
 feed: {{silence_ns: 1_000_000_000}}
 journal: {{ring_mb: 4, segment_mb: {segment_mb}, sync: none}}
 supervise: {{restart: {{backoff_ms: 50}}}}
+risk: {{max_loss_units: 4_000_000_000, max_drawdown_units: 4_000_000_000}}
 observe: {{metrics: "127.0.0.1:0"}}
 report: {{histograms: false}}
 """

@@ -30,6 +30,9 @@ NEW_RISK = (ENTER, REPLACE)  # what adds risk at the venue; everything else take
 
 PATIENCE_S = float(os.environ.get("PEREGRINE_TEST_PATIENCE_S", "90"))
 PASSWORD_ENV = "PEREGRINE_TEST_PASSWORD"
+LONGEST = "1800s"  # an engine outlives a test run that was killed by no more, and no test needs as much
+#: however long a test takes and wherever the market goes meanwhile, no breaker of money ends its trading: the laptop's credit
+ROOM_TO_LOSE = {"max_loss_units": 4 * 10**9, "max_drawdown_units": 4 * 10**9}
 
 
 class Record(NamedTuple):
@@ -133,7 +136,8 @@ class Engine:
     def __init__(self, folder: Path, name: str, venue: Venue | None, *, settings: dict[str, Any] | None = None,
                  args: tuple[str, ...] = (), resume: Path | None = None, launcher: list[str] | None = None) -> None:
         self.folder, self.name, self.venue = folder, name, venue
-        options = [*(() if "--for" in args else ("--for", "300s")), *args]  # outlives no test run that was killed
+        self.line: Any = None  # what a test has put between engine and venue
+        options = [*(() if "--for" in args else ("--for", LONGEST)), *args]
         if resume is not None:
             options += ["--resume", str(resume)]
         self.process = subprocess.Popen(
@@ -146,6 +150,7 @@ class Engine:
             "extends": "laptop", "version": 1, "name": "test",
             "engine": {"name": self.name, "mlock": False, "idle": "sleep", "supervisor_timeout_ms": 0},
             "journal": {"dir": str(self.folder / "runs"), "ring_mb": 4, "segment_mb": 64, "sync": "none"},
+            "risk": dict(ROOM_TO_LOSE),
         }  # fmt: skip
         if self.venue is not None:
             tree["venue"] = self.venue.yaml()
@@ -283,7 +288,7 @@ class LiveEngine:
         settings = {
             "engine.name": name, "engine.mlock": False, "engine.idle": "sleep", "venue": venue.yaml(),
             "journal.dir": str(folder / "runs"), "journal.ring_mb": 4, "journal.segment_mb": 64, "journal.sync": "none",
-            **(changes or {}),
+            **{f"risk.{limit}": units for limit, units in ROOM_TO_LOSE.items()}, **(changes or {}),
         }  # fmt: skip
         os.environ[PASSWORD_ENV] = "PEREGRINE1"
         cfg = load_profile("laptop", settings)
@@ -311,10 +316,21 @@ class LiveEngine:
         return until(reached, f"{what} >= {least}")
 
     def command(self, kind: int, body: bytes = b"", key: int = 0, policy: Any = None) -> None:
-        """Posts a command and waits until the engine has taken it."""
-        seq = self.counters()["inputs"]
+        """Posts a command and waits until it stands in the journal, and telemetry tells of the time after it."""
+        before = len(commands(records(self.folder)))
         until(lambda: self.live.command(kind, body, key, policy), "room for a command")
-        until(lambda: self.counters()["inputs"] > seq + 30, "the command consumed")
+        until(lambda: len(commands(records(self.folder))) > before, "the command consumed")
+        self.fresh()
+
+    def refused(self, reason: str) -> int:
+        """Orders the gate refused so far for reasons whose name begins so."""
+        with Segment(self.name) as segment:
+            return sum(n for name, n in read_engine(segment).rejects.items() if name.startswith(reason))
+
+    def fresh(self) -> None:
+        """Waits for telemetry that was written from now on: two rounds of it, as the first may be under way."""
+        for _ in range(2):
+            self.until("now_ns", self.counters()["now_ns"] + 1)
 
     def events(self, n: int) -> None:
         """Lets `n` more feed messages pass."""

@@ -27,7 +27,7 @@ def check(outcome) -> None:
 
 @pytest.mark.parametrize("topology", [("inline", 4, None), ("pipelined", 4, 2)], ids=["inline", "pipelined"])
 def test_bursts_of_ten_times_the_rate_over_ten_times_the_symbols_lose_nothing(topology) -> None:
-    outcome = run_load(BY_NAME["10x symbols, bursts of 10x"], *topology, seconds=1.5)
+    outcome = run_load(BY_NAME["10x symbols, bursts of 10x"], *topology, seconds=1.5, least_messages=5_000)
     check(outcome)
     assert outcome.books == 80 and outcome.messages > 5_000 and outcome.orders > 0
 

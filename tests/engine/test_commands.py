@@ -219,11 +219,16 @@ def test_drain_and_kill_by_command_cancel_everything_and_stay(live, kind) -> Non
     assert verify(engine.folder)["identical"]
 
 
+def flat(engine: LiveEngine, judge: Any) -> bool:
+    """By the venue's count, and nothing of the engine is on its way there."""
+    return engine.counters()["working_orders"] == 0 and judge.summary()["open_orders"] == 0 and judge.position_lots() == 0
+
+
 def test_flatten_reduces_to_zero_and_never_beyond(live) -> None:
     engine, judge = live()
     until(lambda: judge.position_lots() != 0, "a position")
     engine.command(FLATTEN)
-    until(lambda: judge.position_lots() == 0 and judge.summary()["open_orders"] == 0, "flat")
+    until(lambda: flat(engine, judge), "flat")
     engine.events(200)
     assert judge.position_lots() == 0
     summary = engine.stop()
@@ -245,7 +250,7 @@ def test_lifting_a_hold_leaves_a_flatten_as_it_is_and_a_plain_resume_ends_it(liv
     engine, judge = live()
     until(lambda: judge.position_lots() != 0, "a position")
     engine.command(FLATTEN)
-    until(lambda: judge.position_lots() == 0 and judge.summary()["open_orders"] == 0, "flat")
+    until(lambda: flat(engine, judge), "flat")
     engine.command(PAUSE)
     until(lambda: engine.counters()["trading_state"] == 3, "a pause")
     engine.command(RESUME, struct.pack("<I", RESUME_HELD))
@@ -262,19 +267,21 @@ def test_lifting_a_hold_leaves_a_flatten_as_it_is_and_a_plain_resume_ends_it(liv
 def test_a_lease_bounds_what_may_be_held_and_is_given_back_unused(live) -> None:
     engine, _ = live()
     engine.until("orders", 2)
+
+    def three_refused_for_it() -> None:
+        least = engine.refused("lease") + 3
+        until(lambda: engine.refused("lease") >= least, "three more orders refused for the lease")
+
     # Levels: from here on nothing may be held at all, so nothing new passes.
     engine.command(LEASE_GRANT, struct.pack("<Qqq", 2, 0, 0))
-    rejects = engine.counters()["risk_rejects"]
-    engine.until("risk_rejects", rejects + 3)
+    three_refused_for_it()
     engine.command(LEASE_GRANT, struct.pack("<Qqq", 2, 10**15, 10**9))  # a repeated epoch is refused
-    rejects = engine.counters()["risk_rejects"]
-    engine.until("risk_rejects", rejects + 3)
+    three_refused_for_it()
     engine.command(LEASE_GRANT, struct.pack("<Qqq", 3, 10**12, 10**6))
     orders = engine.counters()["orders"]
     engine.until("orders", orders + 2)
     engine.command(LEASE_RETURN, struct.pack("<Qqq", 4, 10**12, 10**6))  # everything that is not used
-    rejects = engine.counters()["risk_rejects"]
-    engine.until("risk_rejects", rejects + 3)
+    three_refused_for_it()
     summary = engine.stop()
     refused = sum(n for reason, n in summary["risk_reasons"].items() if reason.startswith("lease"))
     assert refused >= 9, summary["risk_reasons"]
@@ -313,6 +320,7 @@ def test_commands_by_shared_ring_are_the_same_inputs(live) -> None:
     engine.until("orders", orders + 2)
     body = limits(engine.folder, max_order_lots=0)  # the longest command there is
     assert writer.push(struct.pack("<QHHI", 0, LIMITS, 0, len(body)) + body)
+    until(lambda: commands(records(engine.folder))[-1][1] == LIMITS, "the command consumed")
     rejects = engine.counters()["risk_rejects"]
     engine.until("risk_rejects", rejects + 3)
     writer.release()

@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from rig import BANK_SWAP, DEVICE, RECOVERED, LiveEngine, constant_policy, records, verify
+from rig import BANK_SWAP, DEVICE, RECOVERED, LiveEngine, constant_policy, records, until, verify
 
 from orchestrator.run import plan
 
 ANSWERED, LOADING = 0, 6
+PATIENT_NS = 1_000_000_000  # the longest deadline there is: nothing of what is tested here is a device that is late
 JOIN_BID, JOIN_ASK = 1, 2
 ON_DEVICE: dict[str, Any] = {"policies.placement": "device", "device.backend": "cpu", "device.recompute_every": 1}
 
@@ -25,7 +26,7 @@ def answers(folder: Path) -> list[tuple[int, int]]:
 
 @pytest.mark.parametrize("mode", ["inline", "ring"])
 def test_a_live_run_on_a_device_trades_and_its_journal_verifies_without_one(mode, engine, venue) -> None:
-    running = engine(venue(seed=7), settings={**ON_DEVICE, "device.mode": mode, "device.deadline_ns": 100_000_000})
+    running = engine(venue(seed=7), settings={**ON_DEVICE, "device.mode": mode, "device.deadline_ns": PATIENT_NS})
     running.until("fills", 5)
     report = running.finish(signal.SIGTERM)
     d = report["device"]
@@ -43,28 +44,32 @@ def test_a_bank_swap_loads_the_device_beside_the_trading_and_no_answer_mixes_ver
     first = tmp_path / "first.safetensors"
     first.write_bytes(constant_policy(JOIN_BID, "first"))
     second = constant_policy(JOIN_ASK, "second")
-    changes = {**ON_DEVICE, "device.deadline_ns": 100_000_000, "policies.members": [{"file": str(first), "slot": 0}]}
+    changes = {**ON_DEVICE, "device.deadline_ns": PATIENT_NS, "policies.members": [{"file": str(first), "slot": 0}]}
     engine = LiveEngine(tmp_path, engine_name, venue(seed=7), changes)
+    def by_device() -> list[int]:
+        return [version for outcome, version in answers(engine.folder) if outcome == ANSWERED]
+
     try:
         engine.until("orders", 2)
+        first_version = until(by_device, "a decision of the device")[0]
         engine.command(BANK_SWAP, plan.bank_swap_body(0, second), 1, plan.bank_spec(0, second))
-        engine.events(300)
+        until(lambda: by_device()[-1] != first_version, "a decision of the device by the other bank")
     finally:
         engine.stop()
-    found = answers(engine.folder)
-    versions = [v for outcome, v in found if outcome == ANSWERED]
+    versions = by_device()
     old, new = versions[0], versions[-1]
     assert old != new
     assert versions == [old] * versions.count(old) + [new] * versions.count(new)
-    between = found[versions.count(old) : len(found) - versions.count(new)]
-    assert {outcome for outcome, _ in between} == {LOADING}
+    found = answers(engine.folder)
+    last, first_new = max(i for i, a in enumerate(found) if a == (ANSWERED, old)), found.index((ANSWERED, new))
+    assert LOADING in {outcome for outcome, _ in found[last + 1 : first_new]}, "the kernels decided meanwhile"
     assert verify(engine.folder)["identical"]
 
 
 @pytest.mark.parametrize("mode", ["inline", "ring"])
 def test_a_killed_run_on_a_device_goes_on_and_verifies(mode, engine, venue) -> None:
     judge = venue(seed=7)
-    settings = {**ON_DEVICE, "device.mode": mode, "device.deadline_ns": 100_000_000}
+    settings = {**ON_DEVICE, "device.mode": mode, "device.deadline_ns": PATIENT_NS}
     running = engine(judge, settings=settings)
     running.until("orders", 5)
     running.kill_9()

@@ -8,7 +8,20 @@ import struct
 from pathlib import Path
 
 import pytest
-from rig import COMMAND, INTENT, NEW_RISK, SESSION, Intent, call, commands, intent_of, records, until, verify
+from rig import (
+    COMMAND,
+    INTENT,
+    NEW_RISK,
+    SESSION,
+    Intent,
+    call,
+    commands,
+    intent_of,
+    intents,
+    records,
+    until,
+    verify,
+)
 from test_topologies import SYMBOLS, check_shards, start  # noqa: F401 - a fixture
 
 from orchestrator.control import bodies
@@ -52,18 +65,19 @@ def test_shards_moved_to_and_fro_two_hundred_times_lose_and_double_nothing(start
     hand = link()
     assert threads(run.name) == [0, 0, 1, 1]
     before = run.counters()["orders"]
-    for n in range(50):
+    rounds = 0
+    while rounds < 50 or run.counters()["orders"] < before + 10:  # it trades meanwhile
+        n, rounds = rounds, rounds + 1
         for shard in range(shards):  # all on one thread, all on the other, and every pairing between
             move(hand, shard, (n + (shard & n)) % 2)
     for shard in range(shards):
         move(hand, shard, 1 - shard // 2)
     until(lambda: threads(run.name) == [1, 1, 0, 0], "every shard on the other thread")
-    assert run.counters()["orders"] > before, "it traded meanwhile"
     hand.close()
     until(lambda: all(judge.server.summary(user_of("DEMO01", k))["executed"] >= 3 for k in range(shards)), "fills of every shard")
     check_shards(run, judge, shards, run.finish(signal.SIGTERM))
     for folder in folders(run.run_folder):
-        assert sum(kind == MOVE for _, kind in commands(records(folder))) == 51
+        assert sum(kind == MOVE for _, kind in commands(records(folder))) == rounds + 1
 
 
 def test_a_drained_shard_moves_and_goes_on(start, link) -> None:  # noqa: F811
@@ -104,6 +118,7 @@ def test_only_active_symbols_open_and_the_others_get_rid_of_what_they_have(start
     effect = hand.send("active_symbols", shard=0, body=bodies.number(2), request=Request(cmd="active"))
     until(lambda: run.counters().get("active_symbols") == 2, "two of them alone")
     run.until("orders", run.counters()["orders"] + 20)
+    until(lambda: any(i.seq > effect.seq and i.kind in NEW_RISK and i.instrument < 2 for i in intents(records(run.run_folder))), "the active ones trade")
     back = hand.send("active_symbols", shard=0, body=bodies.number(999), request=Request(cmd="active"))
     until(lambda: run.counters()["active_symbols"] == len(SYMBOLS), "all of them again")
     run.until("orders", run.counters()["orders"] + 20)
@@ -120,7 +135,6 @@ def check_only_reducing(folder: Path, since: int, until_seq: int, first: int) ->
     sent: dict[int, Intent] = {}
     first_of: dict[int, int] = {}  # a replace's number → the number its order began with
     done: dict[int, int] = {}      # … and what of it is executed: a replace's quantity is the whole order's
-    active = 0
     for r in records(folder):
         if r.type == SESSION and r.payload[:2] == b"SE":  # executed: our number and the quantity behind type and time
             number, lots = struct.unpack_from(">II", r.payload, 10)
@@ -136,13 +150,11 @@ def check_only_reducing(folder: Path, since: int, until_seq: int, first: int) ->
         first_of[intent.user_ref_num] = first_of.get(intent.orig_ref_num, intent.user_ref_num)
         if not since < r.seq < until_seq:
             continue
-        active += intent.instrument < first
         if intent.instrument >= first:
             adds = intent.qty_lots - done.get(first_of[intent.user_ref_num], 0)
             signed = adds if intent.side == 0 else -adds
             position = held.get(intent.instrument, 0)
             assert position * signed < 0 and abs(signed) <= abs(position), (intent, position)
-    assert active > 0, "the active ones trade"
 
 
 def test_what_a_run_starts_with_is_in_its_header_and_top_shows_threads_and_health(start, tmp_path, engine_name) -> None:  # noqa: F811

@@ -18,6 +18,7 @@ from rig import (
     NEW_RISK,
     RECOVERED,
     SESSION,
+    SESSION_STATE,
     Record,
     feed_all,
     intents,
@@ -54,11 +55,10 @@ def check_numbers(journal: list[Record]) -> None:
 
 
 def check_fences(journal: list[Record]) -> None:
-    """After each RECOVERED: account query, mass cancel, and only then anything new."""
-    for r in journal:
-        if r.type != RECOVERED:
-            continue
-        kinds = [i.kind for i in intents(journal) if i.seq > r.seq]
+    """After each RECOVERED, and on each connection: account query, mass cancel, and only then anything new."""
+    starts = [r.seq for r in journal if r.type == RECOVERED or (r.type == SESSION_STATE and r.payload[0] == 1)]
+    for start, end in zip(starts, [*starts[1:], len(journal) + 1], strict=True):
+        kinds = [i.kind for i in intents(journal) if start < i.seq < end]
         assert kinds[:2] in ([ACCOUNT_QUERY, MASS_CANCEL], [ACCOUNT_QUERY], []), kinds[:4]
 
 
@@ -77,8 +77,9 @@ def check_sequence(journal: list[Record], judge) -> None:
             stream += 1
     sent = [bytes(m) for m in judge.server.ouch_messages("DEMO01")]
     assert at == sent[: len(at)]
-    # The engine ends once nothing works any more: of the drain it may leave the answer to its mass cancel unread.
-    assert {m[:1] for m in sent[len(at) :]} <= {b"X"}
+    # The engine ends once nothing works any more: of the drain it may leave the answer to its mass cancel unread, and on a
+    # connection that is just back the answer to its account query.
+    assert {m[:1] for m in sent[len(at) :]} <= {b"X", b"Q"}
 
 
 @pytest.mark.parametrize("on_disconnect", [False, True], ids=["orders stay on disconnect", "cancel on disconnect"])

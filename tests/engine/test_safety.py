@@ -20,6 +20,7 @@ from rig import (
     MASS_CANCEL,
     NEW_RISK,
     REPLACE,
+    SESSION,
     STATE_HASH,
     Intent,
     Record,
@@ -37,7 +38,7 @@ from orchestrator.run.virtual import run_virtual
 
 SHORT_MARK = 34  # risk/gate.h
 KILL_WORD, SUPERVISOR_LOST, JOURNAL_UNHEALTHY = 1, 2, 4
-SLOW_CANCEL_MESSAGES = b"OUXC"
+DAY = 48  # time in force of what rests, execution/ouch.h: "0"
 
 
 def check_against_the_venue(venue, journal: list[Record], report: dict) -> None:
@@ -77,8 +78,9 @@ def test_no_order_without_a_journaled_intent_over_a_faulty_network(venue, engine
     assert report["reconnects"] >= 2
     assert verify(run.run_folder)["identical"]
     # After each connection: query, then the fence; nothing new before the fence is answered.
-    for connection in up_times(journal):
-        first = [i.kind for i in intents(journal) if i.seq > connection][:2]
+    ups = up_times(journal)
+    for connection, next_one in zip(ups, [*ups[1:], len(journal) + 1], strict=True):
+        first = [i.kind for i in intents(journal) if connection < i.seq < next_one][:2]
         assert first in ([ACCOUNT_QUERY, MASS_CANCEL], [ACCOUNT_QUERY], []), first
 
 
@@ -92,7 +94,7 @@ def test_a_fault_given_to_the_embedded_venue_is_survived(peregrine, tmp_path, en
     report = json.loads(
         peregrine(
             "run", "--for", "5s", "--json", "--journal", str(tmp_path / "runs"),
-            "--set", "venue.faults='loss=2%,reorder=1%,disconnect=2s'", "--set", f"engine.name={engine_name}",
+            "--set", "venue.faults='loss=2%,reorder=1%,disconnect=1s'", "--set", f"engine.name={engine_name}",
             "--set", "engine.idle=sleep",
         ).stdout
     )  # fmt: skip
@@ -201,7 +203,7 @@ def test_an_interrupt_cancels_flushes_reports_and_ends_with_success(venue, engin
 
 def test_a_stop_while_disconnected_comes_back_to_cancel_first(venue, engine) -> None:
     judge = venue(seed=9, cancel_on_disconnect=False)
-    run = engine(judge, settings={"execution.session.reconnect_delay_ns": 700_000_000})
+    run = engine(judge, settings={"execution.session.reconnect_delay_ns": 200_000_000})
     until(lambda: judge.summary()["open_orders"] > 0 and run.counters().get("acks", 0) > 3, "working orders")
     run.signal(signal.SIGSTOP)
     judge.server.drop_connections()
@@ -242,16 +244,35 @@ def check_orders_only_while_live(journal: list[Record]) -> None:
             assert live, r.seq
 
 
+def quotes_accepted(journal: list[Record]) -> list[int]:
+    """Places in the journal where the venue has just accepted an order that rests, and that is to rest on: no cancel and no
+    replace of it was sent before."""
+    found, rests = [], set()
+    for i, r in enumerate(journal):
+        if r.type == INTENT:
+            intent = intents([r])[0]
+            if intent.kind == ENTER and intent.tif == DAY:
+                rests.add(intent.user_ref_num)
+            elif intent.kind == MASS_CANCEL:
+                rests.clear()
+            else:
+                rests -= {intent.user_ref_num, intent.orig_ref_num}
+        elif r.type == SESSION and r.payload[:2] == b"SA" and int.from_bytes(r.payload[10:14], "big") in rests:
+            found.append(i)
+    return found
+
+
 @pytest.mark.parametrize("state", [0, 1, 3, 4, 5], ids=["down", "recovering", "gapped", "stale", "ended"])
 def test_from_the_input_that_says_so_a_feed_that_is_not_live_gets_no_order_and_its_quotes_are_cancelled(venue, engine, state) -> None:
     """A hand-made feed state in the middle of a live journal: replay shows what the shard would have done."""
     judge = venue(seed=7)
     run = engine(judge)
     run.until("fills", 5)
+    until(lambda: quotes_accepted(records(run.run_folder)), "a quote accepted")
     run.finish(signal.SIGTERM)
     journal = records(run.run_folder)
-    # Just after an accepted quote: something works at the venue then.
-    at = next(i for i, r in enumerate(journal) if i > len(journal) // 2 and r.type == 19 and r.payload[:2] == b"SA")
+    accepted = quotes_accepted(journal)
+    at = accepted[len(accepted) // 2]  # something works at the venue just then
     _, shard = replayer(run.run_folder)
     for r in journal[: at + 1]:
         shard.feed(r.type, r.seq, r.ts_ns, r.payload)

@@ -200,12 +200,13 @@ def test_a_run_that_ended_well_is_resumed_without_replaying_it(venue, engine) ->
     before = first.finish(signal.SIGTERM)
     assert before["snapshots"] == 1 and before["recovery"] is None
     for options, everything in (((), False), (("--no-snapshots",), True)):
+        inputs = sum(16 <= r.type < 64 for r in records(first.run_folder))
         again = engine(judge, resume=first.run_folder, args=options)
         again.until("session_ready", 1)
         report = again.finish(signal.SIGTERM)
-        assert report["warnings"] == []
+        assert not [w for w in report["warnings"] if "snapshot" in w or "passed over" in w], report["warnings"]
         assert (report["recovery"]["snapshot_seq"] == 0) == everything
-        assert (report["recovery"]["replayed_inputs"] > 300) == everything
+        assert (report["recovery"]["replayed_inputs"] >= inputs) == everything
     assert verify(first.run_folder)["identical"]
 
 

@@ -296,7 +296,7 @@ def test_verify_reports_instead_of_raising(open_journal):
     assert "bad-crc" in v["text"]
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(st.integers(1, 3), st.data())
 def test_any_single_damaged_byte_gives_the_same_verdict_in_cpp_and_python(closed_journal, number, data):
     path = closed_journal.segment(number)
@@ -317,7 +317,7 @@ def test_any_single_damaged_byte_gives_the_same_verdict_in_cpp_and_python(closed
         path.write_bytes(whole)
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(st.binary(max_size=400), st.booleans())
 def test_random_bytes_as_a_segment_never_crash_the_reader(make_bench, content, with_good_header):
     b = make_bench()

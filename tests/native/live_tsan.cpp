@@ -185,6 +185,7 @@ int main() {
     CHECK(seen(engine::Counter::reconnects, 1) && seen(engine::Counter::session_ready, 1));
     const i64 acks = std::max(a.telemetry->get(engine::Counter::acks), b.telemetry->get(engine::Counter::acks));
     CHECK(seen(engine::Counter::acks, acks + 2));
+    for (int i = 0; i < 3'000 && moves.load() < 100; ++i) ::usleep(10'000);
     engine.request_kill();
     CHECK(seen(engine::Counter::trading_state, 5));
     engine.request_stop(engine::StopReason::kAsked);

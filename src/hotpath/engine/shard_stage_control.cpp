@@ -76,7 +76,10 @@ void ShardStage::command(const journal::CommandHead& head, Bytes rest) {
   command_seq_ = 0;
   const bool move = head.kind == static_cast<u16>(CommandKind::kMove);
   u32 thread = kStay;
-  if (head.kind == static_cast<u16>(CommandKind::kRevive) && kill_seen_ != 0) {
+  // Who revives has lifted the kill word before he asked: since this round looked at it, perhaps.
+  const bool revive = head.kind == static_cast<u16>(CommandKind::kRevive);
+  if (revive && kill_seen_ != 0) poll_control();
+  if (revive && kill_seen_ != 0) {
     status = AckStatus::kKillStands;
   } else if (head.kind == static_cast<u16>(CommandKind::kResume) && control_.stopping()) {
     status = AckStatus::kEnding;  // its drain is the last word: a resume may lift one

@@ -22,10 +22,11 @@ from orchestrator.config import load_profile
 from orchestrator.config.models import Config
 from orchestrator.observe import machine
 from orchestrator.observe.segment import KILL_LEVELS, Segment, SegmentError
-from orchestrator.observe.shards import read_engine
+from orchestrator.observe.shards import read_engine, shards_of
 from orchestrator.observe.telemetry import Snapshot, TelemetryError
 
 PATIENCE_S = 120.0
+LOOKS = 40  # at telemetry's ten milliseconds and this tool's twenty: about a second
 #: what happens when a queue is full; the words of docs/concepts/topologies.md
 RULES = {
     "line A socket": "the kernel drops: the gap is re-requested, else a snapshot",
@@ -134,8 +135,9 @@ def queue_table(outcomes: list[Outcome]) -> list[dict[str, Any]]:
     return list(rows.values())
 
 
-def run_load(load: Load, topology: str, shards: int, per_thread: int | None, *, seconds: float) -> Outcome:
-    """One load in one topology, from an empty exchange to a compared end."""
+def run_load(load: Load, topology: str, shards: int, per_thread: int | None, *, seconds: float, least_messages: int = 0) -> Outcome:
+    """One load in one topology, from an empty exchange to a compared end: for so many seconds, and as long as the machine takes
+    to come to `least_messages` of the feed and, where those are asked for, to an order."""
     from hotpath import _venue
     from orchestrator.cli.venue import shard_accounts, venue_config
 
@@ -157,7 +159,7 @@ def run_load(load: Load, topology: str, shards: int, per_thread: int | None, *, 
         }  # fmt: skip
         stall = _stall() if load.slow else 0
         engine, run_folder = _engine(cfg, addresses, stall)
-        summary = _trade(engine, server, cfg, load, seconds, out)
+        summary = _trade(engine, server, cfg, load, seconds, least_messages, out)
         _judge(engine, server, cfg, summary, run_folder, out)
     return out
 
@@ -201,7 +203,7 @@ def _stall() -> int:
     return ctypes.cast(slow, ctypes.c_void_p).value or 0
 
 
-def _trade(engine: Any, server: Any, cfg: Config, load: Load, seconds: float, out: Outcome) -> dict[str, Any]:
+def _trade(engine: Any, server: Any, cfg: Config, load: Load, seconds: float, least: int, out: Outcome) -> dict[str, Any]:
     summary: dict[str, Any] = {}
     thread = threading.Thread(target=lambda: summary.update(engine.run()))
     thread.start()
@@ -209,7 +211,10 @@ def _trade(engine: Any, server: Any, cfg: Config, load: Load, seconds: float, ou
         server.pause_flow(False)  # the first packet tells the feed where it stands
         _until(lambda: (s := _read(cfg)) is not None and s["feed_state"] == 2 and s["session_ready"] == 1, "a ready engine")
         began, first = time.monotonic(), server.itch_count()
-        while time.monotonic() - began < seconds:
+        def enough() -> bool:
+            return least == 0 or (server.itch_count() - first > least and (s := _read(cfg)) is not None and s["orders"] > 0)
+
+        while (passed := time.monotonic() - began) < seconds or (passed < PATIENCE_S and not enough()):
             if load.burst == 1:
                 out.peak_per_s = max(out.peak_per_s, _rate(server, 0.5))
                 continue
@@ -289,15 +294,19 @@ def _open_orders(server: Any, cfg: Config) -> int:
 
 
 def _still(cfg: Config) -> None:
-    """Waits until the feed is live on every shard and nothing has been consumed for a second."""
-    events, since = -1, time.monotonic()
+    """Waits until the feed is live on every shard and nothing has been consumed while every shard looked about `LOOKS` times: a
+    shard that was not run meanwhile is not quiet."""
+    events, seen, looks = -1, [0] * cfg.engine.shards, [0] * cfg.engine.shards
     for _ in _ticks("a quiet engine"):
         snapshot = _read(cfg)
         if snapshot is None:
             continue
         if snapshot["events"] != events or snapshot["feed_state"] != 2:
-            events, since = snapshot["events"], time.monotonic()
-        if time.monotonic() - since > 1:
+            events, looks = snapshot["events"], [0] * len(looks)
+        now = [s["now_ns"] for s in shards_of(snapshot)]
+        looks = [n + (at != before) for n, at, before in zip(looks, now, seen, strict=True)]
+        seen = now
+        if min(looks) >= LOOKS:
             return
 
 
