@@ -30,7 +30,7 @@ for _folder in (ROOT / "src", ROOT / "sim"):
         sys.path.insert(0, str(_folder))
 
 from orchestrator.observe.segment import Segment, SegmentError  # noqa: E402
-from orchestrator.observe.shards import read_engine  # noqa: E402
+from orchestrator.observe.shards import read_engine, shards_of  # noqa: E402
 from orchestrator.observe.telemetry import TelemetryError  # noqa: E402
 from orchestrator.supervise import paths  # noqa: E402
 
@@ -137,6 +137,12 @@ class World:
                 return dict(read_engine(segment).counters)
         except (SegmentError, TelemetryError, OSError):
             return {}
+
+    def states(self) -> list[int]:
+        """`trading_state` of each shard by its own showing; [] while there are none."""
+        with contextlib.suppress(SegmentError, TelemetryError, OSError), Segment(self.name) as segment:
+            return [int(shard["trading_state"]) for shard in shards_of(read_engine(segment))]
+        return []
 
     def until(self, condition: Any, what: str, timeout_s: float = PATIENCE_S) -> None:
         """Wait for it."""
