@@ -155,9 +155,8 @@ class Rig:
         return next(p.pid for p in self.state().processes if p.role == role)
 
     def wait(self, what: Any, timeout_s: float = PATIENCE_S) -> Any:
-        """Wait until `what()` is true, and return it."""
-        until = time.monotonic() + timeout_s
-        while time.monotonic() < until:
+        """Wait until `what()` is true, and return it. Patience is counted in looks: a machine that stood still has used none up."""
+        for _ in range(int(timeout_s / 0.02)):
             with contextlib.suppress(state_file.StateFileError, FileNotFoundError):
                 if found := what():
                     return found
