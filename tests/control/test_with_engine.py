@@ -49,7 +49,7 @@ def journaled(control, kind, request_id) -> list[int]:
 
 
 def test_a_kill_acts_by_word_and_is_journaled_with_its_sender_and_a_revival_takes_two_steps(world):
-    with ControlClient.local(world.name) as control:
+    with ControlClient.local(world.name, timeout_s=60) as control:
         killed = control.call("kill", why="fire", who="anna")
         assert killed.data["kill_word"] and (len(killed.effects) == 2 or "not_journaled" in killed.data)  # an engine that got no core
         world.until(lambda: journaled(control, "kill", killed.id) == [0, 1], "the kill in both journals")
@@ -68,11 +68,11 @@ def test_a_kill_acts_by_word_and_is_journaled_with_its_sender_and_a_revival_take
 
 
 def test_a_new_supervisor_knows_the_limits_and_commands_of_the_one_before(world):
-    with ControlClient.local(world.name) as control:
+    with ControlClient.local(world.name, timeout_s=60) as control:
         control.call("limits.set", {"limits": {"collar_bps": 77}}, why="test", who="anna")
     world.stop_control()
     world.start_control()
-    with ControlClient.local(world.name) as control:
+    with ControlClient.local(world.name, timeout_s=60) as control:
         assert control.call("limits.get").data["symbols_default"]["collar_bps"] == 77
         assert any(line.get("who") == "anna" for line in control.call("commands").data["commands"])
 
@@ -143,7 +143,7 @@ def test_the_command_line_kills_and_revives(world, cli):
     told = cli("kill", world.name, "--yes", "--why", "fire", "--who", "cli")
     assert "kill word set" in told and ("journaled by shard 0 at" in told or "not journaled, or not yet" in told)
     world.until(lambda: world.counters()["trading_state"] == 5, "the kill")
-    with ControlClient.local(world.name) as control:  # who and why, in both journals
+    with ControlClient.local(world.name, timeout_s=60) as control:  # who and why, in both journals
         world.until(lambda: sum(c.get("why") == "fire" and c["who"] == "cli" for c in control.call("commands").data["commands"]) == 2, "its journals")
     token = json.loads(cli("revive", "--why", "out", "--json"))["data"]["token"]
     assert "shard 1 at" in cli("revive", "--why", "out", "--token", token)
@@ -152,7 +152,7 @@ def test_the_command_line_kills_and_revives(world, cli):
 
 
 def test_a_day_of_commands_each_named_in_the_journal_and_the_journal_replays(world):
-    with ControlClient.local(world.name) as control:
+    with ControlClient.local(world.name, timeout_s=60) as control:
         def call(cmd, _why="because", **args):
             return control.call(cmd, args, why=_why, who="anna")
 
