@@ -48,6 +48,7 @@ def tree():
         yield rig
         rig.down(code=None)
     finally:
+        rig.sweep()
         patch.undo()
         shutil.rmtree(folder, ignore_errors=True)
 
