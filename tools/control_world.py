@@ -232,9 +232,15 @@ def control(name: str, run: Path) -> None:
     from orchestrator.control.server import ControlServer
     from orchestrator.observe import log
 
+    class PatientLink(EngineLink):
+        """An engine without a core for seconds is waited for: what is done is asked here, not how soon."""
+
+        def expect(self, kind: str, *, timeout_s: float = 0.0, **rest: Any) -> Any:
+            return super().expect(kind, timeout_s=PATIENCE_S, **rest)
+
     folder = paths.runtime_dir(name, make=True)
     log.configure("supervisor", path=run / "supervisor.log")
-    link = EngineLink(name)
+    link = PatientLink(name)
     tree = Tree(name, run, link, json.loads(os.environ.get(SETTINGS, "{}")))
     servers: list[ControlServer] = []
     dispatcher = Dispatcher(tree.link, tree, agent=lambda: AgentClient(folder), server_stats=lambda: servers[0].stats())

@@ -83,7 +83,7 @@ def cli(capsys):
 
     def call(*args, code=0):
         with pytest.raises(SystemExit) as end:
-            main(list(args))
+            main([*args, "--timeout", "60"])
         out = capsys.readouterr()
         assert end.value.code == code, out.err + out.out
         return out.out if code == 0 else out.err
