@@ -30,7 +30,7 @@ for _folder in (ROOT / "src", ROOT / "sim"):
         sys.path.insert(0, str(_folder))
 
 from orchestrator.observe.segment import Segment, SegmentError  # noqa: E402
-from orchestrator.observe.shards import read_engine  # noqa: E402
+from orchestrator.observe.shards import read_engine, shards_of  # noqa: E402
 from orchestrator.observe.telemetry import TelemetryError  # noqa: E402
 from orchestrator.supervise import paths  # noqa: E402
 
@@ -138,12 +138,25 @@ class World:
         except (SegmentError, TelemetryError, OSError):
             return {}
 
+    def states(self) -> list[int]:
+        """`trading_state` of each shard by its own showing; [] while there are none."""
+        with contextlib.suppress(SegmentError, TelemetryError, OSError), Segment(self.name) as segment:
+            return [int(shard["trading_state"]) for shard in shards_of(read_engine(segment))]
+        return []
+
     def until(self, condition: Any, what: str, timeout_s: float = PATIENCE_S) -> None:
-        """Wait for it."""
-        deadline = time.monotonic() + timeout_s
-        while not condition():
-            assert time.monotonic() < deadline, f"waited {timeout_s:.0f} s for {what}; the engine: { {k: v for k, v in self.counters().items() if v} }"
+        """Wait for it. Patience is counted in looks: a machine that stood still has used none of it up."""
+        for _ in range(int(timeout_s / 0.01)):
+            if condition():
+                return
             time.sleep(0.01)
+        raise AssertionError(f"waited {timeout_s:.0f} s for {what}; the engine: {self.shown()}")
+
+    def shown(self) -> list[dict[str, int]]:
+        """What each shard counts and what its gate refused, for a failure's message."""
+        with contextlib.suppress(SegmentError, TelemetryError, OSError), Segment(self.name) as segment:
+            return [{k: v for k, v in {**s.counters, **s.rejects}.items() if v} for s in shards_of(read_engine(segment))]
+        return []
 
     def result(self, number: int | None = signal.SIGTERM) -> dict[str, Any]:
         """The engine's report, after a signal or its own end."""
@@ -219,9 +232,15 @@ def control(name: str, run: Path) -> None:
     from orchestrator.control.server import ControlServer
     from orchestrator.observe import log
 
+    class PatientLink(EngineLink):
+        """An engine without a core for seconds is waited for: what is done is asked here, not how soon."""
+
+        def expect(self, kind: str, *, timeout_s: float = 0.0, **rest: Any) -> Any:
+            return super().expect(kind, timeout_s=PATIENCE_S, **rest)
+
     folder = paths.runtime_dir(name, make=True)
     log.configure("supervisor", path=run / "supervisor.log")
-    link = EngineLink(name)
+    link = PatientLink(name)
     tree = Tree(name, run, link, json.loads(os.environ.get(SETTINGS, "{}")))
     servers: list[ControlServer] = []
     dispatcher = Dispatcher(tree.link, tree, agent=lambda: AgentClient(folder), server_stats=lambda: servers[0].stats())

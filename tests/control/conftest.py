@@ -44,4 +44,6 @@ def make_rig(folder):
 
     yield make
     for made in started:
+        if (gate := getattr(made.handler, "gate", None)) is not None:
+            gate.set()  # of a test that failed while its handler hung
         made.__exit__()

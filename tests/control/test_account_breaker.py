@@ -68,9 +68,10 @@ def test_the_best_of_the_day_outlives_the_engine_and_an_arming_begins_anew(tmp_p
     assert not AccountBreaker(10_000, 500, kept).tripped_by(-400)
 
 
-def test_the_engine_process_arms_it_by_a_persons_word_within_the_limit_only(tmp_path):
+def test_the_engine_process_arms_it_by_a_persons_word_within_the_limit_only(folder):
+    folder.mkdir(mode=0o700)
     breaker = AccountBreaker(1000, 5000)
-    agent = EngineAgent(None, tmp_path, account=breaker)
+    agent = EngineAgent(None, folder, account=breaker)
     ask = {"op": "rearm_account", "who": "ada", "why": "looked"}
     assert agent._do(ask) == "not tripped"
     assert breaker.tripped_by(-1200)

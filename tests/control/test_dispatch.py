@@ -127,7 +127,8 @@ def test_an_artifact_that_is_no_regular_file_is_refused_and_not_waited_for(world
     path = {"a device": "/dev/null", "a pipe": str(tmp_path / "pipe"), "a folder": str(tmp_path)}[kind]
     if kind == "a pipe":  # whoever waits for it after all is let go
         os.mkfifo(path)
-        late = threading.Timer(2, lambda: os.close(os.open(path, os.O_WRONLY | os.O_NONBLOCK)))
+        late = threading.Timer(60, lambda: os.close(os.open(path, os.O_WRONLY | os.O_NONBLOCK)))
+        late.daemon = True
         late.start()
     asked = Request(cmd="policy.load", args={"slot": 0, "path": path}, why="test")
     assert answer(world.dispatcher, asked, Caller("me", "admin", "ipc")).error.code == "usage"

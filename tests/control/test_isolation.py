@@ -48,6 +48,7 @@ def tree():
         yield rig
         rig.down(code=None)
     finally:
+        rig.sweep()
         patch.undo()
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -58,11 +59,11 @@ def counters(name):
 
 
 def revive(name):
-    with ControlClient.local(name) as control:
+    with ControlClient.local(name, timeout_s=60) as control:
         token = control.call("revive", why="next case").data["token"]
         control.call("revive", {"token": token}, why="next case")
     before = counters(name)["orders"]
-    until(lambda: counters(name)["orders"] > before, timeout_s=30)
+    until(lambda: counters(name)["orders"] > before)
 
 
 def kill(capsys, *args):
@@ -158,31 +159,33 @@ DISTURBANCES = [supervisor_stopped, subscriber_hung, flooded, garbage, log_disk_
 def test_the_kill_word_stops_the_engine_while(tree, disturbance, capsys):
     with disturbance(tree):
         before = counters(tree.name)["orders"]
-        until(lambda: counters(tree.name)["orders"] > before, timeout_s=30)  # it trades on
+        until(lambda: counters(tree.name)["orders"] > before)  # it trades on
         assert "kill word set" in kill(capsys, tree.name, "--why", "test")
-        until(lambda: killed(tree.name), timeout_s=30)
+        until(lambda: killed(tree.name))
     revive(tree.name)
 
 
 @pytest.mark.parametrize("disturbance", [flooded, garbage, log_disk_full, subscriber_hung], ids=lambda d: d.__name__)
 def test_a_kill_by_the_control_api_is_answered_and_journaled_while(tree, disturbance):
-    with disturbance(tree), ControlClient.local(tree.name, timeout_s=10) as control:
+    with disturbance(tree), ControlClient.local(tree.name, timeout_s=60) as control:
         reply = control.call("kill", why="test")
-        assert reply.data["kill_word"] and reply.effects
-        until(lambda: killed(tree.name), timeout_s=30)
+        assert reply.data["kill_word"] and (reply.effects or "not_journaled" in reply.data)  # an engine that got no core
+        until(lambda: killed(tree.name))
+    with ControlClient.local(tree.name, timeout_s=60) as control:
+        until(lambda: any(c.get("id") == reply.id for c in control.call("commands").data["commands"]))
     revive(tree.name)
 
 
 def test_what_the_full_disk_lost_is_counted_and_commands_go_on(tree):
-    with log_disk_full(tree), ControlClient.local(tree.name) as control:
+    with log_disk_full(tree), ControlClient.local(tree.name, timeout_s=60) as control:
         assert control.call("note", {"text": "no room"}, why="test").effects
         until(lambda: control.call("status").data["control"]["audit_lost"] >= 1)
-    with ControlClient.local(tree.name) as control:
+    with ControlClient.local(tree.name, timeout_s=60) as control:
         assert any(c.get("text") == "no room" for c in control.call("commands").data["commands"])
 
 
 def test_policies_and_snapshots_reach_the_engine_process_of_a_tree(tree):
-    with ControlClient.local(tree.name) as control:
+    with ControlClient.local(tree.name, timeout_s=60) as control:
         control.call("policy.load", {"slot": 0, "path": "builtin:default"}, why="test")
         assert control.call("policy.swap", {"slot": 0}, why="test").effects
         assert control.call("snapshot", why="test").data["shards"] == [{"shard": 0, "asked": True}]
@@ -192,20 +195,20 @@ def test_policies_and_snapshots_reach_the_engine_process_of_a_tree(tree):
 def test_the_signal_stops_the_engine_with_the_supervisor_stopped(tree, capsys):
     with supervisor_stopped(tree):
         assert "SIGUSR1 sent" in kill(capsys, tree.name, "--signal")
-        until(lambda: killed(tree.name), timeout_s=30)
+        until(lambda: killed(tree.name))
 
 
 def test_limits_and_commands_are_known_over_a_restart_of_the_engine(tree):
     """Last: the signal before has killed this engine for good; a new process of it goes on with the run."""
-    with ControlClient.local(tree.name, timeout_s=20) as control:
+    with ControlClient.local(tree.name, timeout_s=60) as control:
         control.call("limits.set", {"limits": {"collar_bps": 321}}, why="before the restart")
         first = control.call("commands").data["commands"]
         token = control.call("revive", why="too soon").data["token"]
         with pytest.raises(ControlError, match="kill stands"):
             control.call("revive", {"token": token}, why="too soon")
-        control.call("start", {"restart": True}, why="test")
-        with Segment(tree.name) as segment:
-            until(segment.superseded, timeout_s=60)
+        with Segment(tree.name) as segment:  # of this engine: opened before the next one can be there
+            control.call("start", {"restart": True}, why="test")
+            until(segment.superseded)
 
         def again():
             try:
@@ -214,7 +217,7 @@ def test_limits_and_commands_are_known_over_a_restart_of_the_engine(tree):
                 return False
             return effects[0].seq > first[-1]["seq"]
 
-        until(again, timeout_s=60)
+        until(again)
         assert control.call("limits.get").data["symbols_default"]["collar_bps"] == 321
         listed = control.call("commands").data["commands"]
         assert [c["seq"] for c in listed[: len(first)]] == [c["seq"] for c in first]

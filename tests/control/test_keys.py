@@ -169,11 +169,12 @@ class Engine:
 
 
 @pytest.fixture
-def agent(folder):
+def agent(folder, monkeypatch):
+    monkeypatch.setattr(engine_agent, "HANDOVER_S", 60)  # how long it tries is not the question here
     folder.mkdir(mode=0o700)
     engine, levels = Engine(), []
     with engine_agent.EngineAgent(engine, folder, set_level=levels.append) as made:
-        made.engine, made.levels, made.client, made.path = engine, levels, engine_agent.AgentClient(folder), folder / "engine.sock"
+        made.engine, made.levels, made.client, made.path = engine, levels, engine_agent.AgentClient(folder, 60), folder / "engine.sock"
         yield made
     assert not (folder / "engine.sock").exists()
 
@@ -203,7 +204,7 @@ def test_the_agent_survives_whatever_is_sent_to_it(agent, data):
         s.connect(str(agent.path))
         s.sendall(data)
         s.shutdown(socket.SHUT_WR)
-        s.settimeout(10)
+        s.settimeout(60)
         while s.recv(4096):
             pass
     assert agent.client.call("ping") > 0

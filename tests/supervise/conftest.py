@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +16,14 @@ if OBSERVE not in sys.path:  # the machines that tests of placement share
     sys.path.insert(0, OBSERVE)
 
 from tree_rig import Rig  # noqa: E402
+
+
+@pytest.fixture
+def short() -> Iterator[Path]:
+    """A folder for sockets, gone afterwards: the path of tmp_path may leave no room for a socket's name, depending on who runs it where."""
+    base = Path(tempfile.mkdtemp(prefix="prg"))
+    yield base
+    shutil.rmtree(base, ignore_errors=True)
 
 
 @pytest.fixture

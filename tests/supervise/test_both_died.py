@@ -120,8 +120,8 @@ def test_the_newest_run_of_that_name_counts_and_its_processes_have_no_numbers(tm
     assert [(p.pid, p.start_ticks) for p in state.processes] == [(0, 0)]
 
 
-def test_a_run_that_down_has_closed_the_books_on_is_over_after_a_reboot_too(tmp_path, monkeypatch):
-    monkeypatch.setenv(paths.VARIABLE, str(tmp_path / "t"))
+def test_a_run_that_down_has_closed_the_books_on_is_over_after_a_reboot_too(tmp_path, short, monkeypatch):
+    monkeypatch.setenv(paths.VARIABLE, str(short))
     run, runtime = tmp_path / "runs" / "a", paths.runtime_dir("mine", make=True)
     run.mkdir(parents=True)
     cfg = load_profile("laptop", [f"journal.dir={run.parent}", "engine.name=mine"])

@@ -11,7 +11,7 @@ import urllib.request
 
 import pytest
 from test_tree import orders
-from tree_rig import Venue
+from tree_rig import Venue, quiet_port
 
 from orchestrator.run.journals import verify_journal
 from orchestrator.run.shards import folders
@@ -67,9 +67,7 @@ def take(port: int) -> socket.socket | None:
 
 @pytest.mark.slow
 def test_two_shards_at_an_external_exchange_outlive_their_telemetry_and_are_recovered(make_rig):
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = quiet_port()
     venue = Venue()
     rig = make_rig({**venue.settings(), "observe.metrics": f"127.0.0.1:{port}", "supervise.restart.backoff_ms": "300"})
     del rig.settings["venue.rate_per_s"]
@@ -85,8 +83,11 @@ def test_two_shards_at_an_external_exchange_outlive_their_telemetry_and_are_reco
     assert "2 shards on 1 thread: 0,1" in said and rig.ask("status")["threads"] == [[0, 1]]
 
     first, engine = rig.pid("telemetry"), rig.pid("engine")
+    supervisor = rig.state().supervisor_pid
+    os.kill(supervisor, signal.SIGSTOP)  # the port is taken before it starts another
     os.kill(first, signal.SIGKILL)
     other = rig.wait(lambda: take(port))
+    os.kill(supervisor, signal.SIGCONT)
     rig.wait(lambda: any(f"127.0.0.1:{port} is another process's" in p.reason for p in rig.state().processes))
     state = rig.state()
     assert state.state == "trading" and rig.pid("engine") == engine and rig.pid("telemetry") != first

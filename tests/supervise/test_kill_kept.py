@@ -28,7 +28,7 @@ def revive(rig) -> None:
 
 
 def test_a_kill_unseen_by_a_stopped_engine_or_given_while_none_lives_holds_the_next_one(make_rig):
-    rig = make_rig({"supervise.restart.backoff_ms": "1000"})
+    rig = make_rig({"supervise.restart.backoff_ms": "2000"})  # doubled each time: away for four seconds, then for eight
     rig.up()
 
     first = rig.pid("engine")
@@ -42,7 +42,7 @@ def test_a_kill_unseen_by_a_stopped_engine_or_given_while_none_lives_holds_the_n
     second = rig.pid("engine")
     os.kill(second, signal.SIGKILL)
     rig.wait(lambda: rig.pid("engine") == 0)
-    said = rig.call("kill", rig.name, "--yes", "--why", "it is away").stdout
+    said = rig.here("kill", rig.name, "--yes", "--why", "it is away")
     assert "no engine runs just now" in said and "before it may trade" in said
     rig.wait(lambda: rig.pid("engine") not in (0, second) and killed(rig))
     assert rig.state().kill_owed == 0

@@ -11,8 +11,8 @@ from orchestrator.supervise.state_file import Hold, TreeState
 
 
 @pytest.fixture
-def folder(tmp_path, monkeypatch):
-    monkeypatch.setenv(paths.VARIABLE, str(tmp_path / "t"))
+def folder(short, monkeypatch):
+    monkeypatch.setenv(paths.VARIABLE, str(short))
     return paths.runtime_dir("desk", make=True)
 
 

@@ -23,10 +23,10 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
-def manager(tmp_path):
+def manager(short):
     """A socket as systemd has one: `manager()` gives the next datagram as a dict, None when there is none."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listening:
-        listening.bind(str(tmp_path / "notify"))
+        listening.bind(str(short / "notify"))
         listening.setblocking(False)
 
         def take() -> dict[str, str] | None:
@@ -36,7 +36,7 @@ def manager(tmp_path):
                 return None
             return dict(line.split("=", 1) for line in text.split("\n"))
 
-        take.address = str(tmp_path / "notify")
+        take.address = str(short / "notify")
         yield take
 
 
@@ -109,12 +109,12 @@ def test_without_a_manager_nothing_is_said_and_nothing_fails(environment):
     assert notifier.lost == 0
 
 
-def test_a_manager_that_is_gone_or_does_not_read_costs_a_count_and_no_time(tmp_path):
-    gone = Notifier({"NOTIFY_SOCKET": str(tmp_path / "gone")})
+def test_a_manager_that_is_gone_or_does_not_read_costs_a_count_and_no_time(short):
+    gone = Notifier({"NOTIFY_SOCKET": str(short / "gone")})
     assert not gone.ready() and gone.lost == 1
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listening:
-        listening.bind(str(tmp_path / "full"))
-        full = Notifier({"NOTIFY_SOCKET": str(tmp_path / "full")})
+        listening.bind(str(short / "full"))
+        full = Notifier({"NOTIFY_SOCKET": str(short / "full")})
         said = sum(full.watchdog() for _ in range(5000))
         assert 0 < said < 5000 and full.lost == 5000 - said
         full.close()

@@ -158,9 +158,9 @@ def applied(**fields) -> tuple[str, list[str], list]:
 
 def test_what_a_child_takes_on_its_program_still_has_after_exec():
     core = max(os.sched_getaffinity(0))
-    line, problems, found = applied(cpus=[core], nice=7, scheduling="batch")
-    assert problems == [] and line == f"telemetry: CPUs {core}, nice 7, batch"
-    assert found == [[core], 7, os.SCHED_BATCH, None]
+    line, problems, found = applied(cpus=[core], nice=19, scheduling="batch")  # 19 may be had from wherever these tests are
+    assert problems == [] and line == f"telemetry: CPUs {core}, nice 19, batch"
+    assert found == [[core], 19, os.SCHED_BATCH, None]
 
 
 def test_memory_of_a_node_is_kept_over_exec_where_the_kernel_takes_it():
@@ -175,8 +175,9 @@ def test_what_cannot_be_had_is_told_and_nothing_is_raised():
 
 
 def test_a_difference_between_plan_and_kernel_is_told():
-    account = verify(Placement("engine", tuple(sorted(os.sched_getaffinity(0))), nice=19))
-    assert any("not 19" in p for p in account.problems)
+    other = 19 if os.getpriority(os.PRIO_PROCESS, 0) < 19 else 18
+    account = verify(Placement("engine", tuple(sorted(os.sched_getaffinity(0))), nice=other))
+    assert any(f"not {other}" in p for p in account.problems)
 
 
 def test_the_cpus_of_another_process_are_read():

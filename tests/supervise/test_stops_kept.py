@@ -26,11 +26,11 @@ def back(rig, before: int, reason: str) -> bool:
 
 
 def test_what_is_stopped_while_no_engine_runs_is_stopped_before_the_next_one_trades(make_rig):
-    rig = make_rig({"supervise.restart.backoff_ms": "1500", **TWO})
+    rig = make_rig({"supervise.restart.backoff_ms": "2500", **TWO})
     rig.up()
 
     first = lose_engine(rig)
-    said = rig.call("pause", "--all", "--name", rig.name, "--why", "it is away", "--who", "anna").stdout
+    said = rig.here("pause", "--all", "--name", rig.name, "--why", "it is away", "--who", "anna")
     assert "before it may trade" in said
     assert [(h.shard, h.kind, h.owed) for h in rig.state().holds] == [(0, "pause", True), (1, "pause", True)], "written down before it is answered"
     rig.wait(lambda: back(rig, first, "no shard trades: paused by anna (it is away)"))
@@ -51,7 +51,7 @@ def test_what_is_stopped_while_no_engine_runs_is_stopped_before_the_next_one_tra
 
 @pytest.mark.slow
 def test_a_symbol_paused_while_no_engine_runs_is_paused_in_the_next_one_and_only_that_resumes_it(make_rig):
-    rig = make_rig({"supervise.restart.backoff_ms": "1500"})
+    rig = make_rig({"supervise.restart.backoff_ms": "2500"})
     rig.up()
     first = lose_engine(rig)
     symbol = "PRGN"

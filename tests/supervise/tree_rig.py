@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import itertools
 import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -19,6 +21,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from orchestrator.cli.main import main
 from orchestrator.config import effective, load_profile
 from orchestrator.control.client import ControlClient
 from orchestrator.control.doors import SOCKET
@@ -36,7 +39,7 @@ PATIENCE_S = 2 * float(os.environ.get("PEREGRINE_TEST_PATIENCE_S", "90"))
 SMALL = {
     "engine.mlock": "false", "engine.idle": "sleep", "venue.rate_per_s": "300", "journal.ring_mb": "4", "journal.segment_mb": "16",
     "journal.sync": "none", "supervise.restart.backoff_ms": "50", "supervise.ready_timeout_s": "150", "supervise.stop_timeout_s": "60",
-    "supervise.lost_after_ms": "60000", "report.histograms": "false", "observe.metrics": "null",
+    "supervise.lost_after_ms": "60000", "supervise.stall_ms": "60000", "supervise.stall_kill_ms": "120000", "report.histograms": "false", "observe.metrics": "null",
 }  # fmt: skip
 
 
@@ -84,6 +87,16 @@ class Rig:
         if code is not None:
             assert done.returncode == code, f"{args}: {done.returncode}\n{done.stdout}{done.stderr}{self.logs()}"
         return done
+
+    def here(self, *args: str, code: int = 0) -> str:
+        """A command run in this process, so that it is begun at once: what it prints."""
+        out, err = io.StringIO(), io.StringIO()
+        with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            patch.setenv(paths.VARIABLE, str(self.runtime_base))
+            with pytest.raises(SystemExit) as end:
+                main(list(args))
+        assert end.value.code == code, f"{args}: {end.value.code}\n{out.getvalue()}{err.getvalue()}{self.logs()}"
+        return out.getvalue() + err.getvalue()
 
     def begin(self, *args: str, **environment: str) -> subprocess.Popen[str]:
         """Start a command and leave it running."""
@@ -142,9 +155,8 @@ class Rig:
         return next(p.pid for p in self.state().processes if p.role == role)
 
     def wait(self, what: Any, timeout_s: float = PATIENCE_S) -> Any:
-        """Wait until `what()` is true, and return it."""
-        until = time.monotonic() + timeout_s
-        while time.monotonic() < until:
+        """Wait until `what()` is true, and return it. Patience is counted in looks: a machine that stood still has used none up."""
+        for _ in range(int(timeout_s / 0.02)):
             with contextlib.suppress(state_file.StateFileError, FileNotFoundError):
                 if found := what():
                     return found
@@ -204,6 +216,17 @@ class Rig:
         for path in FOLDER.iterdir():
             if self.name in path.name:
                 path.unlink(missing_ok=True)
+
+
+def quiet_port() -> int:
+    """A TCP port of loopback that nobody gets by chance between now and its use: below those that the kernel deals out."""
+    first = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    span = min(first, 32_768) - 20_000
+    for n in range(1_000):
+        port = 20_000 + (os.getpid() * 37 + n) % span
+        with contextlib.suppress(OSError), contextlib.closing(socket.create_server(("127.0.0.1", port))):
+            return port
+    raise AssertionError("no free port below those the kernel deals out")
 
 
 class Venue:

@@ -120,7 +120,7 @@ class EngineAgent:
         if self._account is None or not self._account.reason:
             return "not tripped"
         if not self._account.rearm(who, why, time.time_ns()):
-            raise ControlError("refused", self._account.still(), "raise the limit first: peregrine limits set max_loss_units=…")
+            raise ControlError("refused", self._account.still() or "the account's loss was at its limit a moment ago", "raise the limit first: peregrine limits set max_loss_units=…")
         return "armed again"
 
     def _bank_swap(self, slot: int, data: bytes, key: int, shard: int, origin: bytes) -> None:
