@@ -107,7 +107,7 @@ def test_every_block_of_the_page_runs(page, tmp_path, shell_env):
         file.write_text(block.text)
         command = ["bash", "-euo", "pipefail", str(file)] if block.language == "bash" else [sys.executable, str(file)]
         result = subprocess.run(
-            command, cwd=folder, env=shell_env, capture_output=True, text=True, timeout=180, stdin=subprocess.DEVNULL
+            command, cwd=folder, env=shell_env, capture_output=True, text=True, timeout=900, stdin=subprocess.DEVNULL
         )
         expected = int(block.tag.removeprefix("exit:")) if block.tag.startswith("exit:") else 0
         assert result.returncode == expected, f"{block.where}\n{block.text}\n{result.stdout[-2000:]}\n{result.stderr[-4000:]}"

@@ -2,15 +2,13 @@
 
 import os
 import sys
+import uuid
 from collections.abc import Iterator
-from itertools import count
 from pathlib import Path
 
 import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # tests/oracles
-
-_numbers = count()
 
 
 @pytest.fixture
@@ -18,6 +16,6 @@ def segment_name() -> Iterator[str]:
     """A segment name of this test's own, removed at the end."""
     from hotpath import _core
 
-    name = f"test-{os.getpid()}-{next(_numbers)}"
+    name = f"test-{os.getpid()}-{uuid.uuid4().hex[:10]}"  # a number used again may find what a killed run has left
     yield name
     _core.Segment.unlink(name)

@@ -67,7 +67,7 @@ def test_answers_are_the_oracles_in_the_order_of_submit(rig, kind):
     assert [a.action for a in answers] == [int(np.argmax(a.logits)) for a in answers]
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(seed=st.integers(0, 2**32 - 1), shapes=st.lists(st.tuples(
     st.integers(1, 64), st.lists(st.integers(1, 40), max_size=5), st.integers(1, 16)), min_size=1, max_size=3))  # fmt: skip
 def test_any_networks_answer_as_the_oracle_does(rig, seed, shapes):

@@ -114,7 +114,7 @@ def test_a_quick_fit_gives_the_same_bytes_twice_and_others_for_another_seed(tmp_
         env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT / "src"), str(ROOT / "sim")]),
                "OPENBLAS_NUM_THREADS": threads}
         subprocess.run([sys.executable, "-m", "orchestrator.learn.fit_default", "--quick", "--seed", str(seed), "--out",
-                        str(tmp_path / name)], check=True, env=env, capture_output=True, timeout=120)
+                        str(tmp_path / name)], check=True, env=env, capture_output=True, timeout=900)
         return (tmp_path / name).read_bytes()
 
     first = fitted("a", 3, "1")

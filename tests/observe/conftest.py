@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import sys
 import tempfile
 import time
 import uuid
-from itertools import count
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -21,11 +19,8 @@ for folder in (HERE, HERE.parent, HERE.parent / "engine", HERE.parents[1] / "too
     if str(folder) not in sys.path:
         sys.path.insert(0, str(folder))
 
-from rig import call  # noqa: E402
-
 from orchestrator.observe import segment, telemetry  # noqa: E402
-
-_numbers = count()
+from tests.traded_run import run_until  # noqa: E402
 
 
 def pytest_terminal_summary(terminalreporter) -> None:
@@ -117,7 +112,7 @@ def stand_in():
     made: list[StandIn] = []
 
     def make(**options) -> StandIn:
-        made.append(StandIn(f"obs-{os.getpid()}-{next(_numbers)}", **options))
+        made.append(StandIn(f"obs-{os.getpid()}-{uuid.uuid4().hex[:8]}", **options))
         return made[-1]
 
     yield make
@@ -145,13 +140,19 @@ def virtual_run(tmp_path_factory):
 @pytest.fixture(scope="session")
 def live_run(tmp_path_factory):
     """A live run of two shards and three symbols on loopback: what `run --json` said, and the folder of its journals."""
-    folder = tmp_path_factory.mktemp("live")
+    folder, name = tmp_path_factory.mktemp("live"), f"t{os.getpid()}-{uuid.uuid4().hex[:8]}"
     config = folder / "run.yaml"
     config.write_text(
         "extends: laptop\nversion: 1\nname: three\ninstruments:\n"
         + "".join(f"  - {{symbol: {s}, increment_ticks: 100, round_lot_lots: 100}}\n" for s in ("PRGN", "FLCN", "HAWK"))
-        + f"engine: {{name: t{os.getpid()}-{uuid.uuid4().hex[:8]}, shards: 2, idle: sleep, mlock: false}}\n"
+        + f"engine: {{name: {name}, shards: 2, idle: sleep, mlock: false}}\n"
+        + "risk: {max_loss_units: 2_000_000_000, max_drawdown_units: 2_000_000_000}\n"  # a slow machine loses more until it has traded enough
         + "journal: {dir: runs, ring_mb: 4, segment_mb: 1, sync: none}\n"
     )
-    said = json.loads(call(folder, "run", "--config", str(config), "--for", "3s", "--json").stdout)
+
+    def enough(seen: telemetry.Snapshot) -> bool:
+        earned = {bytes(row["symbol"]).strip(b"\0 "): row["pnl_units"] for row in seen.instruments}
+        return seen["fills"] >= 30 and bool(earned.get(b"PRGN"))
+
+    said = run_until(folder, name, enough, "--config", str(config))
     return SimpleNamespace(said=said, folder=folder / said["journal"])

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import os
+import uuid
 from collections.abc import Iterator
-from itertools import count
 from pathlib import Path
 from typing import Any
 
 from chaos_world import EngineRun, VenueRun, until
-
-_numbers = count()
 
 
 @contextlib.contextmanager
@@ -24,7 +22,7 @@ def trading(folder: Path, *, faults: str = "", seed: int = 7, rate: int = 1000, 
     engine: EngineRun | None = None
     try:
         venue.start()
-        engine = EngineRun(folder, f"obs{os.getpid()}-{next(_numbers)}", venue, {k.replace("__", "."): v for k, v in changes.items()})
+        engine = EngineRun(folder, f"obs{os.getpid()}-{uuid.uuid4().hex[:8]}", venue, {k.replace("__", "."): v for k, v in changes.items()})
         engine.start(preload=preload)
         if wait:
             until(engine.ready, "an engine that may trade")

@@ -57,7 +57,8 @@ def test_every_alert_is_fired_by_a_test():
 
 
 def test_a_killed_stopped_and_dead_engine_and_a_dead_exporter_are_told_and_what_they_explain_is_kept_back(tmp_path):
-    with trading(tmp_path / "w") as (_, engine), ExporterRun(engine.name, "--heartbeat-after-s", "1") as exporter, Monitoring(tmp_path / "m") as seen:
+    rule = AlertRule(**QUICK | {"window_s": 120})  # a stall is told for so long: an engine may take a while to trade on after one
+    with trading(tmp_path / "w") as (_, engine), ExporterRun(engine.name, "--heartbeat-after-s", "1") as exporter, Monitoring(tmp_path / "m", rule) as seen:
         seen.watch(exporter.address)
         os.kill(engine.pid, signal.SIGSTOP)
         seen.expect("PeregrineHeartbeatLost", engine=engine.name, severity="page")

@@ -86,11 +86,14 @@ def test_every_query_of_every_panel_has_an_answer_from_a_real_prometheus_that_sc
         seen.watch(exporter.address)
         until(lambda: engine.counters()["fills"] > 20, "fills")
         until(lambda: seen.query(f'rate(peregrine_fills_total{{engine="{engine.name}"}}[5s]) > 0'), "a rate of fills")
-        empty = {}
-        for title, expr, _ in dashboard.queries():
-            concrete = expr.replace("$engine", engine.name).replace("$__rate_interval", "5s")
-            if not seen.query(concrete):
-                empty.setdefault(title, []).append(concrete)
-        assert not {title: exprs for title, exprs in empty.items() if title not in EMPTY_IS_RIGHT}
-        assert set(empty) >= {"Processes", "Restarts", "Recovery"}, "what is said to be empty is"
+        waiting = [(title, expr.replace("$engine", engine.name).replace("$__rate_interval", "5s")) for title, expr, _ in dashboard.queries()]
+
+        def answered() -> bool:  # a scrape that came too late leaves a rate without an answer for a moment
+            for one in list(waiting):
+                if seen.query(one[1]):
+                    waiting.remove(one)
+            return {title for title, _ in waiting} <= set(EMPTY_IS_RIGHT)
+
+        until(answered, f"an answer to each of {waiting}")
+        assert {title for title, _ in waiting} >= {"Processes", "Restarts", "Recovery"}, "what is said to be empty is"
         assert seen.names() <= CROWDED, "a healthy engine raises no alarm"

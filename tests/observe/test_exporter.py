@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -42,7 +43,7 @@ def serve():
 def get(exporter: Exporter, path: str, **headers: str) -> tuple[int, str, dict]:
     request = urllib.request.Request(f"http://{exporter.address}{path}", headers=headers)
     try:
-        with urllib.request.urlopen(request, timeout=5) as answer:
+        with urllib.request.urlopen(request, timeout=60) as answer:
             return answer.status, answer.headers["Content-Type"], (answer.read().decode())
     except urllib.error.HTTPError as err:
         return err.code, err.headers["Content-Type"], err.read().decode()
@@ -92,9 +93,9 @@ def test_a_heartbeat_that_stands_still_is_ill_by_the_exporters_own_clock(stand_i
     one = stand_in()
     one.head["heartbeat_ns"] = time.time_ns() - 50_000_000_000
     one.write()
-    exporter = serve(one.name, heartbeat_after_s=2.0)
+    exporter = serve(one.name, heartbeat_after_s=40.0)
     code, found = body(exporter, "/healthz")
-    assert code == 503 and "no heartbeat for 5" in found["reasons"][0] and found["engine"]["alive"]
+    assert code == 503 and found["reasons"][0].startswith("no heartbeat for ") and found["engine"]["alive"]
     one.head["heartbeat_ns"] += 5  # it moves again, however old the clock it is told by
     one.write()
     assert body(exporter, "/healthz")[0] == 200
@@ -162,7 +163,13 @@ def test_clients_that_say_nothing_do_not_keep_others_out_for_good(stand_in, serv
     exporter = serve(stand_in().name)
     address = parse_address(exporter.address)
     silent = [socket.create_connection(address) for _ in range(MOST_AT_ONCE + 5)]
-    until(lambda: get(exporter, "/healthz")[0] == 200, "the silent ones to be cut off", 20)
+
+    def served() -> bool:
+        with contextlib.suppress(OSError):  # cut off in the middle of its own request
+            return get(exporter, "/healthz")[0] == 200
+        return False
+
+    until(served, "the silent ones to be cut off")
     for one in silent:
         one.close()
 

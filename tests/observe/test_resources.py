@@ -10,7 +10,7 @@ from orchestrator.observe import resources
 
 
 def test_threads_of_one_name_are_added_up_and_memory_is_that_of_the_process():
-    code = "import threading, time\nfor _ in range(3): threading.Thread(target=time.sleep, args=(60,), daemon=True).start()\nprint(1, flush=True)\ntime.sleep(60)"
+    code = "import threading, time\nfor _ in range(3): threading.Thread(target=time.sleep, args=(60,), daemon=True).start()\nwhile time.process_time() < 0.1: pass\ntime.sleep(0.01)\nprint(1, flush=True)\ntime.sleep(60)"
     child = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
     try:
         child.stdout.readline()

@@ -47,6 +47,13 @@ async def until(pilot: Pilot[None], condition: Callable[[], object]) -> None:
     raise AssertionError("waited for it in vain")
 
 
+async def press_and_type(app: TopApp, pilot: Pilot[None], key: str, *typed: str) -> None:
+    """A key that opens a line to type into; what is typed once that line has the focus."""
+    await pilot.press(key)
+    await until(pilot, lambda: isinstance(app.focused, Input))
+    await pilot.press(*typed)
+
+
 def cells(app: TopApp, table: str, column: int) -> list[str]:
     """The text of one column, from the top."""
     t = app.screen_stack[0].query_one(table, DataTable)
@@ -100,10 +107,9 @@ def test_kill_needs_the_engines_name_typed_to_the_letter():
     source = StandIn(name="desk")
 
     async def act(app: TopApp, pilot: Pilot[None]) -> None:
-        await pilot.press("k")
-        await until(pilot, lambda: isinstance(app.screen, KillDialog))
-        await pilot.press("enter")
-        await pilot.press(*"Desk", "enter")
+        await press_and_type(app, pilot, "k", "enter", *"Desk", "enter")
+        await until(pilot, lambda: app.screen.query_one("#kill-name", Input).value == "Desk")
+        await until(pilot, lambda: "nothing was done" in str(app.screen.query_one("#kill-said", Static).render()))
         assert isinstance(app.screen, KillDialog) and source.asked == []
         await pilot.press(*["backspace"] * 4, *"desk", "enter")
         await until(pilot, lambda: source.asked == ["kill"])
@@ -117,7 +123,7 @@ def test_escape_leaves_the_kill_dialog_and_nothing_is_done():
     source = StandIn(name="desk")
 
     async def act(app: TopApp, pilot: Pilot[None]) -> None:
-        await pilot.press("k", *"desk", "escape")
+        await press_and_type(app, pilot, "k", *"desk", "escape")
         await until(pilot, lambda: not isinstance(app.screen, KillDialog))
         assert source.asked == [] and not source.killed
 
@@ -126,11 +132,13 @@ def test_escape_leaves_the_kill_dialog_and_nothing_is_done():
 
 def test_f_filters_the_symbols_and_escape_shows_all_again():
     async def act(app: TopApp, pilot: Pilot[None]) -> None:
-        await pilot.press("f", *"s00")
+        await press_and_type(app, pilot, "f", *"s00")
         await until(pilot, lambda: len(cells(app, "#symbols", 0)) == 8)
         await pilot.press("7")
         await until(pilot, lambda: cells(app, "#symbols", 0) == ["S007"])
-        await pilot.press("enter", "p")
+        await pilot.press("enter")
+        await until(pilot, lambda: isinstance(app.focused, DataTable))
+        await pilot.press("p")
         await until(pilot, lambda: app.source.asked == ["pause S007"])
         await pilot.press("escape")
         await until(pilot, lambda: len(cells(app, "#symbols", 0)) == 8)
@@ -141,11 +149,12 @@ def test_f_filters_the_symbols_and_escape_shows_all_again():
 
 def test_s_walks_through_the_orders_and_the_table_follows():
     async def act(app: TopApp, pilot: Pilot[None]) -> None:
-        for _ in range(len(tables.SORTS)):
+        for n in range(1, len(tables.SORTS) + 1):
             name, key, descending = tables.SORTS[app.sort]
             expected = [s.symbol for s in sorted(app.reading.symbols, key=key, reverse=descending)]
             assert cells(app, "#symbols", 0) == expected, name
             await pilot.press("s")
+            await until(pilot, lambda n=n: app.sort == n % len(tables.SORTS))
         assert app.sort == 0
 
     on_screen(StandIn(2, 20), act)
@@ -156,7 +165,7 @@ def test_the_cursor_stays_on_its_symbol_when_the_order_moves():
 
     async def act(app: TopApp, pilot: Pilot[None]) -> None:
         await pilot.press("down", "down")
-        assert app.selected_symbol().symbol == "S002"
+        await until(pilot, lambda: app.selected_symbol().symbol == "S002")
         reading = app.reading
         app.sort = 1
         app.show(replace(reading, symbols=[replace(s, pnl_units=-10**9 if s.symbol == "S002" else s.pnl_units) for s in reading.symbols]))
@@ -172,6 +181,7 @@ def test_a_reading_that_cannot_be_had_is_said_once_and_the_next_one_is_shown():
         source.broken = "no engine called desk"
         await until(pilot, lambda: "no reading" in str(app.query_one("#head", Static).render()))
         seen = app.reading.taken_ns
+        await until(pilot, lambda: "no reading" in log(app, "#alerts"))
         await pilot.pause(0.5)
         assert log(app, "#alerts").count("no reading") == 1
         source.broken = ""
@@ -182,12 +192,16 @@ def test_a_reading_that_cannot_be_had_is_said_once_and_the_next_one_is_shown():
 
 
 def test_commands_are_told_once_with_who_and_why():
+    source = StandIn()
+
     async def act(app: TopApp, pilot: Pilot[None]) -> None:
-        await pilot.pause(0.5)
+        await until(pilot, lambda: "refused" in log(app, "#commands"))
+        read = source.step
+        await until(pilot, lambda: source.step > read + 2)  # told again in each reading
         said = log(app, "#commands")
         assert said.count("pause") == 1 and "kim: news" in said and "record 17,592" in said and "refused" in said
 
-    on_screen(StandIn(), act)
+    on_screen(source, act)
 
 
 def test_a_command_that_is_refused_is_told_as_a_fault():

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 from control_world import World
 from rig import records
-from test_screen import cells, log, until
+from test_screen import cells, log, press_and_type, until
 
 from orchestrator.control import keys
 from orchestrator.observe.screen.app import TopApp
@@ -26,7 +26,7 @@ def far(tmp_path, engine_name, runtime_folder):
         keys.write(pair, tmp_path / f"{name}.key")
     (tmp_path / "clients").write_text("".join(people[role].line(role) + "\n" for role in ("viewer", "operator")))
     control = {"tcp": "127.0.0.1:0", "key_file": str(tmp_path / "server.key"), "clients_file": str(tmp_path / "clients")}
-    with World(tmp_path, engine_name, shards=2, control=control) as world:
+    with World(tmp_path, engine_name, shards=2, for_s=1800, control=control) as world:
         def source(role: str) -> ControlSource:
             return remote_source(world.addresses["control_tcp"].removeprefix("tcp://"), tmp_path / f"{role}.key", server.public)
 
@@ -41,7 +41,7 @@ def test_a_viewer_watches_and_may_not_pause_an_operator_pauses_and_a_stranger_se
             assert sorted(cells(app, "#symbols", 0)) == ["FLCN", "PRGN"] and cells(app, "#shards", 0) == ["0", "1"]
             await pilot.press("p")
             await until(pilot, lambda: "pause needs operator or risk" in log(app, "#alerts"))
-            await pilot.press("k", *app.reading.name, "enter")
+            await press_and_type(app, pilot, "k", *app.reading.name, "enter")
             await until(pilot, lambda: "kill needs" in log(app, "#alerts"))
             before = app.reading["orders"]
             await until(pilot, lambda: app.reading["orders"] > before)

@@ -115,7 +115,7 @@ def test_spans_reach_a_collector_over_http():
         traces.configure(collector.url, "supervisor", engine="e")
         with traces.span("control.kill", id="k1"):
             pass
-        traces.shut_down()
+        traces.shut_down(timeout_s=60)
         assert not traces.on()
         ((path, body, kind),) = collector.posts
         assert path == "/v1/traces" and kind == "application/x-protobuf"

@@ -18,7 +18,7 @@ from orchestrator.observe import segment, telemetry
 def peregrine(tmp_path):
     """Runs the command line in a process of its own, in an empty folder: `peregrine("run", …)` → CompletedProcess."""
 
-    def call(*args: str, code: int | None = 0, env: dict[str, str] | None = None, timeout: float = 120):
+    def call(*args: str, code: int | None = 0, env: dict[str, str] | None = None, timeout: float = 300):
         result = subprocess.run(
             [sys.executable, "-m", "orchestrator", *args],
             capture_output=True,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import uuid
 
 import pytest
 
@@ -18,7 +19,7 @@ REGION = telemetry.build({"events": 7, "orders": 3}, {"tick_to_order": [440, 900
 @pytest.fixture
 def engine():
     """A segment as an engine makes it, owned by this process."""
-    name = f"test-{os.getpid()}"
+    name = f"test-{os.getpid()}-{uuid.uuid4().hex[:10]}"
     made = core.Segment.create(name, [core.RegionSpec("other", 64), core.RegionSpec("telemetry", len(REGION))])
     memoryview(made.region("telemetry"))[: len(REGION)] = REGION
     made.set_state(core.EngineState.TRADING)

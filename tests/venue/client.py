@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import select
 import socket
 import struct
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 Message = dict[str, Any]
+#: longest wait for anything that must come: only what hangs waits so long
+PATIENCE_S = float(os.environ.get("PEREGRINE_TEST_PATIENCE_S", "90"))
+SO_RCVBUFFORCE = 33
 
 
 def address(text: str) -> tuple[str, int]:
@@ -118,7 +123,7 @@ class SoupClient:
     """A SoupBinTCP connection; `messages` collects sequenced payloads."""
 
     def __init__(self, where: str, user: str, password: str, session: str = "", sequence: int = 1) -> None:
-        self.socket = socket.create_connection(address(where), timeout=5)
+        self.socket = socket.create_connection(address(where), timeout=PATIENCE_S)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.buffer = b""
         self.packets: list[tuple[str, bytes]] = []
@@ -128,7 +133,7 @@ class SoupClient:
         self.closed = False
         login = user.ljust(6) + password.ljust(10) + session.rjust(10) + str(sequence).rjust(20)
         self.send("L", login.encode())
-        kind, payload = self._next_packet(5)
+        kind, payload = self._next_packet(PATIENCE_S)
         self.login = kind
         self.reject = payload.decode() if kind == "J" else ""
         if kind == "A":
@@ -169,14 +174,14 @@ class SoupClient:
             self.ended = True
         return kind != ""
 
-    def wait(self, count: int, timeout: float = 5.0) -> list[bytes]:
+    def wait(self, count: int, timeout: float = PATIENCE_S) -> list[bytes]:
         """Sequenced messages until there are `count` of them in all."""
         deadline = time.monotonic() + timeout
         while len(self.messages) < count and not self.closed and time.monotonic() < deadline:
             self.poll(max(0.0, deadline - time.monotonic()))
         return self.messages
 
-    def wait_closed(self, timeout: float = 5.0) -> bool:
+    def wait_closed(self, timeout: float = PATIENCE_S) -> bool:
         deadline = time.monotonic() + timeout
         while not self.closed and time.monotonic() < deadline:
             self.poll(max(0.0, deadline - time.monotonic()))
@@ -192,7 +197,7 @@ class OuchClient(SoupClient):
     def request(self, message: bytes) -> None:
         self.send("U", message)
 
-    def until(self, kind: str, timeout: float = 5.0, **fields: Any) -> Message:
+    def until(self, kind: str, timeout: float = PATIENCE_S, **fields: Any) -> Message:
         """The first response of this type with these fields, among those received or to come."""
         deadline = time.monotonic() + timeout
         at = 0
@@ -220,6 +225,8 @@ class MoldClient:
         for where in addresses:
             s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
             s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8 << 20)
+            with contextlib.suppress(OSError):  # what the machine allows is little: for those who may, more
+                s.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 8 << 20)
             host, port = address(where)
             first = int(host.split(".")[0])
             if 224 <= first < 240:
@@ -278,6 +285,19 @@ class MoldClient:
         deadline = time.monotonic() + seconds
         while (left := deadline - time.monotonic()) > 0:
             self.poll(left)
+
+    def poll_until(self, condition: Callable[[], Any], what: str, timeout: float = PATIENCE_S) -> None:
+        """Read on until it holds, then whatever has come by then."""
+        deadline = time.monotonic() + timeout
+        while not condition():
+            assert time.monotonic() < deadline, f"waited {timeout:.0f} s for {what}"
+            self.poll(0.02)
+        self.drain()
+
+    def drain(self) -> None:
+        """What has come and was not read."""
+        while self.poll(0):
+            pass
 
     def missing(self, last: int) -> list[int]:
         return [seq for seq in range(1, last + 1) if seq not in self.messages]
@@ -385,9 +405,8 @@ def snapshot(where: str, user: str, password: str) -> tuple[list[bytes], int]:
     """GLIMPSE: the snapshot's messages and the feed sequence to go on from."""
     client = SoupClient(where, user, password)
     assert client.login == "A", client.reject
-    deadline = time.monotonic() + 5
     while not (client.messages and client.messages[-1][:1] == b"G"):
-        assert time.monotonic() < deadline and client.poll(1.0), "the snapshot has no end"
+        assert client.poll(PATIENCE_S), "the snapshot has no end"
     client.send("O")
     client.close()
     end = client.messages[-1]

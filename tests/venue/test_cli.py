@@ -37,14 +37,14 @@ def test_it_prints_one_json_line_trades_with_a_stranger_and_sums_up_on_interrupt
             client.close()
     finally:
         process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=10)
+        out, err = process.communicate(timeout=c.PATIENCE_S)
     assert process.returncode == 0 and out == ""
     assert "DEMO01: 1 accepted" in err and "feed messages" in err
 
 
 def test_it_stops_by_itself_after_the_asked_time():
     process = popen("--for", "300ms", "--rate", "0", "--session", "TEST")
-    out, err = process.communicate(timeout=20)
+    out, err = process.communicate(timeout=c.PATIENCE_S)
     assert process.returncode == 0 and json.loads(out)["session"] == "TEST" and "line_a" in err
 
 
@@ -55,7 +55,7 @@ def test_it_stops_by_itself_after_the_asked_time():
 ])  # fmt: skip
 def test_a_bad_option_says_what_is_wrong_with_exit_code_64(args, says):
     process = popen("--for", "1s", *args)
-    out, err = process.communicate(timeout=20)
+    out, err = process.communicate(timeout=c.PATIENCE_S)
     assert (process.returncode, out) == (64, "") and says in err
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import client as c
 import pytest
 from test_server import PORTS, eventually, login, own_book, start  # noqa: F401
@@ -30,13 +32,20 @@ def test_the_book_survives_a_faulty_feed(start, fault):  # noqa: F811
     v = start(rate=2000, faults=fault, heartbeat_ns=50_000_000)
     feed = c.MoldClient(v.itch_a, v.itch_b)
     feed.session = b"PRG0000001"
-    feed.poll_for(0.6)
+    asked = fault.replace("r.loss", "").replace("r.corrupt", "")
+    options = {"lost": "loss", "duplicated": "dup", "reordered": "reorder", "corrupted": "corrupt", "delayed": "delay"}
+
+    def happened(key: str) -> int:
+        stats = v.stats()
+        return int(stats["line_a"][key] + stats["line_b"][key])
+
+    feed.poll_until(lambda: len(feed.seen) > 200 and all(happened(key) > 0 for key, option in options.items() if option in asked)
+                    and (feed.malformed > 0 or "corrupt" not in asked), f"{asked} to happen")  # fmt: skip
     v.pause_flow()
     feed.poll_for(0.2)
     stats = v.stats()
-    for key, option in {"lost": "loss", "duplicated": "dup", "reordered": "reorder", "corrupted": "corrupt", "delayed": "delay"}.items():
-        happened = stats["line_a"][key] + stats["line_b"][key]
-        assert (happened > 0) == (option in fault.replace("r.loss", "").replace("r.corrupt", "")), (key, stats)
+    for key, option in options.items():
+        assert (happened(key) > 0) == (option in asked), (key, stats)
     assert (feed.malformed > 0) == ("corrupt" in fault)
     if fault == "a.loss=100%":
         assert {line for line, _, _ in feed.seen} == {1} and stats["line_b"]["lost"] == 0
@@ -51,9 +60,12 @@ def test_the_book_survives_a_faulty_feed(start, fault):  # noqa: F811
 def test_reordered_packets_come_after_the_next_one(start):  # noqa: F811
     v = start(rate=2000, faults="a.reorder=30%")
     feed = c.MoldClient(v.itch_a)
-    feed.poll_for(0.4)
-    sequences = [s for _, s, n in feed.seen if n]
-    assert sequences != sorted(sequences) and len(set(sequences)) == len(sequences)
+
+    def sequences() -> list[int]:
+        return [s for _, s, n in feed.seen if n]
+
+    feed.poll_until(lambda: sequences() != sorted(sequences()), "a packet out of order")
+    assert len(set(sequences())) == len(sequences())
     feed.close()
 
 
@@ -67,11 +79,11 @@ def survivors(seed: int) -> list[int]:
     for urn in range(1, 41):
         client.request(c.enter(urn, "B", 100, 990_000))
         client.until("A", urn=urn)
-    feed.poll_for(0.1)
-    v.stop()
+    v.stop()  # everything has been sent by now
+    feed.drain()
     client.close()
     feed.close()
-    return [seq - first for _, seq, count in feed.seen if count == 1]
+    return [seq - first for _, seq, count in feed.seen if count == 1 and seq < first + 40]
 
 
 def test_the_same_seed_loses_the_same_packets():
@@ -92,8 +104,15 @@ def test_rejects_by_fault_refuse_good_orders(start):  # noqa: F811
 def test_halts_by_fault_come_and_go(start):  # noqa: F811
     v = start(faults="halt=PRGN@100ms+200ms")
     feed = c.MoldClient(v.itch_a)
-    feed.poll_for(0.6)
-    assert [m[19:20] for _, m in sorted(feed.messages.items()) if m[:1] == b"H"][-2:] == [b"H", b"T"]
+
+    def told(messages: list[bytes]) -> list[bytes]:
+        return [m[19:20] for m in messages if m[:1] == b"H"][-2:]
+
+    eventually(lambda: told(v.itch_messages()) == [b"H", b"T"])
+    last = v.itch_count()
+    feed.drain()
+    feed.recover(v.retransmit, last, b"PRG0000001")  # the halt may have come before this client listened
+    assert told(feed.ordered(last)) == [b"H", b"T"]
     feed.close()
 
 
@@ -112,17 +131,20 @@ def test_disconnects_by_fault_cut_order_entry_and_nothing_is_lost(start):  # noq
             pass
         seen += client.messages
         client.close()
-    assert v.stats()["disconnects_forced"] >= 3
-    last = c.OuchClient(v.ouch, "DEMO01", "PEREGRINE1", sequence=len(seen) + 1)
-    last.request(c.query())
-    last.until("Q")
-    seen += last.messages
+    eventually(lambda: v.stats()["disconnects_forced"] >= 3)
+    while "Q" not in c.kinds(seen):  # each of these connections is cut too, some before the answer
+        last = c.OuchClient(v.ouch, "DEMO01", "PEREGRINE1", sequence=len(seen) + 1)
+        with contextlib.suppress(OSError, AssertionError):
+            last.request(c.query())
+            last.until("Q")
+        seen += last.messages
+        last.close()
     assert seen == v.ouch_messages("DEMO01")[: len(seen)]
     assert [m["urn"] for m in c.decode_all(seen) if m["type"] == "A"] == sorted({m["urn"] for m in c.decode_all(seen) if m["type"] == "A"})
 
 
 def test_bytes_of_a_dead_connection_arrive_late_and_a_mass_cancel_shuts_them_out(start):  # noqa: F811
-    v = start(faults="lag=100ms,late=300ms")
+    v = start(faults="lag=1s,late=4s")  # far apart: a busy machine must not close the connection after the lag, or come back after it all
     client = login(v)
     for urn in (1, 2, 3):
         client.request(c.enter(urn, "B", 100, 990_000))

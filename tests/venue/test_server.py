@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import struct
 import time
 from collections.abc import Callable, Iterator
@@ -41,7 +42,7 @@ def login(venue: Any, number: int = 1, **kwargs: Any) -> c.OuchClient:
     return client
 
 
-def eventually(check: Callable[[], Any], seconds: float = 5.0) -> None:
+def eventually(check: Callable[[], Any], seconds: float = c.PATIENCE_S) -> None:
     deadline = time.monotonic() + seconds
     while not check():
         assert time.monotonic() < deadline, "it never came about"
@@ -89,9 +90,9 @@ def test_anything_before_the_login_closes_the_connection(start):
     v = start()
     import socket
 
-    s = socket.create_connection(c.address(v.ouch), timeout=5)
+    s = socket.create_connection(c.address(v.ouch), timeout=c.PATIENCE_S)
     s.sendall(b"\0\x02U" + b"Q")
-    s.settimeout(5)
+    s.settimeout(c.PATIENCE_S)
     assert s.recv(100) == b""
 
 
@@ -157,22 +158,26 @@ def test_orders_outlive_a_dropped_connection_unless_the_account_asks_otherwise(s
 
 
 def test_both_sides_heartbeat_and_silence_ends_a_connection(start):
-    v = start(heartbeat_ns=50_000_000, silence_ns=1_000_000_000)
+    v = start(heartbeat_ns=50_000_000, silence_ns=2_000_000_000)
     quiet = login(v)
-    assert quiet.wait_closed(15)
+    assert quiet.wait_closed()
     assert quiet.heartbeats >= 2 and v.stats()["silent_closed"] == 1
     alive = login(v)
-    for _ in range(8):
-        alive.send("R")
+    first = last = time.monotonic()
+    longest = 0.0
+    while last - first < 2.5 and not alive.closed:
+        with contextlib.suppress(OSError):
+            alive.send("R")
         alive.poll(0.1)
-    assert not alive.closed
+        longest, last = max(longest, time.monotonic() - last), time.monotonic()
+    assert not alive.closed or longest > 1, "one that speaks is left alone; who was kept from speaking shows nothing"
 
 
 def test_a_connection_that_never_logs_in_is_closed(start):
     v = start(login_timeout_ns=100_000_000)
     import socket
 
-    s = socket.create_connection(c.address(v.ouch), timeout=5)
+    s = socket.create_connection(c.address(v.ouch), timeout=c.PATIENCE_S)
     assert s.recv(10) == b""
 
 
@@ -189,9 +194,8 @@ def test_packets_cut_and_joined_by_tcp_are_read_whole(start):
 def test_the_quiet_feed_heartbeats_with_the_next_sequence(start):
     v = start(heartbeat_ns=50_000_000)
     feed = c.MoldClient(v.itch_a)
-    feed.poll_for(0.4)
-    beats = [(seq, count) for _, seq, count in feed.seen if count == 0]
-    assert len(beats) >= 3 and {seq for seq, _ in beats} == {v.itch_count() + 1}
+    feed.poll_until(lambda: feed.heartbeats >= 3, "three heartbeats")
+    assert {seq for _, seq, count in feed.seen if count == 0} == {v.itch_count() + 1}
     v.silence(True)
     feed.poll_for(0.1)
     before = len(feed.seen)
@@ -201,14 +205,17 @@ def test_the_quiet_feed_heartbeats_with_the_next_sequence(start):
 
 
 def test_lines_a_and_b_carry_the_same_and_a_re_request_fills_what_was_missed(start):
-    v = start(rate=2000)
+    v = start(rate=400)  # few enough that what comes while this process waits for a core has room in the sockets
     feed = c.MoldClient(v.itch_a, v.itch_b)
-    feed.poll_for(0.7)
+
+    def by_line(line: int) -> set[tuple[int, int]]:
+        return {(s, n) for at, s, n in feed.seen if at == line and n}
+
+    feed.poll_until(lambda: len(by_line(0)) > 100, "a hundred packets")
     v.pause_flow()
-    feed.poll_for(0.1)
-    by_line = [{(s, n) for line, s, n in feed.seen if line == i and n} for i in (0, 1)]
-    assert len(by_line[0]) > 100 and by_line[0] == by_line[1]
     last = v.itch_count()
+    feed.poll_until(lambda: all(any(s + n > last for s, n in by_line(line)) for line in (0, 1)), "the last packet on both lines")
+    assert by_line(0) == by_line(1)
     assert feed.missing(last)  # the day began before this client listened
     feed.recover(v.retransmit, last, b"PRG0000001")
     assert feed.ordered(last) == v.itch_messages()
@@ -218,15 +225,15 @@ def test_lines_a_and_b_carry_the_same_and_a_re_request_fills_what_was_missed(sta
 
 
 def test_a_late_joiner_goes_on_from_the_snapshot_with_the_venues_book(start):
-    v = start(rate=3000)
+    v = start(rate=1000)
     feed = c.MoldClient(v.itch_a)
-    feed.poll_for(0.3)
+    feed.poll_until(lambda: len(feed.messages) > 100, "a hundred messages")
     messages, next_seq = c.snapshot(v.glimpse, "DEMO02", "PEREGRINE2")
-    feed.poll_for(0.3)
+    feed.poll_until(lambda: max(feed.messages) > next_seq + 100, "a hundred messages after the snapshot")
     v.pause_flow()
-    feed.poll_for(0.1)
     last = v.itch_count()
-    assert next_seq < last
+    feed.poll_until(lambda: max(feed.messages) >= last, "the last message")
+    feed.recover(v.retransmit, last, b"PRG0000001")  # what a socket had no room for while this process waited for a core
     book = c.rebuild(messages)
     for seq in range(next_seq, last + 1):
         book.apply(feed.messages[seq])
@@ -244,11 +251,11 @@ def test_a_re_request_that_makes_no_sense_is_left_unanswered(start, request_byte
 
     v = start()
     s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    s.settimeout(0.1)
     s.sendto(request_bytes, c.address(v.retransmit))
-    with pytest.raises(TimeoutError):
-        s.recv(2048)
-    assert v.stats()["retransmit_refused"] == 1
+    eventually(lambda: v.stats()["retransmit_refused"] == 1)
+    v.stop()  # whatever it would have answered has been sent by now
+    with pytest.raises(BlockingIOError):
+        s.recv(2048, socket.MSG_DONTWAIT)
 
 
 def test_a_re_request_is_answered_with_as_much_as_one_packet_holds(start):
@@ -257,7 +264,7 @@ def test_a_re_request_is_answered_with_as_much_as_one_packet_holds(start):
     v = start(rate=2000)
     eventually(lambda: v.itch_count() > 400)
     s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    s.settimeout(2)
+    s.settimeout(c.PATIENCE_S)
     s.sendto(struct.pack(">10sQH", b"PRG0000001", 5, 60_000), c.address(v.retransmit))
     data = s.recv(65536)
     _, seq, count = struct.unpack(">10sQH", data[:20])
@@ -271,7 +278,7 @@ def test_stopping_ends_the_session_on_every_door(start):
     last = v.itch_count()
     v.stop()
     v.stop()
-    feed.poll_for(0.1)
+    feed.drain()
     assert feed.ended_at == last + 1
     client.wait_closed()
     assert client.ended
@@ -286,8 +293,7 @@ def test_the_feed_goes_to_multicast_groups_when_asked(start):
     probe.close()
     v = start(itch_a=f"239.77.5.1:{port}", heartbeat_ns=50_000_000)
     feed = c.MoldClient(v.itch_a)
-    feed.poll_for(0.4)
-    assert feed.heartbeats > 0
+    feed.poll_until(lambda: feed.heartbeats > 0, "a heartbeat")
     feed.close()
 
 

@@ -24,7 +24,7 @@ PASSWORDS = {"PW": "PEREGRINE1", "DPW": "PEREGRINE1"}
 @contextlib.contextmanager
 def exchange(folder: Path, *options: str) -> Iterator[dict[str, Any]]:
     """`peregrine venue`; its ready line, with `pid`. Ended cleanly, so that it writes down what the firms hold."""
-    process = subprocess.Popen([sys.executable, "-m", "orchestrator", "venue", "--no-cancel-on-disconnect", "--for", "600s", *options],
+    process = subprocess.Popen([sys.executable, "-m", "orchestrator", "venue", "--no-cancel-on-disconnect", "--for", "3600s", *options],
                                stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, cwd=folder,
                                env={**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)})  # fmt: skip
     try:

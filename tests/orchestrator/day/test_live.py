@@ -41,7 +41,7 @@ def trading_state(rig: Rig) -> int:
 def test_every_fault_in_the_drop_copy_halts_the_engine_and_a_killed_reconciler_goes_on(rig, tmp_path):
     with exchange(tmp_path, "--rate", "400", "--holdings", "held.json") as at:
         proxy, env = CopyProxy(at["ouch"]), {VARIABLE: str(rig.runtime_base)}
-        start(rig, desk(rig, at, day=reconcile(proxy.address, grace_ms=500, lost_after_ms=700, on_break="cancel", on_lost="halt")))
+        start(rig, desk(rig, at, day=reconcile(proxy.address, grace_ms=500, lost_after_ms=4_000, on_break="cancel", on_lost="halt")))
         run = rig.run_folder()
         assert rig.wait(lambda: (s := status(rig)) and s.agreed > 3 and s.state in ("agreed", "waiting"))
         # an engine that is killed and recovered differs in nothing: what was executed meanwhile is told to both

@@ -73,7 +73,7 @@ def asked(after=None, *, window_ms: int = 400, why: str = "because", **args) -> 
 
 
 def over(deploys: Deploys, request: Request) -> dict:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 90
     while (told := deploys.status(request.id))["state"] == "under way":
         assert time.monotonic() < deadline, told
         time.sleep(0.005)
@@ -207,7 +207,7 @@ def test_what_a_dead_supervisor_left_half_done_is_taken_back_by_the_next_one_and
     new.close()
     assert rig.engine.risk["max_loss_units"] == 6_000_000 and not list(rig.history.folder.glob("sent-*"))
     rig.supervisor().recover()
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 90
     while rig.host.cfg.risk.max_loss_units != 6_000_000 and time.monotonic() < deadline:
         time.sleep(0.005)
     assert rig.host.cfg.risk.max_loss_units == 6_000_000
@@ -241,7 +241,7 @@ class Apart:
 
     def __init__(self, rig, outcome: str = "", code: int = 0) -> None:
         self.rig, self.outcome, self.returncode, self.pid = rig, outcome, code, 1
-        self.job, self.going, self.lock = None, threading.Event(), None
+        self.job, self.begun, self.going, self.lock = None, threading.Event(), threading.Event(), None
 
     def begin(self, job, folder, history):
         self.job = job
@@ -252,6 +252,7 @@ class Apart:
                             before_sha256=digest(job.before), after_sha256=digest(job.after), run=job.run, restart=True, id=job.id)  # fmt: skip
             history.begin(made, job.before, job.after, job.sources)
             history.tell(made.number, "down       peregrine")
+        self.begun.set()
         return self
 
     def end(self) -> None:
@@ -271,6 +272,7 @@ def began(rig, process, monkeypatch, **more) -> Request:
     monkeypatch.setattr(hosted.apart, "begin", process.begin)
     request = asked(view(engine__idle="spin"), restart=True, **more)
     rig.deploys.begin(request)
+    assert process.begun.wait(60)
     while rig.deploys.status()["stage"] not in ("applying", "restarting", "refused"):
         time.sleep(0.005)
     return request
