@@ -218,9 +218,10 @@ class OuchClient(SoupClient):
 # ---- MoldUDP64
 
 class MoldClient:
-    """A line's receiver; `packets` are (line, sequence, count, blocks)."""
+    """A line's receiver; `seen` are (line, sequence, count). With a `session`, packets of another one are nobody's: a venue does
+    not hold the ports it sends to, so that another one may send there too."""
 
-    def __init__(self, *addresses: str) -> None:
+    def __init__(self, *addresses: str, session: bytes = b"") -> None:
         self.sockets = []
         for where in addresses:
             s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
@@ -240,7 +241,7 @@ class MoldClient:
         self.heartbeats = 0
         self.malformed = 0
         self.ended_at = 0
-        self.session = b""
+        self.session = session
         self.seen: list[tuple[int, int, int]] = []  # line, sequence, count
 
     def take(self, line: int, data: bytes) -> None:
@@ -249,7 +250,6 @@ class MoldClient:
             return
         session, seq, count = struct.unpack(">10sQH", data[:20])
         if self.session and session != self.session:
-            self.malformed += 1
             return
         blocks = []
         at = 20

@@ -209,7 +209,7 @@ def login(venue: Process, sequence: int, user: str = "DEMO01", password: str = "
 def test_clients_of_a_killed_venue_find_their_orders_and_its_feed_again(tmp_path):
     venue = Process(tmp_path, "--rate", "2000", "--cancel-on-disconnect")
     before = venue.ready
-    feed = c.MoldClient(before["itch_a"], before["itch_b"])
+    feed = c.MoldClient(before["itch_a"], before["itch_b"], session=before["session"].encode().ljust(10))
     heard: list[bytes] = []
     urn = 0
     try:

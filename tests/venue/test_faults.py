@@ -6,7 +6,7 @@ import contextlib
 
 import client as c
 import pytest
-from test_server import PORTS, eventually, login, own_book, start  # noqa: F401
+from test_server import PORTS, SESSION, eventually, listen, login, own_book, start  # noqa: F401
 
 from hotpath import _venue
 
@@ -30,8 +30,7 @@ def test_fault_options_that_cannot_be_read_are_named_with_what_would_do(text, sa
                                    "loss=10%,reorder=10%,dup=10%,corrupt=10%,delay=5ms@10%,r.loss=30%,r.corrupt=10%"])  # fmt: skip
 def test_the_book_survives_a_faulty_feed(start, fault):  # noqa: F811
     v = start(rate=2000, faults=fault, heartbeat_ns=50_000_000)
-    feed = c.MoldClient(v.itch_a, v.itch_b)
-    feed.session = b"PRG0000001"
+    feed = listen(v.itch_a, v.itch_b)
     asked = fault.replace("r.loss", "").replace("r.corrupt", "")
     options = {"lost": "loss", "duplicated": "dup", "reordered": "reorder", "corrupted": "corrupt", "delayed": "delay"}
 
@@ -50,7 +49,7 @@ def test_the_book_survives_a_faulty_feed(start, fault):  # noqa: F811
     if fault == "a.loss=100%":
         assert {line for line, _, _ in feed.seen} == {1} and stats["line_b"]["lost"] == 0
     last = v.itch_count()
-    feed.recover(v.retransmit, last, b"PRG0000001")
+    feed.recover(v.retransmit, last, SESSION.encode())
     assert feed.ordered(last) == v.itch_messages()
     book = c.rebuild(feed.ordered(last))
     assert [book.side("B"), book.side("S")] == own_book(v)
@@ -59,7 +58,7 @@ def test_the_book_survives_a_faulty_feed(start, fault):  # noqa: F811
 
 def test_reordered_packets_come_after_the_next_one(start):  # noqa: F811
     v = start(rate=2000, faults="a.reorder=30%")
-    feed = c.MoldClient(v.itch_a)
+    feed = listen(v.itch_a)
 
     def sequences() -> list[int]:
         return [s for _, s, n in feed.seen if n]
@@ -71,9 +70,9 @@ def test_reordered_packets_come_after_the_next_one(start):  # noqa: F811
 
 def survivors(seed: int) -> list[int]:
     """Feed sequences that reach line A when every packet carries one message."""
-    v = _venue.VenueServer({"ports": PORTS, "flow": {"seed": seed, "rate_per_s": 0}, "faults": "loss=50%", "heartbeat_ns": 1 << 60})
+    v = _venue.VenueServer({"ports": PORTS, "flow": {"seed": seed, "rate_per_s": 0}, "faults": "loss=50%", "heartbeat_ns": 1 << 60, "session": SESSION})
     v.start()
-    feed = c.MoldClient(v.itch_a)
+    feed = listen(v.itch_a)
     client = login(v)
     first = v.itch_count() + 1
     for urn in range(1, 41):
@@ -103,7 +102,7 @@ def test_rejects_by_fault_refuse_good_orders(start):  # noqa: F811
 
 def test_halts_by_fault_come_and_go(start):  # noqa: F811
     v = start(faults="halt=PRGN@100ms+200ms")
-    feed = c.MoldClient(v.itch_a)
+    feed = listen(v.itch_a)
 
     def told(messages: list[bytes]) -> list[bytes]:
         return [m[19:20] for m in messages if m[:1] == b"H"][-2:]
@@ -111,7 +110,7 @@ def test_halts_by_fault_come_and_go(start):  # noqa: F811
     eventually(lambda: told(v.itch_messages()) == [b"H", b"T"])
     last = v.itch_count()
     feed.drain()
-    feed.recover(v.retransmit, last, b"PRG0000001")  # the halt may have come before this client listened
+    feed.recover(v.retransmit, last, SESSION.encode())  # the halt may have come before this client listened
     assert told(feed.ordered(last)) == [b"H", b"T"]
     feed.close()
 
