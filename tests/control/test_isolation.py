@@ -24,10 +24,9 @@ from control_rig import until
 
 TESTS = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(TESTS / "supervise"))
-from tree_rig import Rig  # noqa: E402
+from tree_rig import Patient, Rig  # noqa: E402
 
 from orchestrator.cli.main import main  # noqa: E402
-from orchestrator.control.client import ControlClient  # noqa: E402
 from orchestrator.control.errors import ControlError  # noqa: E402
 from orchestrator.control.messages import Request  # noqa: E402
 from orchestrator.observe.segment import Segment  # noqa: E402
@@ -59,7 +58,7 @@ def counters(name):
 
 
 def revive(name):
-    with ControlClient.local(name, timeout_s=60) as control:
+    with Patient.local(name, timeout_s=60) as control:
         token = control.call("revive", why="next case").data["token"]
         control.call("revive", {"token": token}, why="next case")
     before = counters(name)["orders"]
@@ -167,25 +166,25 @@ def test_the_kill_word_stops_the_engine_while(tree, disturbance, capsys):
 
 @pytest.mark.parametrize("disturbance", [flooded, garbage, log_disk_full, subscriber_hung], ids=lambda d: d.__name__)
 def test_a_kill_by_the_control_api_is_answered_and_journaled_while(tree, disturbance):
-    with disturbance(tree), ControlClient.local(tree.name, timeout_s=60) as control:
+    with disturbance(tree), Patient.local(tree.name, timeout_s=60) as control:
         reply = control.call("kill", why="test")
         assert reply.data["kill_word"] and (reply.effects or "not_journaled" in reply.data)  # an engine that got no core
         until(lambda: killed(tree.name))
-    with ControlClient.local(tree.name, timeout_s=60) as control:
+    with Patient.local(tree.name, timeout_s=60) as control:
         until(lambda: any(c.get("id") == reply.id for c in control.call("commands").data["commands"]))
     revive(tree.name)
 
 
 def test_what_the_full_disk_lost_is_counted_and_commands_go_on(tree):
-    with log_disk_full(tree), ControlClient.local(tree.name, timeout_s=60) as control:
+    with log_disk_full(tree), Patient.local(tree.name, timeout_s=60) as control:
         assert control.call("note", {"text": "no room"}, why="test").effects
         until(lambda: control.call("status").data["control"]["audit_lost"] >= 1)
-    with ControlClient.local(tree.name, timeout_s=60) as control:
+    with Patient.local(tree.name, timeout_s=60) as control:
         assert any(c.get("text") == "no room" for c in control.call("commands").data["commands"])
 
 
 def test_policies_and_snapshots_reach_the_engine_process_of_a_tree(tree):
-    with ControlClient.local(tree.name, timeout_s=60) as control:
+    with Patient.local(tree.name, timeout_s=60) as control:
         control.call("policy.load", {"slot": 0, "path": "builtin:default"}, why="test")
         assert control.call("policy.swap", {"slot": 0}, why="test").effects
         assert control.call("snapshot", why="test").data["shards"] == [{"shard": 0, "asked": True}]
@@ -200,7 +199,7 @@ def test_the_signal_stops_the_engine_with_the_supervisor_stopped(tree, capsys):
 
 def test_limits_and_commands_are_known_over_a_restart_of_the_engine(tree):
     """Last: the signal before has killed this engine for good; a new process of it goes on with the run."""
-    with ControlClient.local(tree.name, timeout_s=60) as control:
+    with Patient.local(tree.name, timeout_s=60) as control:
         control.call("limits.set", {"limits": {"collar_bps": 321}}, why="before the restart")
         first = control.call("commands").data["commands"]
         token = control.call("revive", why="too soon").data["token"]

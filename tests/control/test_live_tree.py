@@ -21,12 +21,11 @@ import yaml
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "supervise"))
 from lease_judge import lease_events, passes  # noqa: E402
-from tree_rig import Rig, quiet_port  # noqa: E402
+from tree_rig import Patient, Rig, quiet_port  # noqa: E402
 
 from orchestrator.cli.main import main  # noqa: E402
 from orchestrator.config import config_hash, load_file  # noqa: E402
 from orchestrator.control import keys  # noqa: E402
-from orchestrator.control.client import ControlClient  # noqa: E402
 from orchestrator.control.errors import ControlError  # noqa: E402
 from orchestrator.control.messages import Request  # noqa: E402
 from orchestrator.deploy.history import History  # noqa: E402
@@ -141,7 +140,7 @@ def test_another_machine_deploys_limits_pauses_weights_a_policy_symbols_and_the_
     assert told["state"] == "good" and told["number"] == 1 and "verifying" in out.err
     assert [s["cmd"] for s in told["steps"]] == ["pause", "limits.set", "weights", "policy.load", "policy.swap", "active_symbols", "log_level"]
     assert all(s["effects"] for s in told["steps"] if s["cmd"] not in ("policy.load", "log_level"))
-    with ControlClient.local(tree.name, timeout_s=60) as control:
+    with Patient.local(tree.name, timeout_s=60) as control:
         limits = control.call("limits.get").data
         lines = control.call("commands").data["commands"]
     assert limits["symbols_default"]["max_order_lots"] == 150 and limits["account"]["max_gross_units"] == BUDGET_UNITS
@@ -178,19 +177,19 @@ def test_what_passes_every_check_and_trades_nothing_is_taken_back_by_the_supervi
     assert [p.name for p in sorted((tree.history.folder / "0003/sources").iterdir())] == ["00-sent.yaml", "01-tree.yaml"]
     assert "no order was sent" in out.err or "the gate refused" in out.err
     tree.write(max_order_notional_units=500_000_000)
-    with ControlClient.local(tree.name, timeout_s=60) as control:
+    with Patient.local(tree.name, timeout_s=60) as control:
         assert control.call("limits.get").data["symbols_default"]["max_order_notional_units"] == 500_000_000
         control.call("limits.set", {"limits": {"collar_bps": 77}}, why="by hand", who="bob")
     assert "collar_bps is 77, configured 500" in cli("config", "deploy", "-c", tree.write(max_order_lots=150), *WHY, code=75).err
     tree.write(max_order_lots=200)
-    with ControlClient.local(tree.name, timeout_s=60) as control:
+    with Patient.local(tree.name, timeout_s=60) as control:
         control.call("limits.set", {"limits": {"collar_bps": 500}}, why="and back", who="bob")
     assert "idle" in cli("config", "deploy", "-c", tree.file, "--set", "engine.idle=yield", *WHY, code=78).err, "that needs a restart"
     trades_on(tree)
 
 
 def test_the_budget_goes_to_the_shard_that_uses_it(tree, cli):
-    with ControlClient.local(tree.name, timeout_s=60) as control:
+    with Patient.local(tree.name, timeout_s=60) as control:
         control.call("flatten", {"shard": 1}, why="test")
         tree.rig.wait(lambda: counters(tree)[0]["lease_units"] > BUDGET_UNITS * 11 // 20)  # what both hold, the journals tell at the end
         control.call("resume", {"shard": 1}, why="test")
@@ -198,7 +197,7 @@ def test_the_budget_goes_to_the_shard_that_uses_it(tree, cli):
     gross = use["max_gross_units"]
     assert gross["value"] == BUDGET_UNITS and gross["left"] == BUDGET_UNITS - gross["used"] and len(gross["shards"]) == 2
     # a budget that most of is used: told as soft, what is too much on lease comes back, and up again
-    with ControlClient.local(tree.name, timeout_s=60) as control:
+    with Patient.local(tree.name, timeout_s=60) as control:
         def now():
             return control.call("limits.get").data["use"]["max_gross_units"]
 
@@ -230,7 +229,7 @@ def test_the_budget_goes_to_the_shard_that_uses_it(tree, cli):
 
 def test_a_supervisor_killed_in_the_middle_of_a_deploy_has_it_taken_back_by_the_next_which_knows_its_replies(tree, cli):
     engine = tree.rig.pid("engine")
-    with ControlClient.local(tree.name, timeout_s=60) as control:
+    with Patient.local(tree.name, timeout_s=60) as control:
         done = Request(cmd="limits.set", args={"limits": {"max_messages": 900}}, why="once", who="ada")
         first = control.send(done)
         assert first.ok and len(first.effects) == 2
@@ -245,7 +244,7 @@ def test_a_supervisor_killed_in_the_middle_of_a_deploy_has_it_taken_back_by_the_
     trades_on(tree)  # without one
     tree.rig.call("up", "--take-over", "--detach")
     assert tree.rig.pid("engine") == engine and tree.rig.state().generation == 2
-    with ControlClient.local(tree.name, timeout_s=60) as control:
+    with Patient.local(tree.name, timeout_s=60) as control:
         again = control.send(done)
         assert again.duplicate and again.ok and again.effects == first.effects, "the very reply, not where the repetition stands"
         assert control.send(deploy).duplicate
@@ -272,7 +271,7 @@ def test_an_engine_that_was_killed_comes_back_with_its_leases(tree):
 
 
 def test_the_accounts_breaker_follows_a_changed_limit_and_is_armed_again_by_a_revival_within_it(tree):
-    with ControlClient.local(tree.name, timeout_s=60) as control:
+    with Patient.local(tree.name, timeout_s=60) as control:
         control.call("limits.set", {"limits": {"max_loss_units": 2, "max_drawdown_units": 2}}, why="tight", who="ada")
 
         def word() -> int:

@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import uuid
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,8 @@ from orchestrator.cli.main import main
 from orchestrator.config import effective, load_profile
 from orchestrator.control.client import ControlClient
 from orchestrator.control.doors import SOCKET
+from orchestrator.control.errors import ControlError
+from orchestrator.control.messages import Reply
 from orchestrator.observe.segment import FOLDER, process_start_ticks
 from orchestrator.supervise import paths, state_file
 from orchestrator.supervise.daemon import Order
@@ -54,6 +57,21 @@ for line in sys.stdin:
         os._exit(0)
     print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), flush=True)
 """
+
+
+class Patient(ControlClient):
+    """A client that does as it is told where the engine got no core for two seconds: it asks again with the same id."""
+
+    def call(self, cmd: str, args: dict[str, Any] | None = None, **more: Any) -> Reply:
+        """As a ControlClient's, but for a `timeout` of the engine's."""
+        more.setdefault("request_id", uuid.uuid4().hex)
+        for _ in range(30):
+            try:
+                return super().call(cmd, args, **more)
+            except ControlError as err:
+                if err.code != "timeout":
+                    raise
+        return super().call(cmd, args, **more)
 
 
 class Rig:
@@ -165,8 +183,7 @@ class Rig:
 
     def ask(self, cmd: str, why: str = "", who: str = "", **args: Any) -> Any:
         """A command of the control API; its data. Raises ControlError."""
-        folder = self.runtime / SOCKET
-        client = ControlClient(f"ipc://{folder}", self.name, timeout_s=PATIENCE_S)
+        client = Patient(f"ipc://{self.runtime / SOCKET}", self.name, timeout_s=PATIENCE_S)
         try:
             return client.call(cmd, args, why=why, who=who).data
         finally:
