@@ -98,11 +98,17 @@ sockaddr_in local_address(int fd) {
   return a;
 }
 
-u16 free_udp_port(const std::string& host) {
-  const int fd = bind_udp(host, 0);
-  const u16 port = ntohs(local_address(fd).sin_port);
-  ::close(fd);
-  return port;
+FeedPort claim_feed_port(const std::string& host) {
+  for (;;) {
+    const int probe = bind_udp(host, 0);
+    const u16 port = ntohs(local_address(probe).sin_port);
+    const sockaddr_in a = address_of(host, port);
+    const int held = make_socket(SOCK_STREAM);  // without SO_REUSEADDR: with it two could hold one number
+    const bool ours = ::bind(held, reinterpret_cast<const sockaddr*>(&a), sizeof a) == 0;
+    ::close(probe);
+    if (ours) return {port, held};
+    ::close(held);
+  }
 }
 
 void set_nodelay(int fd) {

@@ -90,14 +90,17 @@ void VenueServer::Impl::open_sockets() {
     feed_to_[i] = parse_address(*wanted[i]);
     while (feed_to_[i].sin_port == 0 || (i == 1 && feed_to_[1].sin_port == feed_to_[0].sin_port &&
                                          feed_to_[1].sin_addr.s_addr == feed_to_[0].sin_addr.s_addr)) {
-      feed_to_[i].sin_port = htons(free_udp_port(config_.host));
+      const FeedPort claimed = claim_feed_port(config_.host);
+      feed_to_[i].sin_port = htons(claimed.port);
+      if (feed_held_[i] >= 0) ::close(feed_held_[i]);
+      feed_held_[i] = claimed.held;
     }
     feed_fd_[i] = feed_socket(config_.host, feed_to_[i]);
   }
 }
 
 void VenueServer::Impl::close_sockets() {
-  for (int* fd : {&wake_fd_, &ouch_fd_, &glimpse_fd_, &retransmit_fd_, &feed_fd_[0], &feed_fd_[1]}) {
+  for (int* fd : {&wake_fd_, &ouch_fd_, &glimpse_fd_, &retransmit_fd_, &feed_fd_[0], &feed_fd_[1], &feed_held_[0], &feed_held_[1]}) {
     if (*fd >= 0) ::close(*fd);
     *fd = -1;
   }

@@ -92,6 +92,7 @@ class VenueServer::Impl final : private ExchangeSink, private DatagramSink {
   std::vector<HeldInput> late_;  // of dead ones
   int ouch_fd_ = -1, glimpse_fd_ = -1, retransmit_fd_ = -1, wake_fd_ = -1;
   int feed_fd_[2] = {-1, -1};
+  int feed_held_[2] = {-1, -1};  // what keeps the ports of lines given with port 0 from other venues
   sockaddr_in feed_to_[2] = {};
   sockaddr_in answer_to_ = {};
   TimeNs wall_base_ns_ = 0, mono_base_ns_ = 0, started_ns_ = 0, next_disconnect_ns_ = INT64_MAX, now_ns_ = 0;

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import socket
 import struct
 import time
 import uuid
@@ -74,6 +75,19 @@ def test_two_clients_trade_with_each_other_and_the_feed_tells_it(start):
     book = c.rebuild(feed.ordered(v.itch_count()))
     assert [row[:2] for row in book.side("S")] == [(1_000_000, 60)] and book.volume == 40
     feed.close()
+
+
+def test_no_other_venue_finds_the_ports_of_a_living_ones_feed_free_before_anybody_listens(start):
+    v = start()
+    for line in (v.itch_a, v.itch_b):
+        host, port = line.split(":")
+        with pytest.raises(OSError), contextlib.closing(socket.socket()) as probe:
+            probe.bind((host, int(port)))
+    v.stop()
+    for line in (v.itch_a, v.itch_b):
+        host, port = line.split(":")
+        with contextlib.closing(socket.socket()) as probe:
+            probe.bind((host, int(port)))
 
 
 def test_name_and_password_are_read_without_regard_to_case(start):
