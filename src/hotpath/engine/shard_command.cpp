@@ -83,6 +83,7 @@ bool Shard::apply_command(CommandKind kind, Bytes body) {
       if ((flags_of(body) & journal::kResumeHeld) != 0) return true;
       gate_.set_reduce_only(false);
       flattening_ = false;
+      session_.retry(now_ns_, *this);  // where it had given up agreeing with the venue: nothing leaves before it does
       return true;
     case CommandKind::kDrain:
       draining_ = true;

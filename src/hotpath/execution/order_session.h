@@ -25,7 +25,7 @@ namespace peregrine {
 
 enum class SessionPhase : u8 {
   kDown = 0, kLoggingIn = 1, kQuerying = 2, kMassCanceling = 3, kCanceling = 4, kSettling = 5, kReady = 6,
-  kHalted = 7,  // connected, no agreement within the rounds: no new orders until retry()
+  kHalted = 7,  // connected, no agreement within the rounds: no new orders until retry(), a person's resume
   kEnded = 8,   // the venue ended the session (Z)
 };
 const char* session_phase_name(SessionPhase p);
@@ -115,7 +115,7 @@ class OrderSession {
   TimeNs deadline_ns() const;                                  // when on_timer has work; kNever = it has none
   // After the journal was replayed: a new epoch; what replay made beyond the last journaled intent was never sent.
   void on_recovered(const journal::Recovered& r, TimeNs now, SessionOut& out);
-  void retry(TimeNs now, SessionOut& out);                     // out of kHalted, by command
+  void retry(TimeNs now, SessionOut& out);                     // out of kHalted, by a resume
 
   // ---- requests. Every message goes through SessionOut::intent.
   struct Sent {

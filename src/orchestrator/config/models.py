@@ -269,7 +269,7 @@ class Session(Section):
     )
     cancel_timeout_ns: Positive = Field(default=1_000_000_000, description="wait for a cancel before it is sent again")
     reconcile_rounds: int = Field(
-        default=3, ge=1, le=100, description="rounds to agree with the venue; then the symbol stays halted"
+        default=3, ge=1, le=100, description="rounds to agree with the venue; then the shard stays halted until it is resumed"
     )
     capacity: Literal["agency", "principal", "riskless"] = Field(
         default="principal", description="in which capacity orders are sent"

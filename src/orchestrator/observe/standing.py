@@ -19,6 +19,8 @@ from orchestrator.supervise.state_file import TreeState
 
 STARTING, TRADING, THROTTLED, PAUSED, DRAINING, KILLED, JOURNAL, BREAKER = range(len(TRADING_STATES))
 LIVE = FEED_STATES.index("live")
+HALTED = 7  # execution/order_session.h, SessionPhase
+NO_AGREEMENT = "the order session is halted: the venue did not answer what is open; peregrine resume asks it again"
 OWED = {"drain": "drain", "pause": "pause", "pause_symbol": "pause", "reduce_only": "reduce-only", "flatten": "flatten"}
 
 
@@ -105,7 +107,7 @@ def shard_reasons(shard: int, counters: Mapping[str, int], said: Standing, tree:
     if feed != LIVE:
         out.append(f"books are {FEED_STATES[feed] if 0 <= feed < len(FEED_STATES) else f'in state {feed}'}")
     if not counters.get("session_ready"):
-        out.append("the order session is not ready")
+        out.append(NO_AGREEMENT if counters.get("session_phase") == HALTED else "the order session is not ready")
     if doing == PAUSED:
         out.append("paused" + (_hold(tree, shard, "pause") or said.of(shard, "pause")))
     elif doing == DRAINING:
