@@ -15,6 +15,7 @@ from orchestrator.control.errors import ControlError
 from orchestrator.control.lanes import answer
 from orchestrator.control.messages import COMMANDS, Caller, Request
 from orchestrator.control.revival import Revival
+from orchestrator.supervise.state_file import Hold
 
 ANNA = Caller("anna", "risk", "tcp")
 
@@ -216,6 +217,16 @@ def test_without_an_engine_stops_are_kept_and_a_resume_asks_for_what_was_kept(wo
         assert answer(away, Request(cmd=cmd, args=args, why="x"), ANNA).data == {"did": "take_back"}
     world.tree.take_back = lambda request: None
     assert answer(away, Request(cmd="reduce_only", args={"on": False}, why="x"), ANNA).error.code == "unavailable", "there is nothing to take back"
+
+
+def test_a_flatten_says_which_shards_send_nothing_to_close_a_position_with(world):
+    state = world.tree.state()
+    world.tree.state = lambda: state
+    assert world("flatten").data is None
+    state.holds = [Hold(shard=1, kind="pause"), Hold(shard=1, kind="drain"), Hold(shard=-1, kind="pause_symbol", symbol="SYM0")]
+    assert world("flatten", shard=0).data is None
+    told = world("flatten")
+    assert [e.shard for e in told.effects] == [0, 1] and told.data["warning"].startswith("shard 1: paused or drained") and "resume" in told.data["hint"]
 
 
 def test_an_engine_that_comes_back_while_a_stop_is_noted_gets_it_itself(world):

@@ -141,7 +141,7 @@ class Dispatcher:
             "weights": self._weights,
             "move": lambda r, _: self._to_shards(r, "move", bodies.number(r.args["thread"])),
             "kill": self._kill,
-            "flatten": lambda r, _: self._or_kept(r, lambda: self._to_shards(r, "flatten")),
+            "flatten": lambda r, _: self._or_kept(r, lambda: self._flatten(r)),
             "reduce_only": self._reduce_only,
             "revive": self._revive,
             "rearm": self._rearm,
@@ -205,6 +205,15 @@ class Dispatcher:
     def _resume(self, request: Request, _: Caller) -> Reply:
         body = bodies.number(bodies.RESUME_DRAINED)
         return self._or_taken_back(request, lambda: self._to_target(request, "resume", body, "resume_symbol"))
+
+    def _flatten(self, request: Request) -> Reply:
+        reply = self._to_shards(request, "flatten")
+        there = {e.shard for e in reply.effects}
+        stopped = sorted({h.shard for h in self._tree.state().holds if h.kind in ("pause", "drain") and h.shard in there})
+        if stopped:
+            reply.data = {"warning": f"shard {', '.join(map(str, stopped))}: paused or drained, so no order leaves there, and none that closes a position either",
+                          "hint": "resume it, then flatten again"}  # fmt: skip
+        return reply
 
     def _reduce_only(self, request: Request, _: Caller) -> Reply:
         on = bool(request.args["on"])
