@@ -90,11 +90,12 @@ def system_calls(tracer: Path, tid: int, seconds: float) -> dict[str, int]:
 
 
 def audit(seconds: float = 3.0, changes: dict[str, Any] | None = None, python_path: Path | None = None,
-          fault: str = "", thread: str = "engine") -> dict[str, Any]:
+          fault: str = "", thread: str = "engine", least: dict[str, int] | None = None) -> dict[str, Any]:
     """Runs venue and engine, and counts: `calls` by the interposer, `system_calls` by the kernel, each while it traded.
 
     `changes` are settings of the engine, `fault` is the venue's option; `python_path` is where a user's signal is found;
-    `thread` is the one that is watched: `engine` when inline; `feed`, `shard-0` … or `session` when pipelined.
+    `thread` is the one that is watched: `engine` when inline; `feed`, `shard-0` … or `session` when pipelined. It is traced
+    until an order was sent and each system call named in `least` was seen so often.
     """
     interposer, tracer = build()
     with tempfile.TemporaryDirectory(prefix="peregrine-audit-") as temporary:
@@ -124,8 +125,11 @@ def audit(seconds: float = 3.0, changes: dict[str, Any] | None = None, python_pa
             work = {name: now[name] - loaded[name] for name in ("inputs", "events", "decisions", "orders", "fills", "journal_seq")}
             traced: Counter[str] = Counter()
             end = time.monotonic() + PATIENCE_S
-            while engine.counters()["orders"] == now["orders"] and time.monotonic() < end:
+            enough = False
+            while not enough and time.monotonic() < end:
+                sent = engine.counters()["orders"]
                 traced.update(system_calls(tracer, tid, seconds))
+                enough = engine.counters()["orders"] > sent and all(traced[name] >= n for name, n in (least or {}).items())
             traced_work = {name: engine.counters()[name] - now[name] for name in work}
             at_start = {name: before[name] for name in before if before[name]}
             report = engine.finish()

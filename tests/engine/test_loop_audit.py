@@ -63,8 +63,8 @@ def test_a_loop_that_sleeps_or_yields_enters_the_kernel_for_that_only():
 
 @pytest.mark.slow
 def test_lost_connections_and_gaps_add_only_the_calls_that_connect():
-    found = loop_audit.audit(2.5, fault="disconnect=300ms,loss=3%,reorder=1%,dup=1%")
-    assert found["reconnects"] > 4
+    found = loop_audit.audit(2.5, fault="disconnect=300ms,loss=3%,reorder=1%,dup=1%", least={"socket": 2})
+    assert found["reconnects"] >= 2
     assert {k: n for k, n in loop_audit.offences(found).items() if k in loop_audit.ALLOCATION or k.startswith(("pthread", "sem"))} == {}
     connecting = {"socket", "connect", "setsockopt", "getsockopt", "poll", "close"}
     assert set(found["system_calls"]) <= loop_audit.ALLOWED | connecting, found
