@@ -62,19 +62,19 @@ def test_a_session_without_agreement_stays_halted_until_a_resume_asks_again(tmp_
         line.deaf = True
         line.drop()
         until(lambda: engine.counters()["session_phase"] == HALTED, "no agreement")
-        counters = engine.counters()
-        assert line.lost == 3 and counters["session_ready"] == 0
+        counters, unanswered = engine.counters(), line.lost
+        assert unanswered >= 3 and counters["session_ready"] == 0
         assert shard_reasons(0, counters, Standing(), None)[-1] == f"shard 0: {NO_AGREEMENT}"
 
         asked = link.send("resume", shard=0, request=Request(cmd="resume", who="ada"))
-        until(lambda: line.lost == 6 and engine.counters()["session_phase"] == HALTED, "asked again, in vain")
+        until(lambda: line.lost >= unanswered + 3 and engine.counters()["session_phase"] == HALTED, "asked again, in vain")
         line.deaf = False
         heard = link.send("resume", shard=0, request=Request(cmd="resume", who="ada"))
         until(lambda: any(i.seq > heard.seq and i.kind in NEW_RISK for i in intents(records(engine.run_folder))), "orders again")
         until(lambda: engine.counters()["session_phase"] == READY, "agreement")
         report = engine.finish(signal.SIGTERM)
         journal = records(engine.run_folder)
-        assert report["unknown_orders"] == 0 and report["reconnects"] == 1
+        assert report["unknown_orders"] == 0 and report["reconnects"] >= 1
         lost = next(r.seq for r in journal if r.type == 20 and r.seq < asked.seq and r.payload[:1] == b"\x00")
         assert not [i for i in intents(journal) if lost < i.seq < heard.seq and i.kind in NEW_RISK]
         assert verify(engine.run_folder)["identical"]

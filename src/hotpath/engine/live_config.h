@@ -42,7 +42,7 @@ struct LiveConfig {
   TimeNs stall_ns = 10'000'000;      // a shard not looked at for longer has stalled; counted, nothing else
   u32 stage_sample = 8;              // inner stages are stamped for one message in this many
   TimeNs run_for_ns = 0;             // 0 = until stopped
-  TimeNs drain_timeout_ns = 2'000'000'000;
+  TimeNs drain_timeout_ns = 4'000'000'000;  // for a venue that is slow, or a connection that comes back
   TimeNs supervisor_timeout_ns = 0;  // 0 = no supervisor expected
   TimeNs noise_ns = 200'000'000;     // noise floor measured at start for so long
   std::size_t send_buffer_bytes = 1u << 20;  // kept for a socket that takes nothing just now

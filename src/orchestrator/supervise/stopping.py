@@ -22,6 +22,8 @@ from orchestrator.supervise.view import EngineView, read_view
 
 ENDED = "ended.json"
 STEP_S = 0.02
+TELEMETRY_S, OTHERS_S = 5.0, 5.0
+ENGINE_LEAST_S = 8.0  # it cancels for four seconds (live_config.h), logs out within one, and writes what it has
 _log = log.logger()
 
 
@@ -57,18 +59,18 @@ def stop(tree: Tree, link: TreeLink | None, *, timeout_s: float, why: str, beat:
             _quiet(tree, link, report, until=time.monotonic() + timeout_s / 3, why=why, beat=beat)
     telemetry, venue = tree.get("telemetry"), tree.get("venue")
     if telemetry is not None:
-        _end(telemetry, min(3.0, timeout_s), report, why, beat)
+        _end(telemetry, min(TELEMETRY_S, timeout_s), report, why, beat)
     last = read_view(tree.name)
     asked = engine.alive()
-    if not _end(engine, max(3.0, until - time.monotonic()), report, why, beat) and asked:
+    if not _end(engine, max(ENGINE_LEAST_S, until - time.monotonic()), report, why, beat) and asked:
         report.notes.append("its journal is whole up to its last record: `peregrine run --resume` on it cancels what may be open")
     result = read_result(tree.run)
     _orders(tree, report, last, result)
     if (reconciler := tree.get("reconciler")) is not None:
-        _end(reconciler, 5.0, report, why, beat)
+        _end(reconciler, OTHERS_S, report, why, beat)
         report.notes += verdict(tree)
     if venue is not None:
-        _end(venue, 5.0, report, why, beat)
+        _end(venue, OTHERS_S, report, why, beat)
     report.restarts = {m.spec.name: m.restarts for m in tree.members.values() if m.restarts}
     report.recovery_ns = engine.recovery_ns
     report.seconds = (time.time_ns() - tree.started_ns) / 1e9
