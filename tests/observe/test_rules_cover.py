@@ -48,6 +48,7 @@ NO_ALERT = {
     "clock_offset_seconds": "what a step leaves behind: PeregrineClockStepped",
     "session_phase": "how far it is: PeregrineSessionDown where it gets no further",
     "lost_orders": "they kill: PeregrineKilled",
+    "lost_messages": "they kill: PeregrineKilled",
     "tree_state": "sums up the processes' states: PeregrineProcessFailed",
     "process_recovery_seconds": "the length of what PeregrineProcessRestarted tells",
     "process_stalled_seconds": "a stalled engine's heartbeat stands still: PeregrineHeartbeatLost",

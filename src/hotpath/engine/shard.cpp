@@ -211,7 +211,7 @@ void Shard::kill() {
 
 void Shard::revive() {
   gate_.revive();
-  lost_orders_ = 0;
+  lost_orders_ = lost_messages_ = 0;
 }
 
 void Shard::cancel(const Order& o, const Cause& cause) {
@@ -340,10 +340,14 @@ void Shard::on_phase(SessionPhase) {}
 void Shard::alarm(SessionAlarm code, u64 a, u64 b) {
   ++counters_.alarms;
   last_alarm_ = AlarmSeen{static_cast<u8>(code), a, b, now_ns_};
-  // An execution of an order nobody here knows, orders whose end nobody will tell: the position may be another than we think.
+  // An execution of an order nobody here knows, orders whose end nobody will tell, messages that were never seen: the position may be another than we think.
   if (code == SessionAlarm::kUnknownNumber && b == 'E') kill_wanted_ = true;
   if (code == SessionAlarm::kSessionChanged) {
     lost_orders_ += a;
+    kill_wanted_ = true;
+  }
+  if (code == SessionAlarm::kSequenceGap) {
+    lost_messages_ += b - a;
     kill_wanted_ = true;
   }
 }

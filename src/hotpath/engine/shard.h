@@ -106,6 +106,8 @@ class Shard final : private SessionOut {
   const AlarmSeen& last_alarm() const { return last_alarm_; }
   // Orders that were open when the venue began another session, since a person has lifted the kill that follows on it.
   u64 lost_orders() const { return lost_orders_; }
+  // Messages of the venue that were never seen and will not be told again, since then.
+  u64 lost_messages() const { return lost_messages_; }
   CommandOutcome command_outcome() const { return command_outcome_; }
   bool unsupervised() const { return unsupervised_; }
   // What the last decision saw and said; for looking at from outside the step.
@@ -196,7 +198,7 @@ class Shard final : private SessionOut {
   ShardCounters counters_;
   Pending pending_;
   AlarmSeen last_alarm_;
-  u64 lost_orders_ = 0;
+  u64 lost_orders_ = 0, lost_messages_ = 0;
   journal::FeedState feed_state_ = journal::FeedState::kDown;
   TimeNs now_ns_ = 0;
   TimeNs feed_ns_ = 0;   // last feed message

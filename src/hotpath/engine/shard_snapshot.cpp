@@ -36,7 +36,7 @@ void Shard::archive(A& a) {
   orders_.archive(a);
   session_.archive(a);
   a.pool(items_.data(), items_.size());
-  a(counters_, pending_, last_alarm_, lost_orders_, feed_state_, now_ns_, feed_ns_, stale_since_ns_, feed_seq_, decision_, order_hash_,
+  a(counters_, pending_, last_alarm_, lost_orders_, lost_messages_, feed_state_, now_ns_, feed_ns_, stale_since_ns_, feed_seq_, decision_, order_hash_,
     draining_, paused_, unsupervised_, flattening_, kill_wanted_, decision_recorded_, asks_made_, last_ask_, asks_, features_now_, decision_now_, command_keys_,
     command_key_next_, command_refused_);
 }

@@ -42,6 +42,7 @@ void ShardStage::update_telemetry(bool whole) {
   set(Counter::session_ready, shard.session().ready() ? 1 : 0);
   set(Counter::session_phase, static_cast<u8>(shard.session().phase()));
   set(Counter::lost_orders, shard.lost_orders());
+  set(Counter::lost_messages, shard.lost_messages());
   i64 trading = shard.session().ready() && shard.feed_state() == FeedState::kLive ? 1 : 0;
   if (trading == 1 && shard.gate().positions_throttled(shard.exposure())) trading = 2;
   if (shard.gate().paused()) trading = 3;

@@ -32,7 +32,7 @@ namespace peregrine::engine {
   X(lag_ns) X(stalls) X(stall_max_ns) X(thread) X(active_symbols) X(positions) X(limit_positions) X(soft_positions) \
   X(breakers_open) X(breaker_trips) X(lease_lots) X(lease_epoch) X(breakers_cooling) X(device_state)        \
   X(device_asked) X(device_missed) X(device_failed) X(device_trips)         \
-  X(clock_offset_ns) X(clock_steps) X(session_phase) X(lost_orders)
+  X(clock_offset_ns) X(clock_steps) X(session_phase) X(lost_orders) X(lost_messages)
 
 enum class Counter : u32 {
 #define X(name) name,

@@ -6,8 +6,8 @@
 //                    of another semantics version can be read and verified, but not replayed for identity.
 //   2  a resting sell whose short mark is no longer true is cancelled when its replacement is refused; an answer of an
 //      earlier run is not taken for the fence of this one
-//   3  a venue that begins another session while orders are open kills: what became of them it does not tell;
-//      a resume asks a venue again that gave no agreement
+//   3  a venue that begins another session while orders are open kills: what became of them it does not tell; so does a
+//      venue that goes on behind messages we never saw; a resume asks a venue again that gave no agreement
 // Golden journals in tests hold both in place: a change of either is made on purpose or not at all.
 #pragma once
 

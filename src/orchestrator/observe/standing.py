@@ -114,7 +114,7 @@ def shard_reasons(shard: int, counters: Mapping[str, int], said: Standing, tree:
         out.append("drained" + (_hold(tree, shard, "drain") or said.of(shard, "drain")))
     elif doing == KILLED:
         tripped = breakers_of(counters)
-        lost = lost_words(counters.get("lost_orders", 0))
+        lost = lost_words(counters.get("lost_orders", 0), counters.get("lost_messages", 0))
         out.append("killed" + (f": {lost}" if lost else f" by a breaker: {tripped}" if tripped else said.of(shard, "kill")))
     elif doing == BREAKER:
         out.append(f"stopped by a breaker: {breakers_of(counters)}")

@@ -12,10 +12,14 @@ BREAKER_STATES = ("armed", "cooling", "awaits_rearm")
 BREAKERS = {1: "message_rate", 2: "reject_rate", 4: "loss", 8: "drawdown"}
 
 
-def lost_words(orders: int) -> str:
-    """Of orders that were open when the venue began another session, and what is to be done; "" for none."""
-    if not orders:
-        return ""
-    one = orders == 1
-    return (f"the venue began another session while {orders:,} order{'' if one else 's'} {'was' if one else 'were'} open, and does not tell what became of "
-            f"{'it' if one else 'them'}: compare positions with the venue's, then peregrine revive")  # fmt: skip
+def lost_words(orders: int, messages: int = 0) -> str:
+    """Of orders that were open when the venue began another session, and of messages of it that were never seen, and what is to be
+    done; "" for none."""
+    said = []
+    if orders:
+        one = orders == 1
+        said.append(f"the venue began another session while {orders:,} order{'' if one else 's'} {'was' if one else 'were'} open, and does not tell what "
+                    f"became of {'it' if one else 'them'}")  # fmt: skip
+    if messages:
+        said.append(f"the venue went on behind {messages:,} message{'' if messages == 1 else 's'} that we never saw, and fills may be among them")
+    return "; ".join(said) + ": compare positions with the venue's, then peregrine revive" if said else ""

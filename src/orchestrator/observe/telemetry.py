@@ -199,6 +199,7 @@ COUNTERS: dict[str, tuple[str, str]] = {
         "0 down, 1 logging in, 2 querying, 3 mass cancelling, 4 cancelling, 5 settling, 6 ready, 7 halted, 8 ended by the venue",
     ),
     "lost_orders": ("level", "orders that were open when the venue began another session: what became of them it does not tell"),
+    "lost_messages": ("level", "messages of the venue that were never seen and will not be told again: fills may be among them"),
 }
 
 #: Histograms the engine publishes, nanoseconds. `tick_to_order` is end to end; the rest are its stages, in order.

@@ -30,6 +30,7 @@ class ShardView:
     thread: int = 0  # that polls it
     session_phase: int = 0
     lost_orders: int = 0  # were open when the venue began another session
+    lost_messages: int = 0  # of the venue, which were never seen
 
 
 @dataclass(frozen=True)
@@ -70,8 +71,8 @@ class EngineView:
         return "" if self.shards and self.up else "the engine does not run"
 
     def lost(self) -> str:
-        """Of orders whose end the venue does not tell, a line; empty where there are none."""
-        return lost_words(sum(s.lost_orders for s in self.shards))
+        """Of orders whose end the venue does not tell and messages never seen, a line; empty where there are none."""
+        return lost_words(sum(s.lost_orders for s in self.shards), sum(s.lost_messages for s in self.shards))
 
     def _of(self, shard: int) -> str:
         return f" of shard {shard}" if len(self.shards) > 1 else ""
@@ -103,7 +104,8 @@ def read_view(name: str) -> EngineView | None:
             for region in region_names(segment):
                 c = read_counters(segment.region(region, COUNTERS_END))
                 shards.append(ShardView(c["feed_state"], c["session_ready"] == 1, c["trading_state"],
-                                        c["working_orders"], c["unknown_orders"], c["thread"], c["session_phase"], c["lost_orders"]))  # fmt: skip
+                                        c["working_orders"], c["unknown_orders"], c["thread"], c["session_phase"],
+                                        c["lost_orders"], c["lost_messages"]))  # fmt: skip
     except TelemetryError:
         shards = []
     except SegmentError:

@@ -38,7 +38,8 @@ def _held(shard: int, seen: ShardView, holds: Sequence[Hold]) -> str:
     """Why a shard does not trade, and by whom where that is known."""
     kind = {DRAINING: "drain", PAUSED: "pause"}.get(seen.trading_state)
     by = next((words(h) for h in holds if (h.shard, h.kind) == (shard, kind)), "") or HELD_WORDS[seen.trading_state]
-    return f"{by}: {lost_words(seen.lost_orders)}" if seen.lost_orders and seen.trading_state == KILLED else by
+    lost = lost_words(seen.lost_orders, seen.lost_messages) if seen.trading_state == KILLED else ""
+    return f"{by}: {lost}" if lost else by
 
 
 def steps(before: LifeState, after: LifeState) -> tuple[LifeState, ...]:
